@@ -22,9 +22,7 @@ from dvskit.datasets import (
 )
 from dvskit.datasets.batch_plan import drawn, drawn_by_class
 from dvskit.datasets.cache_entries import HeldSamples, MemoryBudget
-from dvskit.datasets.sample import named
 from dvskit.errors import (
-    ArgumentError,
     ConfigError,
     DamagedFileError,
     FittedWarning,
@@ -33,9 +31,10 @@ from dvskit.errors import (
     ShapeError,
 )
 from dvskit.events import Events
-from dvskit.filters import Crop, Fit, chain
-from dvskit.tensors import Counts
+from dvskit.filters import Fit
+from dvskit.tensors import Counts, PointSet
 from tests.drawn_samples import DrawnSamples, events_of
+from tests.laws import refused
 
 COUNTS = Counts(bins=5, bin_us=500, outside="ignore", dtype=torch.uint8)
 SINGLE = replace(COUNTS, dtype=torch.float32)
@@ -88,8 +87,8 @@ def mixed(**options) -> Batches:
 
 
 def make(samples=None, **options) -> Batches:
-    options = {"size": SIZE, "batch_size": 4, "seed": 3, **options}
-    return Batches(DrawnSamples(22) if samples is None else samples, COUNTS, **options)
+    options = {"representation": COUNTS, "size": SIZE, "batch_size": 4, "seed": 3, **options}
+    return Batches(DrawnSamples(22) if samples is None else samples, **options)
 
 
 def listed(batches) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -121,8 +120,7 @@ def by_hand(samples, seed: int, epoch: int) -> list[tuple[np.ndarray, list[int]]
     return batches
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("threads", [0, 1, 2, 5])
+@pytest.mark.parametrize("threads", [0, 1, 5])
 def test_an_epoch_is_what_its_definition_says_with_any_number_of_threads(threads):
     batches = make(vary=Shifts(), threads=threads)
     for epoch in (0, 4):
@@ -136,9 +134,7 @@ def test_an_epoch_is_what_its_definition_says_with_any_number_of_threads(threads
             assert labels.dtype == torch.int64
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("threads", [1, 2, 5])
-@pytest.mark.parametrize("ahead", [1, 4])
+@pytest.mark.parametrize(("threads", "ahead"), [(1, 4), (2, 1), (5, 4)])
 def test_mixed_batches_do_not_depend_on_threads_nor_on_how_far_they_are_ahead(threads, ahead):
     wanted = listed(mixed(threads=0).epoch(2))
     batches = mixed(threads=threads, prefetch=ahead)
@@ -159,9 +155,7 @@ def test_mixed_batches_have_the_count_of_each_share_in_their_order():
     assert max(np.bincount(balanced)) - min(np.bincount(balanced)) <= 1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("vary", [None, Shifts()])
-@pytest.mark.parametrize("draws", [True, False])
+@pytest.mark.parametrize(("vary", "draws"), [(None, True), (Shifts(), False), (None, False)])
 def test_the_cache_changes_nothing_but_how_often_samples_are_read(tmp_path, vary, draws):
     wanted = [listed(make(DrawnSamples(22, draws=draws), vary=vary).epoch(k)) for k in (0, 1)]
     for again in range(2):
@@ -171,23 +165,21 @@ def test_the_cache_changes_nothing_but_how_often_samples_are_read(tmp_path, vary
         assert samples.reads == [2 if draws else 1 - again] * 22
 
 
-@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::dvskit.errors.FittedWarning")
 def test_tensors_in_the_cache_are_those_of_their_parameters(tmp_path):
     cache = Cache(tmp_path)
     samples = DrawnSamples(6, draws=False, size=(16, 12))
     kinds = [
-        {"representation": representation, "size": size, "weigh": weigh}
-        for representation in (COUNTS, replace(COUNTS, bin_us=501), SINGLE)
-        for size in (SIZE, (16, 12))
-        for weigh in (False, True)
+        {"representation": COUNTS, "size": SIZE, "weigh": False},
+        {"representation": COUNTS, "size": SIZE, "weigh": True},
+        {"representation": COUNTS, "size": (16, 12), "weigh": False},
+        {"representation": replace(COUNTS, bin_us=501), "size": SIZE, "weigh": False},
+        {"representation": SINGLE, "size": SIZE, "weigh": True},
     ]
     for _ in range(2):
         for options in kinds:
             with_cache = Batches(samples, **options, cache=cache)
-            without = Batches(samples, **options)
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("warnings.warn", lambda *_, **__: None)
-                assert equal(listed(with_cache.epoch(0)), listed(without.epoch(0)))
+            assert equal(listed(with_cache.epoch(0)), listed(Batches(samples, **options).epoch(0)))
     assert cache.hits == 6 * len(kinds)
 
 
@@ -235,7 +227,7 @@ def test_samples_of_another_size_are_fitted_said_once_counted_and_weighed(tmp_pa
     samples = DrawnSamples(8, draws=False, size=(16, 12))
     for weigh, factor in ((False, 1.0), (True, 0.25)):
         batches = Batches(samples, SINGLE, size=SIZE, batch_size=8, shuffle=False, weigh=weigh)
-        with pytest.warns(FittedWarning, match="s0 and others.*16x12 fitted to 8x6") as said:
+        with pytest.warns(FittedWarning, match="s0 .*16x12") as said:
             ((counts, _),) = batches.epoch(0)
         assert len(said) == 1
         listed(batches.epoch(1))  # no more warnings
@@ -246,7 +238,7 @@ def test_samples_of_another_size_are_fitted_said_once_counted_and_weighed(tmp_pa
     for _ in range(2):
         options = {"weigh": True, "cache": Cache(tmp_path)}
         whole = Batches(samples, COUNTS, size=SIZE, batch_size=8, shuffle=False, **options)
-        with pytest.warns(FittedWarning, match="s0 and others.*16x12 fitted to 8x6"):
+        with pytest.warns(FittedWarning, match="s0 .*16x12"):
             ((weighed, _),) = whole.epoch(0)
         assert torch.equal(weighed, counts)
         assert whole.fitted == {(16, 12): (8, 0, 1600)}
@@ -270,7 +262,7 @@ def test_a_drawn_filter_may_change_the_class():
             assert b in (a, swapped[a])
     assert 0 < changed < 22
     bad = BatchShare(samples=samples, count=4, vary=Shifts(), relabel=lambda label, drawn: "z")
-    with pytest.raises(ConfigError, match=r"s\d+: relabel gives 'z'"):
+    with refused(ConfigError, "'z'"):
         listed(make([bad], batch_size=None).epoch(0))
 
 
@@ -297,16 +289,6 @@ def test_a_sample_that_fails_is_raised_by_name_behind_the_batches_ahead_of_it(th
     assert not alive()
 
 
-def test_an_error_of_dvskit_says_the_sample():
-    class Bad(DrawnSamples):
-        def events(self, number, rng=None):
-            raise FormatError("something")
-
-    with pytest.raises(FormatError, match=r"^s\d+: something$"):
-        listed(make(Bad(5)).epoch(0))
-
-
-@pytest.mark.slow
 @pytest.mark.timeout(20)
 def test_threads_end_with_an_iterator_that_is_left_early():
     for leave in ("close", "forget", "raise"):
@@ -381,14 +363,13 @@ def test_batches_are_pickled_with_all_that_they_need(tmp_path):
     assert equal(listed(batches.epoch(0)), listed(again.epoch(0)))
 
 
-def test_filters_of_dvskit_vary_samples_too():
-    class Crops:
-        def draw(self, rng):
-            return chain(Crop(0, 0, 4, 6), Fit(SIZE))
-
-    ((counts, _),) = make(DrawnSamples(4), vary=Crops()).epoch(0)
-    assert counts[..., 6:].sum() == 0
-    assert counts.sum() > 0
+def test_points_are_drawn_anew_at_each_epoch_only_where_samples_are_varied():
+    samples, points = DrawnSamples(4, draws=False), PointSet(points=20)
+    for vary in (None, Shifts()):
+        batches = make(samples, representation=points, vary=vary, shuffle=False)
+        first, again, second = (listed(batches.epoch(k)) for k in (0, 0, 1))
+        assert equal(first, again)
+        assert equal(first, second) == (vary is None)
 
 
 def test_no_events_give_an_empty_tensor():
@@ -398,20 +379,20 @@ def test_no_events_give_an_empty_tensor():
 
 
 @pytest.mark.parametrize(
-    ("options", "match"),
+    ("options", "named"),
     [
-        ({"batch_size": 0}, "at least 1"),
+        ({"batch_size": 0}, "0"),
         ({"seed": -1}, "seed=-1"),
         ({"steps": 0}, "steps=0"),
         ({"threads": -1}, "threads=-1"),
         ({"prefetch": 0}, "prefetch=0"),
         ({"batch_axis": 9}, "batch_axis=9"),
-        ({"batch_size": 30, "drop_last": True}, "leaves no batch"),
+        ({"batch_size": 30, "drop_last": True}, "batch"),
         ({"balanced": True, "shuffle": False}, "shuffle"),
     ],
 )
-def test_parameters_that_do_not_fit_are_refused(options, match):
-    with pytest.raises(ConfigError, match=match):
+def test_parameters_that_do_not_fit_are_refused(options, named):
+    with refused(ConfigError, named):
         make(**options)
 
 
@@ -431,32 +412,41 @@ def test_shares_that_do_not_fit_are_refused():
         BatchShare(samples=samples, count=1),
         BatchShare(samples=DrawnSamples(9, classes=2), count=1),
     ]
-    with pytest.raises(ConfigError, match="in another"):
+    with pytest.raises(ConfigError):
         make(shares, batch_size=None)
     for wrong in ([], stills):
         with pytest.raises(ConfigError):
             make(wrong, batch_size=None)
-    with pytest.raises(ConfigError, match="each BatchShare"):
+    with refused(ConfigError, "BatchShare"):
         make(shares[:1])
-    with pytest.raises(ConfigError, match="epoch -1"):
+    with refused(ConfigError, "epoch -1"):
         next(make().epoch(-1))
     wide = BatchShare(samples=stills, count=1, encode=lambda image, rng: torch.zeros(1))
-    with pytest.raises(ShapeError, match="encode returns"):
+    with refused(ShapeError, "encode"):
         next(make([wide], batch_size=None).epoch(0))
 
 
-@pytest.mark.parametrize("kind", [FormatError, ConfigError, ShapeError, ArgumentError])
+@pytest.mark.parametrize("kind", [FormatError, ConfigError, ShapeError])
 def test_an_error_keeps_its_type_and_begins_with_its_sample(kind):
-    said = named(kind("is odd"), Sample("a/b", "a"))
-    assert type(said) is kind
-    assert str(said) == "a/b: is odd"
-    assert named(said, Sample("a/b", "a")) is said
+    class Bad(DrawnSamples):
+        def events(self, number, rng=None):
+            raise kind("is odd")
+
+    with pytest.raises(kind, match=r"^s\d+: is odd$"):
+        listed(make(Bad(5)).epoch(0))
 
 
-def test_an_error_that_is_made_of_more_than_its_text_notes_its_sample():
-    for error in (DamagedFileError("x", 3, "odd"), MissingFileError("x"), ValueError("odd")):
-        assert named(error, Sample("a/b", "a")) is error
-        assert error.__notes__ == ["while reading the sample a/b"]
+@pytest.mark.parametrize(
+    ("kind", "given"), [(DamagedFileError, ("x", 3, "odd")), (MissingFileError, ("x",))]
+)
+def test_an_error_that_is_made_of_more_than_its_text_notes_its_sample(kind, given):
+    class Bad(DrawnSamples):
+        def events(self, number, rng=None):
+            raise kind(*given)
+
+    with pytest.raises(kind) as raised:
+        listed(make(Bad(5), shuffle=False).epoch(0))
+    assert raised.value.__notes__ == ["while reading the sample s0"]
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.bool, torch.bfloat16, torch.float64])
@@ -481,16 +471,8 @@ def test_batches_have_the_dtype_of_their_representation_whatever_it_is(dtype):
         assert (tensor[:, number] == int(samples.events(number).x[0]) % 2).all()
 
 
-@pytest.mark.slow
 def test_parts_of_batches_are_the_rows_of_the_whole() -> None:
-    batches = Batches(
-        DrawnSamples(20),
-        COUNTS,
-        size=SIZE,
-        batch_size=3,
-        vary=Shifts(),
-        seed=5,
-    )
+    batches = make(DrawnSamples(20), batch_size=3, vary=Shifts(), seed=5)
     whole = list(batches.epoch(1))
     assert [len(labels) for _, labels in whole] == [3] * 6 + [2]
     for k in range(3):
@@ -500,7 +482,7 @@ def test_parts_of_batches_are_the_rows_of_the_whole() -> None:
             rows = slice(k, None, 3) if len(all_labels) == 3 else slice(None)
             assert torch.equal(tensor, all_rows[:, rows])
             assert torch.equal(labels, all_labels[rows])
-    with pytest.raises(ConfigError, match=r"part = \(2, 2\)"):
+    with refused(ConfigError, "(2, 2)"):
         next(batches.epoch(0, part=(2, 2)))
 
 
@@ -522,7 +504,7 @@ def test_held_samples_are_read_once_as_far_as_there_is_room() -> None:
     assert whole.reads[0] == 3
     assert held.fingerprint(2) == whole.fingerprint(2)
     assert held.draws is False
-    with pytest.raises(ConfigError, match="room of -1 bytes"):
+    with refused(ConfigError, -1):
         MemoryBudget(-1)
 
 
