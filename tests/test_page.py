@@ -1,53 +1,48 @@
+"""The file of a page: its events, labels, images and objects, and the command that writes it."""
+
 from __future__ import annotations
 
 import base64
-import html
 import json
 import re
 import zlib
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from selenium.webdriver.common.action_chains import ActionChains
-from selenium.webdriver.common.by import By
-from selenium.webdriver.common.keys import Keys
 
-import dvskit
-from dvskit import Events, render
+from dvskit import Events, open_events, render, save_events
 from dvskit.errors import ConfigError, OutputError
-from dvskit.events import Size
-from dvskit.render._camera import box_halves, fit, rotation
-from dvskit.render.colormap import DARK, LIGHT, rgb
 from dvskit.render.page import pack, pieces, step_us, steps
+from dvskit.streams import Labels
+from dvskit.tracking import OBJECT_ROW
+from tests.laws import InBlocks, refused, refused_command, scattered
+
+START_US = 5_000_000
+EVENTS = Events(
+    t=START_US + np.arange(0, 1_000_000, 1000), x=np.arange(1000) // 10, y=[30] * 1000,
+    p=[True] * 1000, size=(100, 60),
+)  # fmt: skip
 
 
-def some_events(count=5000, seed=0):
-    rng = np.random.default_rng(seed)
-    t = np.sort(rng.integers(0, 2**40, count))
-    return Events(
-        t=t,
-        x=(300 * t / 2**40).astype(int) + rng.integers(0, 46, count),
-        y=rng.integers(0, 260, count),
-        p=rng.integers(0, 2, count) > 0,
-        size=(346, 260),
-    )
+def element(text, name):
+    """Return the content of an element of a page by its id; None without one."""
+    found = re.search(rf'<script id="{name}" type="[a-z/]*">(.*?)</script>', text)
+    return None if found is None else found[1]
 
 
-# -- the file, without a browser
+def told(path):
+    return json.loads(element(path.read_text(), "meta"))
 
 
 def stored(text, index=0):
-    meta = re.search(r'<script id="meta" type="application/json">(.*?)</script>', text)
-    data = re.search(rf'<script id="data-{index}" type="text/plain">(.*?)</script>', text)
-    assert meta
-    assert data
-    return json.loads(meta[1])["clouds"][index], zlib.decompress(base64.b64decode(data[1]))
+    """Return the description of a recording on a page, and the bytes of its events."""
+    data = zlib.decompress(base64.b64decode(element(text, f"data-{index}")))
+    return json.loads(element(text, "meta"))["clouds"][index], data
 
 
 def unpack_by_hand(raw, counts):
-    """The events of a page, with times in steps from the first one."""
+    """Return the events of a page, with times in steps from the first one."""
     n = len(raw) // 6
     events, low, piece, left = [], 0, 0, counts[0] if counts else 0
     for i in range(n):
@@ -63,27 +58,8 @@ def unpack_by_hand(raw, counts):
     return events
 
 
-@pytest.mark.parametrize("span", [1, 65_535, 65_536, 900_000, 16_777_215, 16_777_216, 2**40, 2**63])
-def test_the_page_stores_every_event_and_its_time_exactly_up_to_16_seconds(span, tmp_path):
-    events = spread(700, span)
-    report = render.page(events, tmp_path / "p.html")
-    told, raw = stored((tmp_path / "p.html").read_text())
-    back = unpack_by_hand(raw, told["pieces"])
-    assert [(x, y, p) for x, y, _, p in back] == list(
-        zip(events.x.tolist(), events.y.tolist(), events.p.tolist(), strict=True)
-    )
-    step = report.resolution_us
-    first = int(events.t[0])
-    assert [t for _, _, t, _ in back] == [(t - first) // step for t in events.t.tolist()]
-    assert step == told["resolution_us"] == (1 if span < 2**24 else span // 2**24 + 1)
-    assert len(told["pieces"]) <= 256
-    assert (report.kept, report.total, report.every) == (700, 700, 1)
-    assert report.size_bytes == (tmp_path / "p.html").stat().st_size
-    assert told["span_us"] == span
-
-
 def spread(count, span):
-    """Events whose first and last are `span` apart, around t = 0."""
+    """Return events whose first and last are `span` apart, around t = 0."""
     rng = np.random.default_rng(span % 1000)
     inner = sorted(int(share * span) for share in rng.random(count - 2))
     t = [at - span // 2 for at in (0, *inner, span)]
@@ -91,404 +67,214 @@ def spread(count, span):
     return Events(t=t, x=sides[0], y=sides[1], p=rng.random(count) < 0.5, size=(100, 100))
 
 
-def test_the_largest_coordinates_survive():
+@pytest.mark.parametrize("span", [1, 65_535, 65_536, 2**24 - 1, 2**24, 2**40, 2**63])
+def test_the_page_stores_every_event_and_its_time_exactly_up_to_16_seconds(span, tmp_path):
+    events = spread(700, span)
+    report = render.page(events, tmp_path / "p.html")
+    facts, raw = stored((tmp_path / "p.html").read_text())
+    step = report.resolution_us
+    first = int(events.t[0])
+    assert unpack_by_hand(raw, facts["pieces"]) == [
+        (x, y, (t - first) // step, p)
+        for t, x, y, p in zip(*(getattr(events, c).tolist() for c in "txyp"), strict=True)
+    ]
+    assert step == facts["resolution_us"] == (1 if span < 2**24 else span // 2**24 + 1)
+    assert len(facts["pieces"]) <= 256
+    assert (report.kept, report.total, report.every) == (700, 700, 1)
+    assert report.size_bytes == (tmp_path / "p.html").stat().st_size
+    assert (facts["span_us"], facts["width"], facts["height"]) == (span, 100, 100)
+
+
+def test_the_largest_coordinates_survive_and_no_step_of_time_is_longer_than_it_must_be():
     events = Events(t=[5, 5], x=[32766, 0], y=[0, 32766], p=[False, True], size=(32767, 32767))
     times = steps(events, start_us=5, step=1)
     back = unpack_by_hand(pack(events, times), pieces(times))
     assert back == [(32766, 0, 0, False), (0, 32766, 0, True)]
-
-
-def test_no_step_of_time_is_longer_than_it_must_be():
     assert [step_us(span) for span in (0, 2**24 - 1, 2**24, 2**25 - 1, 2**25)] == [1, 1, 2, 2, 3]
 
 
-@pytest.mark.parametrize("chunk", [1, 33, 1000])
-def test_the_page_is_the_same_however_the_stream_is_cut(chunk, tmp_path):
-    events = some_events(1000)
-
-    class Cut:
-        size = events.size
-
-        def __iter__(self):
-            return (events[i : i + chunk] for i in range(0, len(events), chunk))
-
-    report = render.page(Cut(), tmp_path / "a.html", title="t", max_events=300)
-    render.page(events, tmp_path / "b.html", title="t", max_events=300)
-    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
-    assert (report.kept, report.total, report.every) == (250, 1000, 4)
+@pytest.mark.parametrize(("most", "every"), [(1000, 1), (999, 2), (250, 4), (1, 1024)])
+def test_a_page_keeps_every_2nd_4th_8th_event_however_the_stream_is_cut(most, every, tmp_path):
+    events = scattered(1000)
+    for name, shown in (("a", InBlocks(events, 33)), ("b", events), ("c", InBlocks(events, 1))):
+        report = render.page(shown, tmp_path / f"{name}.html", title="t", max_events=most)
+        assert (report.kept, report.total, report.every) == (-(-1000 // every), 1000, every)
+    pages = [(tmp_path / f"{name}.html").read_bytes() for name in "abc"]
+    assert pages[0] == pages[1] == pages[2]
+    facts, raw = stored(pages[0].decode())
+    found = [t for *_, t, _ in unpack_by_hand(raw, facts["pieces"])]
+    assert found == (events.t[::every] - events.t[0]).tolist()
 
 
-def test_the_page_names_nothing_outside_itself(tmp_path):
-    render.page(some_events(10), tmp_path / "p.html")
-    text = (tmp_path / "p.html").read_text()
+def test_several_recordings_share_the_cap(tmp_path):
+    other = EVENTS[:2]
+    report = render.page([EVENTS, other], tmp_path / "p.html", max_events=500)
+    assert (report.kept, report.total, report.every) == (252, 1002, 4)
+
+
+def test_the_page_names_nothing_outside_itself_and_replaces_nothing_unasked(tmp_path):
+    path = tmp_path / "p.html"
+    path.write_text("old")
+    with refused(OutputError, "p.html"):
+        render.page(EVENTS, path)
+    assert path.read_text() == "old"
+    render.page(EVENTS, path, overwrite=True)
+    text = path.read_text()
     assert not re.search(r"(https?:)?//[a-z]+\.[a-z]", text)
     assert not re.search(r"<link[^>]+href=\"(?!data:)|<script[^>]+src|@import|url\(", text)
     assert "default-src 'none'" in text
+    for shown, name, words in (
+        (EVENTS, "p.png", (".html", ".png")), (EVENTS, "p", (".html",)),
+        ([], "q.html", ("recording",)), ("a.raw", "q.html", ("a.raw",)),
+    ):  # fmt: skip
+        with refused(ConfigError, *words):
+            render.page(shown, tmp_path / name)
+    assert [file.name for file in tmp_path.iterdir()] == ["p.html"]
 
 
-@pytest.mark.parametrize("name", ["p.png", "p", "p.pdf"])
-def test_another_suffix_is_refused_with_the_choices(name, tmp_path):
-    with pytest.raises(ConfigError, match=r"\.html or \.htm.*\.png"):
-        render.page(some_events(10), tmp_path / name)
+# -- labels
 
 
-def test_a_page_that_exists_is_kept_unless_told_otherwise(tmp_path):
-    path = tmp_path / "p.html"
-    path.write_text("old")
-    with pytest.raises(OutputError, match="exists already"):
-        render.page(some_events(10), path)
-    assert path.read_text() == "old"
-    render.page(some_events(10), path, overwrite=True)
-    assert path.read_text().startswith("<!doctype html>")
+def test_labels_count_from_the_first_event_and_those_of_other_times_are_left_out(tmp_path):
+    first, last = int(EVENTS.t[0]), int(EVENTS.t[-1])
+    rows = [(0, first), (first - 9, first + 7), (last, last + 9), (last + 1, last + 9), (5, 9)]
+    labels = Labels(*np.array(rows).T, tuple("abcde"))
+    decisions = Labels(np.array([first]), np.array([first + 500_000]), ("wave (93 %)",))
+    shown = render.ShownEvents(EVENTS, labels=labels, decisions=decisions)
+    report = render.page(shown, tmp_path / "p.html")
+    (facts,) = told(tmp_path / "p.html")["clouds"]
+    assert facts["labels"] == [[0, 7, "b"], [999_000, 999_000, "c"]]
+    assert facts["decisions"] == [[0, 500_000, "wave (93 %)"]]
+    assert (report.labels, report.labels_total) == (2, 5)
 
 
-# -- the page in a browser
+def test_the_labels_of_a_recording_are_shown_unasked(tmp_path):
+    events = Events(t=EVENTS.t, x=EVENTS.x, y=EVENTS.y, p=EVENTS.p, size=(128, 128))
+    save_events(events, tmp_path / "a.aedat")
+    (tmp_path / "a_labels.csv").write_text("class,startTime_usec,endTime_usec\n4,5000000,5300000\n")
+    render.page(open_events(tmp_path / "a.aedat"), tmp_path / "p.html")
+    assert told(tmp_path / "p.html")["clouds"][0]["labels"] == [[0, 300_000, "4"]]
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pages")
-    known: dict[str, Path] = {}
-
-    def make(name, events, **options):
-        if name not in known:
-            known[name] = folder / f"{name}.html"
-            render.page(events, known[name], **options)
-        return known[name]
-
-    return make
+# -- images and objects
 
 
-EVENTS = some_events()
+def images_of(text):
+    """Return the times of the images on a page, and the images, in gray."""
+    packed = json.loads(element(text, "images-0"))
+    decoded = [np.frombuffer(base64.b64decode(each), np.uint8) for each in packed]
+    shown = [cv2.imdecode(each, cv2.IMREAD_GRAYSCALE) for each in decoded]
+    return stored(text)[0]["images"], shown
 
 
-@pytest.fixture
-def five_thousand(browser, made):
-    browser.open(made("five", EVENTS, title="Five thousand"))
-    return browser
-
-
-@pytest.mark.slow
-def test_the_page_becomes_ready_without_a_word_and_without_a_request(five_thousand, made):
-    five_thousand.press("p", "d", "p", "v", "f", "d", "p", "v", "f")
-    five_thousand.frame()
-    assert five_thousand.complaints() == []
-    own = made("five", EVENTS).as_uri()
-    assert [url for url in five_thousand.requests() if not url.startswith("data:")] == [own]
-    assert five_thousand.js("return performance.getEntriesByType('resource').length") == 0
-    assert five_thousand.js("return dvskit.drawn.count") == 5000
-    assert five_thousand.js("return $('message').hidden")
-
-
-def near(picture, at, colour):
-    u, v = round(at[0]), round(at[1])
-    patch = picture[max(0, v - 3) : v + 4, max(0, u - 3) : u + 4].reshape(-1, 3)
-    return bool((np.abs(patch - rgb(colour)).max(axis=1) < 90).any())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("size", [(1440, 900), (390, 844)])
-def test_points_are_on_the_screen_where_they_belong(browser, made, size):
-    events = Events(t=[10, 110, 210], x=[2, 10, 18], y=[1, 5, 9], p=[1, 0, 0], size=(20, 12))
-    browser.open(made("three", events), size)
-    first, last = browser.js("return [dvskit.place(2, 1, 0), dvskit.place(18, 9, 200)]")
-    picture = browser.screen()
-    assert near(picture, first, DARK.time_stops[0])
-    assert near(picture, last, DARK.time_stops[-1])
-    browser.press("p")
-    picture = browser.screen()
-    assert near(picture, first, DARK.on)
-    assert near(picture, last, DARK.off)
-    browser.press("d")
-    picture = browser.screen()
-    assert near(picture, first, LIGHT.on)
-    assert tuple(picture[5, size[0] - 5]) == rgb(LIGHT.ground)
-
-
-@pytest.mark.slow
-def test_the_page_and_the_still_picture_share_one_camera(five_thousand):
-    rect = five_thousand.js("return CELLS[0].view")
-    az, el = five_thousand.js("return [S.az, S.el]")
-    size = EVENTS.size
-    camera = fit(box_halves(Size(*size)), rotation(az, el)[None], tuple(rect))[0]
-    for x, y, share in ((0, 0, 0.0), (345, 0, 0.25), (100, 259, 1.0)):
-        longer = max(size)
-        halves = box_halves(size)
-        point = [
-            (2 * share - 1) * halves[0],
-            (size.height / 2 - y - 0.5) / longer,
-            (x + 0.5 - size.width / 2) / longer,
-        ]
-        expected = camera.project(np.array([point]))[0, :2]
-        found = five_thousand.js(f"return dvskit.place({x}, {y}, {share * EVENTS.duration_us})")
-        np.testing.assert_allclose(found, expected, atol=0.01)
-
-
-@pytest.mark.slow
-def test_the_scrubber_and_the_window_choose_the_events_by_their_times(
-    five_thousand,
+@pytest.mark.parametrize(("count", "kept"), [(3, 3), (240, 240), (241, 121), (600, 150)])
+def test_a_page_holds_at_most_240_images_and_their_times_from_the_first_event_on(
+    count, kept, tmp_path
 ):
-    step = step_us(EVENTS.duration_us)
-    time_us = (EVENTS.t - EVENTS.t[0]) // step * step
-    five_thousand.slide("time", 0.5)
-    count = five_thousand.js("return dvskit.drawn.count")
-    assert count == np.count_nonzero(time_us < 0.5 * EVENTS.duration_us)
-    five_thousand.slide("window", 0.7)
-    window = five_thousand.js("return S.win")
-    assert window == pytest.approx(10 ** (-0.3 * five_thousand.js("return windows()")), rel=1e-3)
-    begin = (0.5 - window) * EVENTS.duration_us
-    inside = (time_us < 0.5 * EVENTS.duration_us) & (time_us >= begin)
-    assert five_thousand.js("return dvskit.drawn.count") == np.count_nonzero(inside) > 10
-    at = [int(t) for t in time_us[[100, 4000]]]
-    first = five_thousand.js("return arguments[0].map(us => CLOUDS[0].whole.firstAt(us))", at)
-    assert first == np.searchsorted(time_us, at).tolist()
-    assert f"{np.count_nonzero(inside):,} events" in five_thousand.js("return $('clock').innerText")
+    images = [(START_US + 7 + 1000 * k, np.full((6, 8), k % 250, np.uint8)) for k in range(count)]
+    report = render.page(render.ShownEvents(EVENTS, images=images), tmp_path / "a.html")
+    assert (report.images, report.images_total) == (kept, count)
+    times, shown = images_of((tmp_path / "a.html").read_text())
+    every = -(-count // kept)
+    assert times == [7 + 1000 * number for number in range(0, count, every)]
+    for number, image in zip(range(0, count, every), shown, strict=True):
+        assert np.abs(image.astype(int) - number % 250).max() < 5
+
+
+def test_images_are_scaled_and_a_page_without_any_has_none(tmp_path):
+    large = [(START_US, np.zeros((720, 1280, 3), np.uint8))]
+    render.page(render.ShownEvents(EVENTS, images=large), tmp_path / "a.html")
+    assert images_of((tmp_path / "a.html").read_text())[1][0].shape == (270, 480)
+    report = render.page(EVENTS, tmp_path / "b.html")
+    text = (tmp_path / "b.html").read_text()
+    assert (report.images, element(text, "images-0")) == (0, None)
+    assert "objects" not in stored(text)[0]
+
+
+ROWS = np.array(
+    [(7, START_US + k * 10_000, k * 0.9, 30, 12, 8, 90, -40, 50, not 40 < k < 60)
+     for k in range(1, 100)]
+    + [(12, START_US + k * 10_000, 80 - k, 10, 6.2, 6, -100, 0, 50, True) for k in range(30, 70)],
+    OBJECT_ROW,
+)  # fmt: skip
+
+
+def test_the_page_stores_each_object_by_columns_in_its_own_time(tmp_path):
+    late = np.array([(9, START_US + 2_000_000, 1, 1, 2, 2, 0, 0, 1, True)], OBJECT_ROW)
+    shown = render.ShownEvents(EVENTS, objects=np.concatenate([ROWS, late]))
+    render.page(shown, tmp_path / "a.html")
+    found = stored((tmp_path / "a.html").read_text())[0]["objects"]
+    one, two = found["tracks"]
+    assert (found["step_us"], one["id"], two["id"]) == (10_000, 7, 12)
+    assert one["t"] == list(range(10_000, 1_000_000, 10_000))
+    assert one["x"] == [round(k * 0.9, 1) for k in range(1, 100)]
+    assert (one["speed"][0], one["seen"][39:42]) == (98, [1, 0, 0])
+    assert (two["w"][0], two["h"][0], two["y"][0]) == (6.2, 6.0, 10.0)
+    render.page(render.ShownEvents(EVENTS, objects=ROWS[:0]), tmp_path / "b.html")
+    none = stored((tmp_path / "b.html").read_text())[0]["objects"]
+    assert none == {"step_us": 0.0, "tracks": []}
+    for wrong in (np.zeros(3), np.zeros((2, 2), OBJECT_ROW)):
+        with refused(ConfigError, "rows"):
+            render.ShownEvents(EVENTS, objects=wrong)
+
+
+# -- the command
+
+
+def test_the_command_shows_several_files_with_labels_and_a_view(run, tmp_path):
+    save_events(EVENTS, tmp_path / "a.npz")
+    save_events(EVENTS[:2], tmp_path / "b.npz")
+    assert run("cloud", "a.npz", "b.npz", "-o", "two.html")[0] == 0
+    assert [each["name"] for each in told(tmp_path / "two.html")["clouds"]] == ["a.npz", "b.npz"]
+    rows = "5000000,5400000,wave\n1,2,early\n"
+    (tmp_path / "l.csv").write_text(f"start_us,stop_us,name\n{rows}")
+    words = ("--colour", "polarity", "--view", "front", "--bright", "--labels", "l.csv")
+    code, _, err = run("cloud", "a.npz", "-o", "one.html", *words)
+    assert code == 0
+    assert "1 of 2 labels" in err
+    assert told(tmp_path / "one.html")["clouds"][0]["labels"] == [[0, 400_000, "wave"]]
+    assert told(tmp_path / "one.html")["state"] == "look=front&colour=polarity&theme=light"
+    run("cloud", "a.npz", "-o", "side.html", "--azimuth", "20", "--elevation=-10")
+    assert told(tmp_path / "side.html")["state"] == "look=20,-10,1,0,0"
+
+
+@pytest.mark.slow(seconds=4)
+def test_a_model_decides_along_the_time_also_on_fitted_recordings(run, tmp_path):
+    save_events(scattered(3000, (100, 60), span_us=290_000), tmp_path / "a.npz")
+    words = ("--model", "nmnist-signed-lif", "--every", "100ms")
+    code, _, err = run("cloud", "a.npz", "-o", "x.html", *words)
+    assert code == 0
+    assert "100x60 fitted to 34x34" in err
+    decisions = told(tmp_path / "x.html")["clouds"][0]["decisions"]
+    assert [row[0] for row in decisions] == [0, 100_000, 200_000]
+    assert all(re.fullmatch(r"\d \(\d+ %\)", row[2]) for row in decisions)
 
 
 @pytest.mark.slow
-def test_keys_turn_zoom_narrow_and_reset(five_thousand):
-    state = "return [S.az, S.el, S.zoom, S.win, S.colour]"
-    az, el, zoom, window, colour = five_thousand.js(state)
-    five_thousand.press(Keys.ARROW_RIGHT, Keys.ARROW_UP, "+", "[", "p")
-    now = five_thousand.js(state)
-    assert now[0] > az
-    assert now[1] > el
-    assert now[2] < zoom
-    assert now[3] < window
-    assert (colour, now[4]) == ("time", "polarity")
-    five_thousand.press("-", "]", "p", "r")
-    assert five_thousand.js(state) == [az, el, zoom, window, colour]
-    five_thousand.press("2")
-    assert five_thousand.js("return [S.az, S.el]") == [90, 0]
+def test_the_command_shows_reconstructed_images(run, tmp_path):
+    save_events(scattered(8000, (40, 30), span_us=400_000), tmp_path / "a.npz")
+    code, _, err = run("cloud", "a.npz", "-o", "a.html", "--images", "filter")
+    assert code == 0, err
+    times, shown = images_of((tmp_path / "a.html").read_text())
+    assert times[:2] == [33_333, 66_666]
+    assert len(shown) in (11, 12)
 
 
-@pytest.mark.slow
-def test_space_plays_from_the_start_and_pauses(five_thousand):
-    five_thousand.press(Keys.SPACE)
-    five_thousand.wait("dvskit.playing && S.pos > 0.005 && S.pos < 0.9")
-    five_thousand.press(Keys.SPACE)
-    assert five_thousand.js("return dvskit.playing") is False
-    at = five_thousand.js("return S.pos")
-    five_thousand.frame()
-    assert five_thousand.js("return S.pos") == at
-    assert 0 < five_thousand.js("return dvskit.drawn.count") < 5000
-
-
-@pytest.mark.slow
-def test_the_mouse_turns_moves_and_zooms(five_thousand):
-    cloud = five_thousand.driver.find_element(By.ID, "cloud")
-    state = "return [S.az, S.panX, S.zoom]"
-    az, pan, zoom = five_thousand.js(state)
-    ActionChains(five_thousand.driver).drag_and_drop_by_offset(cloud, 60, 20).perform()
-    turned = five_thousand.js(state)
-    assert turned[0] == pytest.approx(az + 60 * 0.32, abs=0.5)
-    assert turned[1:] == [pan, zoom]
-    chain = ActionChains(five_thousand.driver).key_down(Keys.SHIFT)
-    chain.drag_and_drop_by_offset(cloud, 90, 0).key_up(Keys.SHIFT).perform()
-    assert five_thousand.js(state)[1] == pytest.approx(pan + 90 / 900, abs=1e-3)
-    ActionChains(five_thousand.driver).scroll_by_amount(0, -200).perform()
-    five_thousand.wait(f"S.zoom < {zoom}")
-
-
-@pytest.mark.slow
-def test_one_finger_turns_and_two_pinch(five_thousand):
-    def touch(kind, *points):
-        five_thousand.driver.execute_cdp_cmd(
-            "Input.dispatchTouchEvent",
-            {
-                "type": kind,
-                "touchPoints": [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(points)],
-            },
-        )
-
-    az, zoom = five_thousand.js("return [S.az, S.zoom]")
-    touch("touchStart", (600, 400))
-    touch("touchMove", (640, 400))
-    touch("touchEnd")
-    five_thousand.wait(f"S.az > {az} + 5")
-    az = five_thousand.js("return S.az")
-    touch("touchStart", (600, 400), (700, 400))
-    touch("touchMove", (560, 400), (740, 400))
-    touch("touchEnd")
-    five_thousand.wait(f"S.zoom < {zoom} * 0.8")
-    assert five_thousand.js("return S.az") == az
-    assert five_thousand.js("return hands.size") == 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("size", [(844, 390), (667, 375), (568, 320), (390, 844), (1440, 900)])
-def test_every_control_can_be_reached_at_every_size(five_thousand, size):
-    five_thousand.resize(*size)
-    five_thousand.wait(f"innerWidth === {size[0]} && innerHeight === {size[1]} && !pending")
-    # A finger can find a time on the strip.
-    assert five_thousand.js("return $('rate').getBoundingClientRect().width") > 0.25 * size[0]
-    behind = size[1] < 480  # on a phone held sideways they are behind a button
-    assert five_thousand.js("return $('more').getClientRects().length > 0") == behind
-    if behind:
-        assert not five_thousand.js("return $('window').getClientRects().length")
-        five_thousand.driver.find_element(By.ID, "more").click()
-        assert five_thousand.js("return $('more').getAttribute('aria-expanded')") == "true"
-    for name in ("window", "speed", "points", "by-polarity", "keys"):
-        # What is at its middle is the control itself, within the page and below nothing.
-        assert five_thousand.js(
-            "const e = document.getElementById(arguments[0]), r = e.getBoundingClientRect();"
-            "return r.width > 20 && r.left >= 0 && r.right <= innerWidth && r.top >= 0"
-            " && e.contains(document.elementFromPoint(r.left + r.width / 2,"
-            " r.top + r.height / 2))",
-            name,
-        ), name
-    if behind:  # another panel takes its place
-        five_thousand.driver.find_element(By.ID, "keys").click()
-        five_thousand.js("hidePanels()")
-        assert not five_thousand.js("return $('window').getClientRects().length")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("size", [(390, 844), (1440, 900), (844, 390), (768, 1024), (320, 568)])
-def test_the_box_fits_between_words_and_controls_at_every_size(five_thousand, size):
-    five_thousand.resize(*size)
-    five_thousand.wait(f"innerWidth === {size[0]} && innerHeight === {size[1]}")
-    five_thousand.wait("$('axes').width === innerWidth && !pending")
-    box = np.array(five_thousand.js("return dvskit.box()"))
-    head = five_thousand.js("return $('head').getBoundingClientRect().bottom")
-    top = head if size[1] > 480 else 0  # on a phone held sideways it stands beside the words
-    bottom, left, right = five_thousand.js(
-        "const b = $('bar').getBoundingClientRect(); return [b.top, b.left, b.right]"
-    )
-    assert box[:, 0].min() >= 20
-    assert box[:, 0].max() <= size[0] - 20
-    assert box[:, 1].min() >= top
-    assert box[:, 1].max() <= bottom
-    assert left >= 0
-    assert right <= size[0]
-    overflow = five_thousand.js(
-        "const b = $('bar').getBoundingClientRect();"
-        "return [...document.querySelectorAll('#bar *')].filter(e => e.getClientRects().length"
-        " && (e.getBoundingClientRect().right > b.right + 1"
-        " || e.getBoundingClientRect().bottom > b.bottom + 1)).map(e => e.outerHTML)"
-    )
-    assert overflow == []
-
-
-@pytest.mark.slow
-def test_a_view_that_was_turned_outlives_a_new_size(five_thousand):
-    five_thousand.press(Keys.ARROW_LEFT, Keys.ARROW_LEFT)
-    before = five_thousand.js("return [S.az, S.el]")
-    five_thousand.resize(700, 900)
-    five_thousand.wait("innerWidth === 700 && $('axes').width === 700")
-    assert five_thousand.js("return [S.az, S.el]") == before
-
-
-@pytest.mark.slow
-def test_the_picture_can_be_saved(five_thousand):
-    url = five_thousand.driver.execute_async_script(
-        "const done = arguments[arguments.length - 1];"
-        "dvskit.png().then(b => { const r = new FileReader(); r.onload = () => done(r.result);"
-        " r.readAsDataURL(b); })"
-    )
-    data = np.frombuffer(base64.b64decode(url.partition(",")[2]), np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR)[:, :, ::-1].astype(int)
-    bar = five_thousand.js("return $('bar').getBoundingClientRect().top")
-    assert picture.shape == (round(bar), 1440, 3), "all but the controls"
-    assert (np.ptp(picture, axis=2) > 80).sum() > 5_000, "points"
-    assert (picture[:60, :200].min(axis=2) > 200).sum() > 100, "the title"
-    assert tuple(picture[-1, 0]) == rgb(DARK.ground)
-
-
-@pytest.mark.slow
-def test_the_help_opens_and_closes(five_thousand):
-    five_thousand.press("?")
-    assert five_thousand.driver.find_element(By.ID, "help").is_displayed()
-    five_thousand.press(Keys.ESCAPE)
-    assert not five_thousand.driver.find_element(By.ID, "help").is_displayed()
-
-
-@pytest.mark.slow
-def test_fewer_points_are_drawn_while_the_hand_moves(five_thousand):
-    five_thousand.frame()  # in one script each: a timer ends the moving between two
-    moving = five_thousand.js("S.budget = 1000; S.moving = true; draw(); return dvskit.drawn")
-    assert moving == {"count": 5000, "drawn": 1000}
-    resting = five_thousand.js("S.moving = false; draw(); return dvskit.drawn")
-    assert resting == {"count": 5000, "drawn": 5000}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("count", [0, 1])
-def test_none_and_one_event_make_a_page_that_says_so(browser, made, count):
-    events = Events(t=[7] * count, x=[3] * count, y=[3] * count, p=[1] * count, size=(8, 8))
-    browser.open(made(f"few{count}", events))
-    browser.press(Keys.SPACE, "[", "p", "r")
-    browser.frame()
-    assert browser.complaints() == []
-    assert browser.js("return dvskit.drawn.count") == count
-    message = browser.js("return $('message').hidden ? '' : $('message').innerText")
-    assert ("No events" in message) == (count == 0)
-    words = "1\u00a0event" if count else "0\u00a0events"
-    assert browser.js("return $('facts').textContent").startswith(words)
-
-
-@pytest.mark.slow
-def test_a_thinned_page_says_so(browser, made):
-    browser.open(made("thin", EVENTS, max_events=2000))
-    assert browser.driver.find_element(By.ID, "notice").is_displayed()
-    notice = browser.js("return $('notice').textContent")
-    assert notice == "1 in 4 events shown: 1,250 of 5,000"
-    assert "5,000\u00a0events" in browser.js("return $('facts').textContent")
-    assert browser.js("return dvskit.drawn.count") == 1250
-
-
-@pytest.mark.slow
-def test_a_title_stays_text(browser, made):
-    title = '</script><b id="evil">&amp; "{{data}}" <!-- \'ö\' \u2028 $& \\u003c'
-    browser.open(made("title", EVENTS, title=title))
-    assert browser.js("return $('head').querySelector('h1').textContent") == title
-    assert browser.js("return dvskit.meta.title") == title
-    assert browser.js("return document.getElementById('evil')") is None
-    assert html.unescape(browser.js("return document.title")) != ""
-    assert browser.complaints() == []
-
-
-def test_a_browser_without_webgl2_is_told_so(browser, made):
-    added = browser.driver.execute_cdp_cmd(
-        "Page.addScriptToEvaluateOnNewDocument",
-        {
-            "source": "const get = HTMLCanvasElement.prototype.getContext;"
-            "HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {"
-            " return kind === 'webgl2' ? null : get.call(this, kind, ...rest); }"
-        },
-    )
-    try:
-        browser.open(made("five", EVENTS, title="Five thousand"))
-        assert "WebGL2 is not available" in browser.js("return $('message').innerText")
-        assert browser.complaints() == []
-    finally:
-        browser.driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
-
-
-@pytest.mark.slow
-def test_a_lost_graphics_context_comes_back(five_thousand):
-    five_thousand.js("window.lost = GL.gl.getExtension('WEBGL_lose_context'); lost.loseContext();")
-    five_thousand.wait("GL === null")
-    five_thousand.js("lost.restoreContext()")
-    five_thousand.wait("GL !== null")
-    picture = five_thousand.screen()
-    assert (np.ptp(picture[100:700], axis=2) > 80).sum() > 5_000
-
-
-@pytest.mark.slow
-def test_a_real_recording_is_shown(browser, tmp_path, data):
-    source = dvskit.open_events(data / "recordings" / "nmnist_34x34.bin")
-    report = render.page(source, tmp_path / "digit.html")
-    browser.open(tmp_path / "digit.html")
-    assert browser.js("return dvskit.drawn.count") == report.total == 4325
-    assert "310.5\u00a0ms" in browser.js("return $('facts').textContent")
-    assert browser.complaints() == []
-
-
-@pytest.mark.slow
-def test_the_view_stays_where_it_is_when_only_the_colours_change(browser, made):
-    browser.open(made("five", EVENTS, title="Five thousand"), (390, 844))
-    before = browser.js("return dvskit.box()")
-    browser.press("p")
-    browser.frame()
-    assert browser.js("return dvskit.box()") == before
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("a.npz", "-o", "x.png"), "x.png"),
+        (("-o", "x.html", "--dpi", "300"), "--dpi"),
+        (("-o", "x.png", "--labels", "l.csv"), "--labels"),
+        (("-o", "x.png", "--images", "filter"), "--images"),
+        (("a.npz", "-o", "x.html", "--labels", "l.csv"), "--labels"),
+        (("-o", "x.html", "--every", "1s"), "--every"),
+        (("-o", "x.html", "--labels", "missing.csv"), "missing.csv"),
+        (("-o", "x.html", "--model", "nmnist"), "nmnist"),
+        (("-o", "x.html", "--images", "filtr"), "filtr"),
+    ],
+)
+def test_options_that_a_page_cannot_have_are_refused(run, tmp_path, words, named):
+    save_events(EVENTS, tmp_path / "a.npz")
+    refused_command(run("cloud", "a.npz", *words), named)
+    assert not list(tmp_path.glob("x.*"))
