@@ -226,6 +226,8 @@ def test_geometry_comes_from_the_camera_the_argument_or_the_events(tmp_path):
         (packet(1, [bytes(12)], size=12), 0, "12 bytes", 20),
         (packet(1, [], number=-1), 0, "-1 events", 20),
         (packet(1, [], number=1 << 20), 0, "8388608 bytes", 20),
+        (packet(1, [], overflow=-1), 0, "-1 wraps", 20),
+        (head_of(1, 8, 0, at=5), 0, "byte 5 of 8", 20),
         (packet(1, [polarity(20, 128, 0, 1)]), 28, "(128, 0)", 20),
         (packet(1, [polarity(20, 1, 0, 1), polarity(19, 1, 0, 1)]), 36, "from 20 to 19", 21),
         (packet(1, [polarity(-20, 1, 0, 1)]), 28, "-20", 20),
