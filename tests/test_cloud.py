@@ -1,44 +1,30 @@
+"""Clouds: points where the camera puts them, their colors, and the box that fits."""
+
 from __future__ import annotations
 
+import functools
 import math
-from dataclasses import replace
+from collections import Counter
 
 import cv2
 import numpy as np
 import pytest
 
-import dvskit
 from dvskit import Events, render
 from dvskit.errors import ConfigError, OutputError, ShapeError
 from dvskit.events import Size
-from dvskit.render import CloudView, _camera, colormap
+from dvskit.render import CloudView, _camera, cloud_kernels
 from dvskit.render._camera import box_halves, corners, fit, rotation
-from dvskit.render._numbers import nice_step, tick_text, time_unit
 from dvskit.render._scene import Scene
 from dvskit.render._thin import thin
 from dvskit.render.colormap import DARK, LIGHT, gradient, rgb
+from tests.laws import InBlocks, refused, same_on_threads, scattered
 
 
 def some_events(count=400, seed=0, size=(20, 14)):
-    rng = np.random.default_rng(seed)
-    return Events(
-        t=np.sort(rng.integers(1_000, 9_000, count)),
-        x=rng.integers(0, size[0], count),
-        y=rng.integers(0, size[1], count),
-        p=rng.integers(0, 2, count) > 0,
-        size=size,
-    )
-
-
-class Cut:
-    """A stream cut into blocks, which can be read once or again and again."""
-
-    def __init__(self, events, block):
-        self.size = events.size
-        self._blocks = [events[i : i + block] for i in range(0, len(events), block)]
-
-    def __iter__(self):
-        return iter(self._blocks)
+    """Return events of 8 ms, not from t = 0 on."""
+    events = scattered(count, size, span_us=8_000, seed=seed)
+    return Events(t=events.t + 1_000, x=events.x, y=events.y, p=events.p, size=size)
 
 
 # -- the splat
@@ -91,9 +77,10 @@ def splat_by_hand(events, index, camera, size_px, point_px):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parts", [1, 3])
-@pytest.mark.parametrize("perspective", [0.0, 1.0])
-@pytest.mark.parametrize("point_px", [0.5, 1.0, 2.5, 30.0])
+@pytest.mark.parametrize(
+    ("point_px", "perspective", "parts"),
+    [(0.5, 0.0, 1), (1.0, 1.0, 3), (2.5, 1.0, 1), (30.0, 1.0, 3)],
+)
 def test_the_splat_shows_what_a_loop_over_the_definition_shows(point_px, perspective, parts):
     events = some_events()
     index = np.random.default_rng(5).integers(0, 256, len(events)).astype(np.uint8)
@@ -110,43 +97,67 @@ def test_the_splat_shows_what_a_loop_over_the_definition_shows(point_px, perspec
         assert abs(int(nearest[at] >> 8) - steps) <= 1, "to the rounding of the last digit"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("point_px", [0.5, 1.0, 1.6, 2.5, 30.0])
-@pytest.mark.parametrize("size_px", [(100, 80), (40, 80), (100, 25)])
-def test_marks_that_are_spread_are_what_the_splat_draws(point_px, threads, size_px, monkeypatch):
-    events = some_events()
-    index = np.random.default_rng(5).integers(0, 256, len(events)).astype(np.uint8)
-    camera = camera_for(events.size)  # of a picture of 100x80: in others points leave it
-    points = _camera.Points(events, index, int(events.t[0]), events.duration_us, point_px)
-    drawn = _camera.empty_layers(1, size_px)
-    _camera.splat_points(points, camera, drawn)
-    monkeypatch.setattr(_camera, "_CROWD", 0)
-    monkeypatch.setattr(_camera, "_EVENTS_A_PART", 100)
-    monkeypatch.setenv("DVSKIT_THREADS", str(threads))
-    spread = _camera.layers_of(points, camera, size_px)
-    assert drawn.any()
-    assert np.array_equal(spread.max(axis=0), drawn[0])
+@pytest.mark.parametrize("reach", [1, 3])
+def test_marks_that_are_spread_are_what_the_splat_draws(reach):
+    """Points of one pixel in two layers, and then a brush, are points of that brush."""
+    rng = np.random.default_rng(5)
+    brush = rng.integers(-reach, reach + 1, (5, 2))
+    marked = rng.integers(0, 1 << 32, (2, 20 + 2 * reach, 30 + 2 * reach)).astype(np.uint32)
+    marked[rng.random(marked.shape) < 0.7] = 0
+    nearest, by_hand = np.zeros((2, 20, 30), np.uint32)
+    for first in (0, 13):  # in two parts
+        rows = nearest[first : first + 13]
+        cloud_kernels.spread(marked, reach, brush, first, rows)
+    for part, v, u in np.argwhere(marked):
+        for dv, du in brush:
+            at = v - reach + dv, u - reach + du
+            if 0 <= at[0] < 20 and 0 <= at[1] < 30:
+                by_hand[at] = max(by_hand[at], marked[part, v, u])
+    np.testing.assert_array_equal(nearest, by_hand)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("threads", ["1", "2", "3", "8"])
-@pytest.mark.parametrize("colour", [render.by_time, render.by_polarity, render.by_count])
-def test_the_picture_is_the_same_for_any_number_of_threads(threads, colour, monkeypatch):
-    # Every event twice, so that ties in depth are everywhere.
-    base = some_events(3000, seed=1, size=(9, 7))
+@pytest.mark.parametrize("width_px", [900, 300])  # few events a pixel, and many
+@pytest.mark.parametrize("color", [render.by_time, render.by_count])
+def test_the_picture_is_the_same_on_any_threads_and_however_the_stream_is_cut(color, width_px):
+    # More than one part of 262,144 events, each of them twice: ties in depth are everywhere.
+    base = some_events(150_000, seed=1, size=(90, 70))
     twice = Events(
         t=base.t.repeat(2), x=base.x.repeat(2), y=base.y.repeat(2),
-        p=np.tile([True, False], 3000), size=base.size,
+        p=np.tile([True, False], 150_000), size=base.size,
     )  # fmt: skip
-    view = CloudView(colour=colour)
-    monkeypatch.setenv("DVSKIT_THREADS", "1")
-    whole = render.cloud_image(twice, view=view, width_px=200, height_px=150)
-    monkeypatch.setattr(_camera, "_EVENTS_A_PART", 100)
-    monkeypatch.setattr(colormap, "_EVENTS_A_PART", 100)
-    monkeypatch.setenv("DVSKIT_THREADS", threads)
-    parted = render.cloud_image(twice, view=view, width_px=200, height_px=150)
-    np.testing.assert_array_equal(parted, whole)
+    view, size = CloudView(colour=color), {"width_px": width_px, "height_px": width_px // 2}
+    draw = functools.partial(render.cloud_image, view=view, **size)
+    whole = same_on_threads(lambda: draw(twice), 2, 3)
+    np.testing.assert_array_equal(draw(InBlocks(twice, 70_001)), whole)
+
+
+def test_colors_of_counts_are_those_of_a_loop_over_the_definition():
+    even = some_events(2000, size=(9, 7))
+    hot = np.arange(2000) % 3 == 0
+    x, y = np.where(hot, 4, even.x), np.where(hot, 2, even.y)
+    events = Events(t=even.t, x=x, y=y, p=even.p, size=even.size)
+    counts = Counter(zip(x.tolist(), y.tolist(), strict=True))
+    most = max(counts.values())
+    colors = render.by_count(events, DARK)
+    assert colors.index.tolist() == [
+        math.floor(255 * math.log(counts[at]) / math.log(most) + 0.5)
+        for at in zip(x.tolist(), y.tolist(), strict=True)
+    ]
+    assert [text for _, text in colors.key.ticks] == ["1", "10", "100", str(most)]
+    for place, text in colors.key.ticks:
+        assert most**place == pytest.approx(int(text))
+    assert len(render.by_count(Events.empty((3, 2)), DARK).index) == 0
+
+
+@pytest.mark.parametrize(
+    ("span_us", "text"),
+    [(1_999, "1,999 µs"), (2_500, "2.5 ms"), (1_999_000, "1,999 ms"), (36 * 10**9, "36,000 s"),
+     (12_345_678, "12.35 s"), (0, "0 µs")],
+)  # fmt: skip
+def test_the_bar_of_time_ends_with_the_span_in_the_unit_that_fits(span_us, text):
+    events = Events(t=[5, 5 + span_us], x=[0, 0], y=[0, 0], p=[1, 1], size=(1, 1))
+    assert render.by_time(events, DARK).key.ticks == ((0.0, "0"), (1.0, text))
 
 
 def shaded_by_hand(nearest, colours, ground, picture):
@@ -182,16 +193,6 @@ def test_shading_averages_what_is_seen(parts):
     np.testing.assert_allclose(alone[:, :, 3], 255 * taken / 4, atol=0.5)
     share = alone[:, :, 3:] / 255
     assert np.abs(alone[:, :, :3] * share + before * (1 - share) - picture).max() <= 1.5
-
-
-@pytest.mark.parametrize("chunk", [1, 7, 150, 400])
-def test_the_picture_is_the_same_however_the_stream_is_cut(chunk):
-    events = some_events()
-    view = CloudView(max_events=130)
-    np.testing.assert_array_equal(
-        render.cloud_image(Cut(events, chunk), view=view, width_px=160, height_px=120),
-        render.cloud_image(events, view=view, width_px=160, height_px=120),
-    )
 
 
 # -- what is where
@@ -275,62 +276,6 @@ def test_the_colours_of_counts_go_away_from_the_ground_evenly_for_every_eye(eye,
     assert steps[1:].sum() > 55
 
 
-def counted_by_hand(events):
-    counts: dict[tuple[int, int], int] = {}
-    for x, y in zip(events.x.tolist(), events.y.tolist(), strict=True):
-        counts[x, y] = counts.get((x, y), 0) + 1
-    most = max(counts.values())
-    return [
-        math.floor(255 * math.log(counts[x, y]) / math.log(max(most, 2)) + 0.5)
-        for x, y in zip(events.x.tolist(), events.y.tolist(), strict=True)
-    ]
-
-
-@pytest.mark.parametrize("threads", ["1", "3", "8"])
-def test_the_colours_of_counts_are_those_of_a_loop_over_the_definition(threads, monkeypatch):
-    monkeypatch.setattr(colormap, "_EVENTS_A_PART", 100)
-    monkeypatch.setenv("DVSKIT_THREADS", threads)
-    even = some_events(2000, size=(9, 7))
-    hot = np.arange(2000) % 3 == 0
-    events = Events(
-        t=even.t, x=np.where(hot, 4, even.x), y=np.where(hot, 2, even.y), p=even.p, size=even.size
-    )
-    index = render.by_count(events, DARK).index
-    assert index.tolist() == counted_by_hand(events)
-    assert index.max() == 255
-
-
-@pytest.mark.parametrize(
-    ("most", "texts"),
-    [(1, ["1"]), (2, ["1", "2"]), (10, ["1", "10"]), (12, ["1", "10", "12"]),
-     (1000, ["1", "10", "100", "1,000"]),
-     (120_000, ["1", "10", "100", "1,000", "10,000", "100,000", "120,000"])],
-)  # fmt: skip
-def test_the_bar_of_counts_tells_1_the_powers_of_ten_and_the_most(most, texts):
-    events = Events(
-        t=np.arange(most + 1), x=[0] * most + [1], y=[0] * (most + 1), p=[1] * (most + 1),
-        size=(2, 1),
-    )  # fmt: skip
-    colours = render.by_count(events, LIGHT)
-    assert isinstance(colours.key, render.ColourBar)
-    assert [text for _, text in colours.key.ticks] == texts
-    for place, text in colours.key.ticks:
-        assert most**place == pytest.approx(int(text.replace(",", "")))
-    assert colours.index[-1] == 0
-
-
-def test_counts_of_no_events_have_no_colours():
-    colours = render.by_count(Events.empty((3, 2)), DARK)
-    assert len(colours.index) == 0
-
-
-def test_the_bar_of_time_ends_with_the_span():
-    events = Events(t=[5, 2_505], x=[0, 0], y=[0, 0], p=[1, 1], size=(1, 1))
-    key = render.by_time(events, DARK).key
-    assert isinstance(key, render.ColourBar)
-    assert key.ticks == ((0.0, "0"), (1.0, "2.5 ms"))
-
-
 @pytest.mark.parametrize(("azimuth", "elevation"), [(48, 24), (90, 0), (0, 90), (-130, -60)])
 @pytest.mark.parametrize("size", [(34, 34), (1280, 720), (1, 500)])
 @pytest.mark.parametrize("perspective", [0.0, 1.0])
@@ -350,128 +295,51 @@ def test_the_box_fits_its_place_from_any_side_and_touches_two_borders(
     )
 
 
-# -- ticks
+# -- files and arguments
 
 
-def test_ticks_are_1_2_or_5_times_a_power_of_ten_and_whole_for_pixels():
-    steps = [nice_step(span, 8) for span in (0.003, 7, 34, 310.5, 1280)]
-    for step in steps:
-        mantissa = step / 10 ** math.floor(math.log10(step) + 1e-9)
-        assert min(abs(mantissa - m) for m in (1, 2, 5)) < 1e-6
-    assert nice_step(3, 8, whole=True) == 1
-    assert tick_text(0.15, 0.05) == "0.15"
-    assert tick_text(1200, 200) == "1,200"
-
-
-@pytest.mark.parametrize(
-    ("span", "unit"), [(0, "µs"), (1_999, "µs"), (2_000, "ms"), (1_999_999, "ms"), (2_000_000, "s")]
-)
-def test_time_is_told_in_the_unit_that_fits(span, unit):
-    assert time_unit(span)[0] == unit
-
-
-# -- thinning
-
-
-@pytest.mark.parametrize("block", [1, 3, 64, 5000])
-@pytest.mark.parametrize(("limit", "every"), [(1000, 1), (999, 2), (250, 4), (1, 1024)])
-def test_thinning_keeps_every_2_to_the_kth_event_however_the_stream_is_cut(block, limit, every):
-    events = some_events(1000, seed=2)
-    kept = thin(Cut(events, block), limit)
-    assert kept.every == every
-    assert kept.total == 1000
-    assert kept.events == events[::every]
-    assert (kept.start_us, kept.stop_us) == (events.t[0], events.t[-1])
-    assert bool(kept.notice) == (every > 1)
-
-
-def test_thinning_serves_a_stream_that_can_be_read_once():
-    events = some_events(1000, seed=3)
-
-    class Once(Cut):
-        def __iter__(self):
-            while self._blocks:
-                yield self._blocks.pop(0)
-
-    assert thin(Once(events, 50), 300).events == events[::4]
-
-
-def test_thinning_to_nothing_is_refused():
-    with pytest.raises(ConfigError, match="max_events=0 must be at least 1"):
-        thin(some_events(), 0)
-
-
-# -- files
-
-
-def test_the_file_holds_the_picture_and_the_report_counts(tmp_path):
-    events = some_events()
-    report = render.cloud(events, tmp_path / "c.png", width_px=320, height_px=240)
-    assert (report.kept, report.total, report.every) == (400, 400, 1)
-    stored = cv2.imread(str(tmp_path / "c.png"))[:, :, ::-1]
-    expected = render.cloud_image(events, width_px=320, height_px=240)
-    np.testing.assert_array_equal(stored, expected)
-
-
-def test_a_thinned_picture_says_so(tmp_path):
-    view = CloudView(max_events=100)
-    report = render.cloud(some_events(), tmp_path / "c.png", view=view, width_px=320, height_px=240)
-    assert (report.kept, report.total, report.every) == (100, 400, 4)
-    picture = cv2.imread(str(tmp_path / "c.png"))[:, :, ::-1].astype(int)
-    notice = picture[: 240 // 4, : 320 // 2]
-    assert (np.abs(notice - rgb(DARK.on)).max(axis=2) < 80).any(), "the notice in its colour"
-
-
-@pytest.mark.parametrize("name", ["c.jpg", "c.html", "c.mp4", "c"])
-def test_another_suffix_is_refused_with_the_choices(name, tmp_path):
-    with pytest.raises(ConfigError, match=r"\.png.*\.svg.*\.mp4.*\.html"):
-        render.cloud(some_events(), tmp_path / name)
-
-
-def test_a_picture_that_exists_is_kept_unless_told_otherwise(tmp_path):
+def test_a_picture_is_thinned_and_replaces_nothing_unasked(tmp_path):
     path = tmp_path / "c.png"
     path.write_bytes(b"old")
-    with pytest.raises(OutputError, match="exists already"):
-        render.cloud(some_events(), path, width_px=100, height_px=100)
+    size = {"width_px": 320, "height_px": 240}
+    with refused(OutputError, "c.png"):
+        render.cloud(some_events(), path, **size)
     assert path.read_bytes() == b"old"
-    render.cloud(some_events(), path, width_px=100, height_px=100, overwrite=True)
-    assert path.read_bytes().startswith(b"\x89PNG")
-
-
-@pytest.mark.parametrize("size", [(63, 480), (480, 20_000)])
-def test_a_picture_of_an_absurd_size_is_refused(size):
-    with pytest.raises(ShapeError, match="pixels is outside"):
-        render.cloud_image(some_events(), width_px=size[0], height_px=size[1])
+    for name in ("c.jpg", "c.html", "c.mp4", "c"):
+        with refused(ConfigError, ".png", ".html"):
+            render.cloud(some_events(), tmp_path / name)
+    view = CloudView(max_events=100)
+    report = render.cloud(some_events(), path, view=view, overwrite=True, **size)
+    assert (report.kept, report.total, report.every) == (100, 400, 4)
+    picture = cv2.imread(str(path))[:, :, ::-1]
+    np.testing.assert_array_equal(picture, render.cloud_image(some_events(), view=view, **size))
+    notice = picture[: 240 // 4, : 320 // 2].astype(int)
+    assert (np.abs(notice - rgb(DARK.on)).max(axis=2) < 80).any(), "the notice in its color"
+    assert [file.name for file in tmp_path.iterdir()] == ["c.png"]
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"elevation_deg": 91.0}, {"point_px": 0.0}, {"dpi": 1.0}, {"azimuth_deg": math.nan}],
-)
-def test_a_view_from_nowhere_is_refused(change):
-    with pytest.raises(ConfigError, match="is outside"):
-        replace(CloudView(), **change)  # type: ignore[arg-type]
+    ("wrong", "kind", "named"),
+    [
+        ({"elevation_deg": 91.0}, ConfigError, "elevation_deg=91.0"),
+        ({"azimuth_deg": math.nan}, ConfigError, "azimuth_deg=nan"),
+        ({"point_px": 0.0}, ConfigError, "point_px=0.0"), ({"dpi": 1.0}, ConfigError, "dpi=1.0"),
+        ({"text_scale": 5.0}, ConfigError, "text_scale=5.0"),
+        ({"max_events": 0}, ConfigError, "max_events=0"),
+        ({"width_px": 63}, ShapeError, "63x960"), ({"height_px": 20_000}, ShapeError, "1280x20000"),
+    ],
+)  # fmt: skip
+def test_views_and_sizes_out_of_range_are_refused(wrong, kind, named):
+    size = {name: wrong[name] for name in ("width_px", "height_px") if name in wrong}
+    with refused(kind, named):
+        view = CloudView(**{name: value for name, value in wrong.items() if name not in size})
+        render.cloud_image(some_events(), view=view, **size)
 
 
-@pytest.mark.parametrize("count", [0, 1])
-def test_none_and_one_event_give_a_box(count):
-    events = some_events(count) if count else Events.empty((20, 14))
-    picture = render.cloud_image(events, width_px=400, height_px=300)
-    ground = np.array(rgb(DARK.ground))
-    assert (np.abs(picture.astype(int) - ground).max(axis=2) > 40).sum() > 500
-    assert picture.shape == (300, 400, 3)
-
-
-def test_a_title_is_drawn_as_it_stands():
-    plain = render.cloud_image(some_events(), width_px=400, height_px=300)
-    view = CloudView(title=r"$5 & $\frac{1}{2}$ _a_")
-    titled = render.cloud_image(some_events(), view=view, width_px=400, height_px=300)
-    assert (plain != titled).any()
-
-
-@pytest.mark.slow
-def test_a_real_recording_makes_a_cloud(data):
-    source = dvskit.open_events(data / "recordings" / "nmnist_34x34.bin")
-    picture = render.cloud_image(source, width_px=640, height_px=480)
-    coloured = np.ptp(picture.astype(int), axis=2) > 80
-    assert coloured.sum() > 8_000
+def test_none_and_one_event_give_a_box_and_a_title_is_drawn_as_it_stands():
+    size = {"width_px": 400, "height_px": 300}
+    for events in (Events.empty((20, 14)), some_events(1)):
+        picture = render.cloud_image(events, **size)
+        assert (np.abs(picture.astype(int) - rgb(DARK.ground)).max(axis=2) > 40).sum() > 500
+    titled = CloudView(title=r"$5 & $\frac{1}{2}$ _a_")
+    assert (picture != render.cloud_image(events, view=titled, **size)).any()
