@@ -9,6 +9,7 @@ from torch.nn import functional
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.networks import MotionLIF, network_from, network_values
 from dvskit.neurons import SignedLIF
+from tests.laws import refused
 
 SMALL = MotionLIF(
     width=24, height=20, pool=2, channels=(3, 4), kernel=3, hidden=5, classes=3, dropout=0.0
@@ -75,20 +76,20 @@ def test_only_membranes_that_remember_tell_a_sequence_from_its_reverse() -> None
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"),
+    ("fields", "named"),
     [
-        ({"pool": 7}, "blocks of 7 do not divide 240x180"),
-        ({"kernel": 4}, "kernel = 4 is not odd"),
-        ({"betas": (0.5, 0.5)}, "three numbers from 0 to 1"),
+        ({"pool": 7}, "240x180"),
+        ({"kernel": 4}, "kernel = 4"),
+        ({"betas": (0.5, 0.5)}, "betas"),
         ({"hidden": 0}, "hidden = 0"),
         ({"dropout": 1.0}, "dropout = 1.0"),
     ],
 )
-def test_fields_out_of_range_are_refused(fields: dict[str, object], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+def test_fields_out_of_range_are_refused(fields: dict[str, object], named: str) -> None:
+    with refused(ConfigError, named):
         MotionLIF(**fields)  # type: ignore[arg-type]
 
 
 def test_counts_of_another_size_are_refused() -> None:
-    with pytest.raises(ShapeError, match=r"must be \(T, B, 2, 20, 24\)"):
+    with refused(ShapeError, "(T, B, 2, 20, 24)"):
         SMALL.build()(torch.zeros(2, 1, 2, 24, 20))
