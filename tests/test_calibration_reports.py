@@ -186,7 +186,7 @@ def test_frames_that_do_not_fit_are_errors(wrong, kind, named):
 def test_the_command_writes_a_preset_that_emulate_takes(run, tmp_path):
     frames = wandering(16, moving_s=0.4, still_s=1.0)
     frames = [*frames, *((frames[-1][0] + 2000 * n, frames[-1][1]) for n in range(1, 3))]
-    dvskit.save_events(recorded(frames, EmulatorParams()), "a.npz")
+    dvskit.save_events(recorded(later(frames, 3000), EmulatorParams()), "a.npz")
     dvskit.video.write_video(frames, "a.mp4", fps=500)
     words = ("calibrate", "a.npz", "a.mp4", "--offset", "0ms", "-o", "mine.toml")
     code, out, err = run(*words)
