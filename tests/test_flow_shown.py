@@ -17,7 +17,9 @@ from dvskit.render import FlowArrows, FlowColours, VideoView, frames, plots, vid
 from dvskit.render.colormap import DARK, LIGHT, rgb
 from dvskit.render.flow_cells import FlowCells
 from dvskit.render.flow_colours import flow_palette, flow_rows, wheel_rows
-from tests.laws import refused, scattered
+from tests.laws import InBlocks, refused, scattered
+from tests.test_corner_filters import squares
+from tests.test_page import stored
 from tests.test_plane_flow import edges
 
 BARS = edges(300, 0.0, size=(64, 48))
@@ -154,6 +156,19 @@ def test_a_page_without_flow_offers_none(browser, tmp_path):
     with refused(ConfigError, "full_px_s"):
         two = [render.ShownEvents(BARS, flow=FlowColours()), BARS]
         render.page(two, tmp_path / "two.html")
+
+
+def test_velocities_on_a_page_are_thinned_with_their_events(tmp_path):
+    events = squares(count=3000)
+    shown = render.ShownEvents(InBlocks(events, 33), flow=FlowColours(full_px_s=300))
+    report = render.page(shown, tmp_path / "a.html", max_events=800)
+    flow = plane_flow(events)
+    rows = np.zeros(len(flow), int)
+    rows[flow.known] = flow_rows(flow.vx[flow.known], flow.vy[flow.known], 300)
+    assert report.kept == 750
+    kept = np.frombuffer(stored((tmp_path / "a.html").read_text())[1][-750:], np.uint8)
+    assert np.array_equal(kept, rows[::4])
+    assert len(set(kept.tolist())) > 10
 
 
 def test_the_command_writes_arrays_equal_to_the_library(run, recorded, tmp_path):
