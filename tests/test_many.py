@@ -127,7 +127,7 @@ DEEP = "p2/deep/c.csv"
 def test_patterns_and_the_names_that_a_shell_makes_of_them_mean_the_same(
     convert, tmp_path, words, made
 ):
-    touch(tmp_path / "v", "p1/a.raw", "p2/b.raw", "p2/deep/c.raw", "d.raw")
+    touch(tmp_path / "v", "p1/a.raw", "p2/b.raw", "p2/deep/c.raw", "d.raw", "Thumbs.db")
     convert(*words, made=made)
 
 

@@ -146,6 +146,7 @@ def test_a_module_is_as_it_was_after_the_checks(samples: Samples):
     drawn = torch.random.get_rng_state()
     network = training.model_of(module, samples, INPUT).network
     training.own_checks.check_trains(network, module, INPUT)
+    training.own_checks.check_same_again(network, module, INPUT)
     assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
     assert (module.training, module[1].training, module[2].training) == (True, False, True)
     assert torch.equal(torch.random.get_rng_state(), drawn)

@@ -299,8 +299,9 @@ def test_an_address_that_others_may_know_is_not_used(tmp_path):
     os.mkfifo(pipe := tmp_path / "pipe", 0o600)
     assert read_address(pipe) == read_address(tmp_path) == KeptAddress()
     token = "x" * 24
-    for text in ("", "[]", "3", "[0, 'a']", '[8000, "short"]', f'[true, "{token}"]',
-                 f'["8000", "{token}"]', f'[8000, "{token[:-1]}/"]', "\xff"):  # fmt: skip
+    wrong = ["[0, 'a']", '[8000, "short"]', f'["8000", "{token}"]', f'[8000, "{token[:-1]}/"]']
+    wrong += [f'[{port}, "{token}"]' for port in ("true", "0", "65536")]
+    for text in ("", "[]", "3", "\xff", *wrong):
         write_address(file, KeptAddress())
         file.write_text(text, "latin-1")
         assert read_address(file) == KeptAddress(), text
