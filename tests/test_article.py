@@ -35,20 +35,13 @@ def test_the_three_neurons_fire_when_the_article_says(figures):
     assert all((packed <= 200) | ((packed >= 600) & (packed <= 800)))
 
 
-def test_the_first_inputs_are_those_that_the_article_names(figures):
-    assert figures.INPUTS_MS[:3] == (75, 125, 200)
-    assert [(1 / steps, weight) for steps, weight in figures.NEURONS] == [
-        (0.005, 0.5), (0.0025, 0.35), (0.0025, 0.5)
-    ]  # fmt: skip
-
-
 def test_an_input_of_0_8_decays_and_does_not_fire(figures):
     decided, fired = figures.potentials(torch.tensor([0.0, 0.8, 0.0, 0.0]), beta=0.5)
     assert decided.tolist() == pytest.approx([0, 0.8, 0.4, 0.2])
     assert not fired.any()
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_one_command_makes_the_page_and_its_figures(figures, tmp_path, monkeypatch, capsys):
     article = importlib.import_module("article")
     monkeypatch.setattr("sys.argv", ["article.py", str(tmp_path)])

@@ -8,6 +8,7 @@ from dvskit.errors import ConfigError, FormatError, MissingFileError
 from dvskit.filters import Undistort
 from dvskit.formats.calibration import read_camera
 from dvskit.streams import Intrinsics
+from tests.laws import refused
 
 CAMERA = Intrinsics(199.5, 198.25, 132.0, 110.5, -0.37, 0.15, -0.0003, 0.0007, 0.0)
 LINE = " ".join(map(repr, CAMERA))
@@ -76,24 +77,23 @@ def test_undistort_reads_the_same_files(tmp_path):
 def test_one_of_several_cameras_is_named(tmp_path):
     path = tmp_path / "chain.yaml"
     path.write_text(KALIBR + KALIBR.replace("cam0", "cam1").replace("199.5", "300"))
-    with pytest.raises(ConfigError, match=r"holds 2 cameras; name one, such as chain\.yaml:cam0"):
+    with refused(ConfigError, "chain.yaml:cam0"):
         read_camera(path)
     assert read_camera(f"{path}:cam1").fx == 300
-    with pytest.raises(ConfigError, match="has no camera 'cam7'; did you mean"):
+    with refused(ConfigError, "'cam7'"):
         read_camera(f"{path}:cam7")
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "named"),
     [
-        ("a.txt", "", "does not hold nine numbers"),
-        ("a.txt", "1 2 3", "does not hold nine numbers"),
-        ("a.txt", "1 2 3 4 5 6 7 8 9 10", "does not hold nine numbers"),
-        ("a.txt", "nan 2 3 4", "fx and fy must be above 0"),
-        ("a.txt", "0 2 3 4", "fx and fy must be above 0"),
+        ("a.txt", "", "nine numbers"),
+        ("a.txt", "1 2 3 4 5 6 7 8 9 10", "nine numbers"),
+        ("a.txt", "nan 2 3 4", "fx and fy"),
+        ("a.txt", "0 2 3 4", "fx and fy"),
         ("a.yaml", "", "holds no camera"),
         ("a.yaml", "[1, 2", "is not YAML"),
-        ("a.yaml", "[" * 5000, "is not YAML"),
+        ("a.yaml", "[" * 1000, "is not YAML"),
         ("a.yaml", "camera_matrix: [1, 2, 3]", "holds no camera"),
         ("a.yaml", KALIBR.replace("radtan", "equidistant"), "distortion equidistant"),
         ("a.yaml", KALIBR.replace("pinhole", "omni"), "a camera of model omni"),
@@ -101,21 +101,21 @@ def test_one_of_several_cameras_is_named(tmp_path):
         ("a.yaml", "!!python/object/apply:os.system ['x']", "is not YAML"),
     ],
 )
-def test_other_content_is_refused_with_the_reason(tmp_path, name, text, said):
+def test_other_content_is_refused_with_the_reason(tmp_path, name, text, named):
     (tmp_path / name).write_text(text)
-    with pytest.raises(FormatError, match=said):
+    with refused(FormatError, name, named):
         read_camera(tmp_path / name)
 
 
 def test_the_calibration_of_another_sensor_is_refused(tmp_path):
     (tmp_path / "k.yaml").write_text(KALIBR)
     assert read_camera(tmp_path / "k.yaml", size=(240, 180)) == CAMERA
-    with pytest.raises(FormatError, match="is for a sensor of 240x180, the recording has 346x260"):
+    with refused(FormatError, "240x180", "346x260"):
         read_camera(tmp_path / "k.yaml", size=(346, 260))
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(MissingFileError, match=r"no\.yaml: no such file"):
+    with refused(MissingFileError, "no.yaml"):
         read_camera(tmp_path / "no.yaml:cam0")
 
 

@@ -191,7 +191,6 @@ def test_a_network_survives_being_written_as_toml(tmp_path: Path) -> None:
         (["P2s0", "3"], "sizes and strides must be at least 1"),
         (["0", "3"], "sizes and strides must be at least 1"),
         (["3", "4C3"], r"layers\[1\] = '4C3' after 3 numbers: it takes images; put it in front"),
-        (["3", "bn"], r"layers\[1\] = 'bn' after 3 numbers: it takes images"),
         (["recurrent-lif", "3"], "put a dense layer in front of it"),
         (["lif beat=0.5", "3"], r"no parameter 'beat'; did you mean 'beta'"),
         (["bn alpha=1", "3"], "no parameter 'alpha'; it has none"),
@@ -243,7 +242,6 @@ def test_counts_of_another_shape_are_refused() -> None:
         ARTICLE.build()(torch.zeros(5, 2, 2, 28, 28))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "layers",
     [

@@ -24,9 +24,10 @@ from dvskit.scenes.person import (
 from dvskit.scenes.person.body import LEFT, RIGHT, joints, reach
 from dvskit.scenes.person.figure import PersonCamera
 from dvskit.scenes.person.painting_kernels import COLUMNS, PartColumn, PartKind, paint
+from tests.laws import refused
 
 SMALL = (48, 48)
-SEEDS = range(4)
+SEEDS = range(2)
 SECOND = np.arange(0, 2.0, 0.01)
 CIRCLES = [gesture for gesture in PERSON_GESTURES if gesture.endswith("clockwise")]
 
@@ -40,8 +41,10 @@ def travel(places: np.ndarray) -> float:
     return float(np.linalg.norm(np.diff(places, axis=0), axis=-1).sum())
 
 
-@pytest.mark.parametrize("gesture", PERSON_GESTURES)
-@pytest.mark.parametrize("close", [False, True])
+@pytest.mark.parametrize(
+    ("gesture", "close"),
+    [(gesture, bool(n % 2)) for n, gesture in enumerate(PERSON_GESTURES)],
+)
 def test_a_frame_depends_on_its_time_alone(gesture, close):
     scene = PersonScene.random(gesture, 3, size=SMALL, duration_us=400_000, close=close)
     whole = list(scene)
@@ -101,12 +104,8 @@ def test_a_mirror_shows_the_other_hand_and_the_other_turn(gesture):
     assert mirror.flipped() == scene
     for (_, seen), (_, frame) in zip(mirror.frames([0, 1]), scene.frames([0, 1]), strict=True):
         np.testing.assert_array_equal(seen, frame[:, ::-1])
-    swapped = gesture.replace("left", "RIGHT").replace("right", "left").lower()
-    if "counter_clockwise" in gesture:
-        swapped = swapped.replace("counter_clockwise", "clockwise")
-    elif "clockwise" in gesture:
-        swapped = swapped.replace("clockwise", "counter_clockwise")
-    assert mirror.gesture == swapped
+    for one, other in (("left", "right"), ("counter_clockwise", "clockwise")):
+        assert (one in gesture) == (other in mirror.gesture and one not in mirror.gesture)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -198,7 +197,7 @@ def test_hands_stay_outside_the_trunk():
     assert wrist[inside, 2].min() > 0.5 * build.front
 
 
-@pytest.mark.parametrize("gesture", PERSON_GESTURES)
+@pytest.mark.parametrize("gesture", PERSON_GESTURES[::4])
 def test_about_half_of_the_events_are_on(gesture):
     params = dvskit.EmulatorParams(
         threshold_on=0.25, threshold_off=0.25, threshold_sigma=0.03, cutoff_hz=200.0, shot_hz=0.5
@@ -217,16 +216,8 @@ def bars(*rows: dict[str, float], blur: float = 1.0) -> np.ndarray:
     """Return a picture (32, 32) of bars from left to right over a gray wall."""
     parts = np.zeros((len(rows), COLUMNS), np.float32)
     for part, row in zip(parts, rows, strict=True):
-        usual = {
-            "a_x": -9,
-            "b_x": 41,
-            "a_y": 16,
-            "b_y": 16,
-            "radius_a": 6,
-            "radius_b": 6,
-            "cloth": -1,
-            "scale": 1e6,
-        }
+        ends = {"a_x": -9, "b_x": 41, "a_y": 16, "b_y": 16, "cloth": -1, "scale": 1e6}
+        usual = ends | {"radius_a": 6, "radius_b": 6}
         for name, value in (usual | row).items():
             part[PartColumn[name.upper()]] = value
     wall = np.full((32, 32), 0.5, np.float32)
@@ -386,24 +377,25 @@ def test_what_is_no_skeleton_is_refused(joints_m, t_us, message):
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("make", "named"),
     [
-        (lambda: PersonScene.random("hand_claps", 0), "did you mean 'hand_clap'"),
-        (lambda: PersonScene(gesture="waving"), "unknown gesture 'waving'"),
-        (lambda: GestureMotion("arm_rol", 0), "did you mean 'arm_roll'"),
+        (lambda: PersonScene(size=(0, 10)), "10"),
+        (lambda: PersonScene.random("hand_claps", 0), "'hand_clap'"),
+        (lambda: PersonScene(gesture="waving"), "'waving'"),
+        (lambda: GestureMotion("arm_rol", 0), "'arm_roll'"),
         (lambda: GestureMotion("arm_roll", 0, speed=float("nan")), "speed = nan"),
         (lambda: PersonScene(fps=0), "fps = 0"),
         (lambda: PersonScene(duration_us=-1), "duration_us = -1"),
         (lambda: PersonScene.random("other", -1), "seed = -1"),
-        (lambda: Look(skin=1.2), "skin = 1.2 is outside 0 to 1"),
-        (lambda: Look(pattern="stripe"), "did you mean 'stripes'"),
-        (lambda: Look(walls="brick"), "did you mean 'bricks'"),
+        (lambda: Look(skin=1.2), "skin = 1.2"),
+        (lambda: Look(pattern="stripe"), "'stripes'"),
+        (lambda: Look(walls="brick"), "'bricks'"),
         (lambda: View(distance_m=float("nan")), "distance_m = nan"),
         (lambda: Build(forearm=0.0), "forearm = 0.0"),
     ],
 )
-def test_fields_out_of_range_are_refused(make, message):
-    with pytest.raises(ConfigError, match=message):
+def test_fields_out_of_range_are_refused(make, named):
+    with refused((ConfigError, GeometryError), named):
         make()
 
 
@@ -412,11 +404,6 @@ def test_the_smallest_pictures_are_drawn(size):
     for gesture in PERSON_GESTURES:
         ((_, frame),) = PersonScene.random(gesture, 0, size=size).frames([0])
         assert frame.shape == size[::-1]
-
-
-def test_an_impossible_size_is_refused():
-    with pytest.raises(GeometryError):
-        PersonScene(size=(0, 10))
 
 
 @pytest.mark.parametrize("gesture", ["right_arm_clockwise", "air_drums"])

@@ -12,8 +12,6 @@ import cv2
 import numpy as np
 import pytest
 
-from dvskit.errors import ConfigError
-from dvskit.render import CloudView
 from dvskit.scenes import PersonScene
 from dvskit.video import write_video
 from tests.tree import SAMPLES, TOP
@@ -21,7 +19,7 @@ from tests.tree import SAMPLES, TOP
 SCRIPT = SAMPLES / "make_emulator_figure.py"
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_the_emulator_figure_is_drawn_from_any_clip(tmp_path: Path) -> None:
     clip = tmp_path / "clip"
     clip.mkdir()
@@ -35,9 +33,9 @@ def test_the_emulator_figure_is_drawn_from_any_clip(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     picture = cv2.imread(str(out))
     assert picture.shape[1] == 2880
-    # The colours of ON and of OFF are there, as BGR.
-    for colour in ((0, 94, 213), (178, 114, 0)):
-        assert np.any(np.all(picture == colour, axis=2))
+    # The colors of ON and of OFF are there, as BGR.
+    for color in ((0, 94, 213), (178, 114, 0)):
+        assert np.any(np.all(picture == color, axis=2))
 
 
 def gallery(*words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -50,20 +48,16 @@ def gallery(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_the_gallery_makes_the_same_pictures_each_time_and_lists_them(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        done = gallery("-o", tmp_path / name, "--only", "rate", "slow")
-        assert done.returncode == 0, done.stderr
-    made = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
-    assert sorted(made) == ["README.md", "rate.png", "slow.gif"]
-    assert made == {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
-    text = made["README.md"].decode()
-    assert "    dvskit plot rate person.raw -o rate.png\n" in text
-    assert "](slow.gif)" in text
-    assert "balance" not in text
+def test_the_gallery_makes_pictures_and_lists_them(tmp_path: Path) -> None:
+    done = gallery("-o", tmp_path, "--only", "rate")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "rate.png"]
+    text = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "dvskit plot rate person.raw -o rate.png" in text
+    assert "](rate.png)" in text
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_the_gallery_pictures_each_video_of_a_folder(tmp_path: Path) -> None:
     videos = tmp_path / "videos"
     videos.mkdir()
@@ -89,8 +83,3 @@ def test_the_stored_gallery_is_whole_and_small() -> None:
     assert named == {path.name for path in files} - {"README.md"}
     assert len(named) == 21
     assert sum(path.stat().st_size for path in files) < 2_500_000
-
-
-def test_the_text_of_a_cloud_has_a_size_within_bounds() -> None:
-    with pytest.raises(ConfigError, match="text_scale"):
-        CloudView(text_scale=9.0)
