@@ -19,8 +19,10 @@ from dvskit.scenes import (
 )
 from dvskit.scenes.photographs import files
 from dvskit.scenes.planes import noise_texture
+from tests.laws import refused
 
 SIZE = (64, 48)
+REST = LayerPath([0, 1], np.zeros(4), np.zeros((1, 2, 4)))
 
 
 def photographs(seed: int = 0) -> list[np.ndarray]:
@@ -39,7 +41,7 @@ def sampled(image: np.ndarray, scene: LayerScene, moved: np.ndarray) -> np.ndarr
     return cv2.remap(image.astype(np.float32), there, None, cv2.INTER_LINEAR)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_frames_move_as_the_displacement_says(seed):
     scene = drawn(seed)
     before, after = scene.frame(100_000) / 65535, scene.frame(130_000) / 65535
@@ -52,7 +54,7 @@ def test_frames_move_as_the_displacement_says(seed):
     assert off.mean() < 0.7 * at_rest.mean()
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_the_flow_is_the_rate_of_the_displacement(seed):
     scene = drawn(seed)
     for t_us in (60_000, 210_000):
@@ -67,9 +69,8 @@ def test_the_flow_is_the_rate_of_the_displacement(seed):
 def test_content_that_a_layer_in_front_hides_has_no_displacement():
     cover = np.zeros((20, 20), np.float32)
     cover[5:15, 5:15] = 1
-    rest = LayerPath([0, 1], np.zeros(4), np.zeros((1, 2, 4)))
     slide = LayerPath([0, 1], np.zeros(4), np.broadcast_to([100.0, 0, 0, 0], (1, 2, 4)))
-    wall = PhotoLayer(photographs()[0] / 255, rest)
+    wall = PhotoLayer(photographs()[0] / 255, REST)
     scene = LayerScene([wall, PhotoLayer(np.ones((20, 20)), slide, cover)], SIZE)
     moved = scene.moved(0, 100_000)  # the square goes on by its own width
     hidden = np.isnan(moved[..., 0])
@@ -109,7 +110,7 @@ def test_paths_pause_and_start_suddenly():
     assert np.mean(sudden) > 0.2
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_before_a_camera_at_rest_only_things_in_front_move(seed):
     scene = drawn(seed, camera_rests=True)
     wall, *things = scene.layers
@@ -171,27 +172,20 @@ def test_a_layer_that_repeats_in_mirrored_copies_still_moves_exactly():
 
 
 @pytest.mark.parametrize(
-    ("make", "words"),
+    ("make", "kind", "named"),
     [
-        (lambda: LayerScene([]), "the first layer covers the frame"),
-        (lambda: LayerScene.random([], 1), "package_photographs"),
-        (lambda: LayerPath([0, 0], np.zeros(4), np.zeros((1, 2, 4))), "increasing"),
-        (lambda: LayerPath([0, 1], np.zeros(3), np.zeros((1, 2, 4))), "start of shape"),
-        (lambda: LayerPath([0, 1], np.full(4, np.nan), np.zeros((1, 2, 4))), "finite"),
+        (lambda: LayerScene([]), ConfigError, "first layer"),
+        (lambda: LayerScene.random([], 1), ConfigError, "package_photographs"),
+        (lambda: LayerPath([0, 0], np.zeros(4), np.zeros((1, 2, 4))), ConfigError, "increasing"),
+        (lambda: LayerPath([0, 1], np.zeros(3), np.zeros((1, 2, 4))), ConfigError, "start"),
+        (lambda: LayerPath([0, 1], np.full(4, np.nan), np.zeros((1, 2, 4))), ConfigError, "finite"),
+        (lambda: PhotoLayer(np.zeros((1, 5)), REST), ShapeError, "2x2"),
+        (lambda: PhotoLayer(np.zeros((4, 5)), REST, np.zeros((5, 4))), ShapeError, "(5, 4)"),
     ],
 )
-def test_impossible_scenes_are_refused_in_one_line(make, words):
-    with pytest.raises(ConfigError, match=words) as caught:
+def test_impossible_scenes_are_refused(make, kind, named):
+    with refused(kind, named):
         make()
-    assert "\n" not in str(caught.value)
-
-
-def test_images_and_covers_of_wrong_shape_are_refused():
-    rest = LayerPath([0, 1], np.zeros(4), np.zeros((1, 2, 4)))
-    with pytest.raises(ShapeError, match="at least 2x2"):
-        PhotoLayer(np.zeros((1, 5)), rest)
-    with pytest.raises(ShapeError, match="cover has shape"):
-        PhotoLayer(np.zeros((4, 5)), rest, np.zeros((5, 4)))
 
 
 def test_the_photographs_of_packages_are_gray_images():

@@ -10,6 +10,7 @@ from dvskit.scenes import KeyframePath, Patch, PlaneScene, SteadyPath, box
 from dvskit.scenes.planes import noise_texture, polygon_texture
 from dvskit.scenes.planes.casting_kernels import cast
 from dvskit.streams import Intrinsics
+from tests.laws import refused
 
 SIZE = (64, 48)
 LENS = Intrinsics(60.0, 58.0, 31.0, 23.0, -0.3, 0.1, 0.001, -0.002, 0.0)
@@ -22,7 +23,7 @@ def scene(path, camera=LENS, patches=(WALL,), **fields):
 
 
 @pytest.mark.parametrize("motion", ["rotation", "translation", "free"])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_flow_is_the_limit_of_the_displacement(motion, seed):
     drawn = PlaneScene.random(seed, motion, size=SIZE)
     flow = drawn.truth(200_000).flow
@@ -150,19 +151,19 @@ def test_textures_stay_between_black_and_white():
 
 
 @pytest.mark.parametrize(
-    ("make", "error", "said"),
+    ("make", "kind", "named"),
     [
         (lambda: PlaneScene([]), ConfigError, "no patches"),
-        (lambda: PlaneScene.random(0, "spin"), ConfigError, "unknown motion 'spin'"),
-        (lambda: scene(SteadyPath(), fps=0), ConfigError, "fps = 0 is outside"),
-        (lambda: Patch((0, 0), (1, 0, 0), (0, 1, 0), NOISE), ConfigError, "centre must be three"),
-        (lambda: Patch((0, 0, 1), (1, 0, 0), (1, 1, 0), NOISE), ConfigError, "at a right angle"),
+        (lambda: PlaneScene.random(0, "spin"), ConfigError, "'spin'"),
+        (lambda: scene(SteadyPath(), fps=0), ConfigError, "fps = 0"),
+        (lambda: Patch((0, 0), (1, 0, 0), (0, 1, 0), NOISE), ConfigError, "centre"),
+        (lambda: Patch((0, 0, 1), (1, 0, 0), (1, 1, 0), NOISE), ConfigError, "right angle"),
         (lambda: Patch((0, 0, 1), (0, 0, 0), (0, 1, 0), NOISE), ConfigError, "longer than 0"),
         (lambda: Patch((0, 0, 1), (1, 0, 0), (0, 1, 0), [1.0]), ShapeError, "at least 2x2"),
         (lambda: KeyframePath([0], [[0, 0, 0]]), ConfigError, "two or more increasing times"),
         (lambda: KeyframePath([0, 1], [[0, 0, 0]]), ConfigError, "a row for each time"),
     ],
 )
-def test_impossible_scenes_are_refused(make, error, said):
-    with pytest.raises(error, match=said):
+def test_impossible_scenes_are_refused(make, kind, named):
+    with refused(kind, named):
         make()
