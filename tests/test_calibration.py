@@ -211,6 +211,7 @@ def test_an_ideal_sensor_is_found_ideal_with_a_given_offset():
     assert (found["offset_us"].value, found["offset_us"].how) == (-9000, "given")
 
 
+@pytest.mark.slow
 def test_events_alone_give_the_rates_but_no_thresholds():
     still = [(t, np.full((48, 48), 128, np.uint8)) for t in (0, 20_000_000)]
     params = EmulatorParams(
@@ -236,6 +237,7 @@ def test_motion_is_not_taken_for_noise():
     assert calibrate(recorded(frames[:-2], EmulatorParams()))["shot_hz"].value is None
 
 
+@pytest.mark.slow
 def test_a_still_scene_gives_noise_but_no_thresholds():
     frames = [(t, np.full((32, 32), 60, np.uint8)) for t in range(0, 10_000_001, 1_000_000)]
     params = EmulatorParams(shot_hz=2.0)

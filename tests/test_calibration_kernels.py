@@ -395,6 +395,7 @@ def drawn_gaps(rest_us, shot_hz, leak_hz, spread, pixels=1500, known=True):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rest_us", "known", "part"), [(3e6, False, 0.05), (6e5, True, 0.05)], ids=["long", "short"]
 )
