@@ -23,7 +23,7 @@ from tests.bars import config_for, write_bars
 from tests.processes import start
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are forked")
-WRITES = 21  # of a run: a split, a configuration, 12 checkpoints, 3 logs, 3 files of a model, 1
+WRITES = 19  # of a run: a split, a configuration, 12 checkpoints, 2 logs, 3 files of a model
 
 
 def train(config: Config, moment: str, when: int) -> list[float]:
