@@ -137,8 +137,9 @@ def test_a_command_with_a_mistake_names_its_line_and_leaves_nothing(
 def test_a_file_that_fails_is_named_with_its_line(tmp_path, monkeypatch, code, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.py").write_text(code)
-    with refused(ConfigError, said):
-        filter_from_file("bad.py:f")
+    for _ in range(2):  # it is not held as a file that ran
+        with refused(ConfigError, said):
+            filter_from_file("bad.py:f")
 
 
 def test_texts_of_configurations_run_no_file(my):
