@@ -40,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ or "NUMBA_CACHE_DIR" in os.environ:
         return
     loops = sorted((_TOP / "dvskit").rglob("*_kernels.py"))
-    if not loops:  # the tests of an installed package
+    if not loops or not hasattr(config, "cache"):  # of an installed package; -p no:cacheprovider
         return
     os.environ["PYTHONPATH"] = os.pathsep.join(
         [str(_TOP), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
