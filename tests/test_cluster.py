@@ -72,6 +72,7 @@ def test_workers_write_what_two_processes_and_one_write(run, tmp_path, cluster, 
     for seed, name in enumerate(("a", "x/b")):
         recording(tmp_path / "r" / f"{name}.npz", seed)
         clip(tmp_path / "v" / name, seed)
+    cluster.wait_for_workers()
     crews = {
         "one": ("--jobs", "1"),
         "two": ("--jobs", "2"),
@@ -79,7 +80,7 @@ def test_workers_write_what_two_processes_and_one_write(run, tmp_path, cluster, 
     }
     for out, crew in crews.items():
         code, said, err = run(*words, "-o", out, *crew)
-        assert (code, said) == (0, "")
+        assert (code, said) == (0, ""), err
         assert f"{out}: 2 files written" in err
         assert files_in(tmp_path / out) == files_in(tmp_path / "one")
     assert set(files_in(tmp_path / "one")) == {f"a.{ending}", f"x/b.{ending}"}
