@@ -13,6 +13,7 @@ import pytest
 
 from dvskit.errors import ConfigError, VideoError
 from dvskit.video import open_frames
+from dvskit.video.container import cut_short
 from dvskit.video.light import gray_frame, luminance
 from tests.laws import refused
 from tests.video_kinds import (
@@ -250,6 +251,19 @@ def test_a_damaged_video_is_refused_and_salvaged_with_a_report(tmp_path, kind):
     assert all(first < second for (first, _), (second, _) in pairwise(frames))
     if kind.spoil is not None:
         assert len(frames) < len(list(open_frames(write(replace(kind, spoil=None), tmp_path))))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "container"),
+    [(".mkv", "libx264", "matroska"), (".avi", "mpeg4", "avi"), (".wmv", "wmv2", "asf")],
+)
+def test_a_file_is_cut_short_where_it_has_fewer_bytes_than_its_header_states(
+    tmp_path, suffix, codec, container
+):
+    path = write(Kind("", suffix, codec), tmp_path)
+    assert cut_short(path, container) is None
+    path.write_bytes(path.read_bytes()[:-1])
+    assert f"{path.stat().st_size:,} bytes" in cut_short(path, container)
 
 
 def test_a_file_without_moving_pictures_is_refused(tmp_path):
