@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import time
@@ -16,24 +15,22 @@ from av.video.frame import PictureType
 from typer.testing import CliRunner
 
 from dvskit.cli import app
-from dvskit.errors import ConfigError, OutputError, VideoError
+from dvskit.errors import ConfigError, OutputError, ShapeError, VideoError
 from dvskit.events import Events, Size
 from dvskit.formats import save_events
 from dvskit.render import LatestPolarity, LinearFade, VideoView, frames, styles, video
 from dvskit.render.colormap import DARK, LIGHT, rgb
-from dvskit.render.frames import canvas as canvas_module
 from dvskit.render.frames import frame_kernels
 from dvskit.render.frames.canvas import (
     Beside,
     Canvas,
     Dithered,
     lay_out,
-    rate_text,
-    speed_text,
     whole_palette,
 )
 from dvskit.render.frames.writers import packed_table, yuv_table
 from dvskit.video import open_frames
+from tests.laws import on_threads, refused, scattered
 from tests.pictures import matches
 from tests.processes import hear_signals
 
@@ -41,14 +38,9 @@ PLAIN = VideoView(style=LatestPolarity(), scale=1, footer=False)
 
 
 def some_events(size=(37, 23), count=4000, seed=0):
-    rng = np.random.default_rng(seed)
-    return Events(
-        t=1_000_000 + np.sort(rng.integers(0, 200_000, count)),
-        x=rng.integers(0, size[0], count),
-        y=rng.integers(0, size[1], count),
-        p=rng.integers(0, 2, count).astype(bool),
-        size=size,
-    )
+    """Return events of 0.2 s, not from t = 0 on."""
+    events = scattered(count, size, span_us=200_000, seed=seed)
+    return Events(t=events.t + 1_000_000, x=events.x, y=events.y, p=events.p, size=events.size)
 
 
 def decoded(path):
@@ -78,7 +70,7 @@ def test_the_table_holds_the_reference_colours_of_bt709():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
 def test_most_pictures_of_a_video_are_predicted_from_both_sides(tmp_path, suffix):
     report = video(some_events(count=40_000), tmp_path / f"a{suffix}", view=VideoView(fps=200))
     with av.open(str(report.path)) as container:
@@ -121,14 +113,6 @@ def test_an_mp4_shows_the_colours_of_the_frames(tmp_path, dark):
         assert off.max() <= 12
 
 
-def test_an_odd_sensor_is_padded_with_the_ground(tmp_path):
-    report = video(some_events(), tmp_path / "a.mp4", view=PLAIN)
-    assert report.size == (38, 24)
-    last = decoded(report.path)[-1]
-    ground = np.array(rgb(DARK.ground))
-    assert np.abs(last[-1].astype(int) - ground).mean() < 30
-
-
 def test_a_gif_shows_exactly_the_frames(tmp_path):
     view = VideoView(style=LinearFade(), scale=2, footer=False, fps=20)
     events = some_events()
@@ -166,20 +150,12 @@ def test_slow_motion_shows_real_micro_time(tmp_path):
     assert stamps == [Fraction(n, 50) for n in range(50)]
 
 
-def test_the_video_is_the_same_on_any_number_of_threads(tmp_path, monkeypatch):
-    seen = []
-    for threads in ("1", "3"):
-        monkeypatch.setenv("DVSKIT_THREADS", threads)
-        report = video(some_events(), tmp_path / f"{threads}.gif")
-        seen.append(report.path.read_bytes())
-    assert seen[0] == seen[1]
-
-
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".gif"])
-def test_a_video_is_the_same_bytes_each_time(tmp_path, suffix):
-    for name in "ab":
-        video(some_events(count=200), tmp_path / f"{name}{suffix}")
-    first, second = (tmp_path / f"{name}{suffix}" for name in "ab")
+def test_a_video_is_the_same_bytes_each_time_and_on_any_threads(tmp_path, suffix):
+    for threads in (1, 3):
+        with on_threads(threads):
+            video(some_events(count=200), tmp_path / f"{threads}{suffix}")
+    first, second = (tmp_path / f"{threads}{suffix}" for threads in (1, 3))
     assert first.read_bytes() == second.read_bytes()
 
 
@@ -198,16 +174,6 @@ def test_the_image_beside_is_the_latest_that_is_not_later():
         Beside([(5, images[0][1]), (4, images[0][1])]).advance(9, Size(2, 2))
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-def test_the_source_video_stands_beside_the_events(tmp_path, dtype):
-    white = {np.uint8: 255, np.uint16: 65535, np.float32: 1}[dtype]
-    images = [(1_000_000, np.full((23, 37), white).astype(dtype))]
-    report = video(some_events(), tmp_path / "a.mp4", view=PLAIN, beside=images)
-    assert report.size.width > 2 * 37
-    last = decoded(report.path)[-1]
-    assert last[:22, -20:-8].min() > 235
-
-
 COLOURS = np.array([[200, 40, 30], [30, 150, 60], [40, 60, 190], [230, 200, 40]], np.uint8)
 
 
@@ -221,8 +187,9 @@ def quarters(height=24, width=40):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["a.mp4", "a.gif", "folder"])
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("a.mp4", np.uint16), ("a.gif", np.uint8), ("folder", np.float32)]
+)
 def test_an_image_in_colour_stands_beside_the_events_in_colour(tmp_path, name, dtype):
     scale = {np.uint8: 1, np.uint16: 257, np.float32: 1 / 255}[dtype]
     beside = [(900_000, (quarters().astype(np.float64) * scale).astype(dtype))]
@@ -240,18 +207,9 @@ def test_an_image_in_colour_stands_beside_the_events_in_colour(tmp_path, name, d
         place = shown[(4 * row + 1) * height // 8 : (4 * row + 3) * height // 8,
                       (4 * column + 1) * width // 8 : (4 * column + 3) * width // 8]  # fmt: skip
         np.testing.assert_allclose(place.mean((0, 1)), colour, atol=near)
-    gray = video(events, tmp_path / f"gray-{name}", view=PLAIN,
-                 beside=[(900_000, quarters()[..., 0])])  # fmt: skip
+    first = quarters()[..., 0]
+    gray = video(events, tmp_path / f"gray-{name}", view=PLAIN, beside=[(900_000, first)])
     assert gray.size == report.size
-
-
-def test_events_look_the_same_beside_colours_and_beside_gray(tmp_path):
-    for name, image in (("colour", quarters()), ("gray", quarters()[..., 1])):
-        video(some_events((40, 24)), tmp_path / name, view=PLAIN, beside=[(900_000, image)])
-    for one, other in zip(sorted((tmp_path / "colour").glob("*.png")),
-                          sorted((tmp_path / "gray").glob("*.png")), strict=True):  # fmt: skip
-        seen, gray = cv2.imread(str(one)), cv2.imread(str(other))
-        assert np.array_equal(seen[:, : seen.shape[1] // 2 - 4], gray[:, : seen.shape[1] // 2 - 4])
 
 
 def test_a_gif_shows_colours_that_come_later_as_the_nearest_it_has():
@@ -261,38 +219,6 @@ def test_a_gif_shows_colours_that_come_later_as_the_nearest_it_has():
     drawn = palette[Dithered(palette)(np.full((64, 64, 3), (250, 10, 10), np.uint8))]
     assert drawn[..., 0].mean() > 200
     assert drawn[..., 1:].mean() < 60
-
-
-def test_a_footer_names_its_rates_and_times():
-    """The bars' scale is a round rate at least as high as any bar but a lone spike."""
-    events = some_events((320, 240))
-    layout = lay_out(Size(320, 240), None, beside=None, footer=True)
-    canvas = Canvas(layout, 10_000, slow=1, beside=None)
-    written = []
-    write = canvas_module.write
-
-    def heard(picture, text, *rest):
-        written.append(text.strip())
-        return write(picture, text, *rest)
-
-    canvas_module.write = heard
-    try:
-        for moment in frames(events, style=LatestPolarity(), frame_us=10_000).moments():
-            written.clear()
-            canvas.draw(moment)
-            scale = [text for text in written if re.fullmatch(r"[125]0*k?", text)]
-            assert len(scale) >= 2
-            assert scale[0] == scale[1]
-            most = float(scale[0].replace("k", "")) * (1000 if "k" in scale[0] else 1)
-            rate = max(moment.on, moment.off) / 0.01
-            assert rate <= most or rate > 3 * most / 5
-    finally:
-        canvas_module.write = write
-    code = next(text for text in written if text.endswith(" s"))
-    times = [float(text) for text in written[written.index(scale[0]) + 2 :]]
-    assert 0.0 in times
-    assert max(times) <= float(code.removesuffix(" s"))
-    assert times == sorted(times)
 
 
 def test_a_footer_tells_time_speed_and_rates():
@@ -306,9 +232,11 @@ def test_a_footer_tells_time_speed_and_rates():
     assert len({footer.tobytes() for footer in footers}) == len(footers)
     assert np.array_equal(pictures[3][:480:2, :640:2], pictures[3][1:480:2, 1:640:2])
     assert lay_out(Size(128, 128), 1, beside=None, footer=True).footer_px == 0
-    assert [speed_text(s) for s in (1, 1000, 0.5)] == ["1x", "1/1,000x", "2x"]
-    assert rate_text(1.25e6).split() == ["1.2", "Mev/s"]
-    assert rate_text(12).split() == ["12", "ev/s"]
+    # Bars of ON are above the line, those of OFF below.
+    palette = whole_palette(frames(events, style=LatestPolarity()).palette, DARK)
+    footer = palette[footers[-1]]
+    rows = [np.flatnonzero((footer == rgb(color)).all(2).any(1)) for color in (DARK.on, DARK.off)]
+    assert rows[0].max() < rows[1].min()
 
 
 def test_outputs_are_whole_or_not_there(tmp_path):
@@ -327,20 +255,6 @@ def test_outputs_are_whole_or_not_there(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_input_that_vanishes_is_not_blamed_on_the_output(tmp_path):
-    class Gone:
-        size = Size(37, 23)
-
-        def __iter__(self):
-            yield some_events()
-            raise FileNotFoundError(2, "No such file or directory", "recording.raw")
-
-    for name in ("a.mp4", "out"):
-        with pytest.raises(FileNotFoundError, match=r"recording\.raw"):
-            video(Gone(), tmp_path / name, view=PLAIN)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_nothing_is_replaced_unasked_and_no_folder_of_others_at_all(tmp_path):
     for name in ("a.mp4", "out"):
         video(some_events(), tmp_path / name, view=PLAIN)
@@ -356,16 +270,24 @@ def test_nothing_is_replaced_unasked_and_no_folder_of_others_at_all(tmp_path):
         video(some_events(), tmp_path / "none" / "a.mp4", view=PLAIN)
 
 
-def test_what_cannot_be_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="avi"):
-        video(some_events(), tmp_path / "a.avi")
-    with pytest.raises(ConfigError, match="50 frames"):
-        video(some_events(), tmp_path / "a.gif", view=VideoView(fps=60))
-    for wrong in ({"fps": 0}, {"slow": 0}, {"scale": 0}, {"crf": 60}, {"preset": "lazy"}):
-        with pytest.raises(ConfigError):
-            VideoView(**wrong)
-    with pytest.raises(VideoError, match="beside"):
-        video(some_events(), tmp_path / "a.mp4", beside=[])
+WRONG = [
+    (lambda path: video(some_events(), path / "a.avi"), ConfigError, ".avi"),
+    (lambda path: video(some_events(), path / "a.gif", view=VideoView(fps=60)), ConfigError, "60"),
+    (lambda path: video(some_events(), path / "a.mp4", beside=[]), VideoError, "beside"),
+    (lambda path: VideoView(fps=0), ConfigError, "fps=0"),
+    (lambda path: VideoView(slow=0), ConfigError, "slow=0"),
+    (lambda path: VideoView(scale=0), ConfigError, "scale=0"),
+    (lambda path: VideoView(crf=60), ConfigError, "crf=60"),
+    (lambda path: VideoView(preset="lazy"), ConfigError, "lazy"),
+    (lambda path: lay_out(Size(300, 300), 64, beside=None, footer=True), ShapeError, "16384"),
+]
+
+
+@pytest.mark.parametrize(("make", "kind", "named"), WRONG)
+def test_options_out_of_range_are_refused(make, kind, named, tmp_path):
+    with refused(kind, named):
+        make(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture
@@ -376,7 +298,7 @@ def recording(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("style", ["polarity", "count", "decay", "linear", "surface"])
+@pytest.mark.parametrize("style", ["count", "linear"])
 def test_the_command_writes_each_style(recording, style):
     out = recording.with_name("b.gif")
     words = ["render", str(recording), "-o", str(out), "--style", style, "--window", "20ms"]
@@ -462,14 +384,6 @@ def test_each_style_of_video_looks_as_its_stored_picture(tmp_path, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "wrong", [{"dark": False}, {"style": LatestPolarity(1000)}, {"footer": False}], ids=str
-)
+@pytest.mark.parametrize("wrong", [{"style": LatestPolarity(1000)}, {"footer": False}], ids=str)
 def test_a_video_that_lacks_something_does_not_look_so(tmp_path, wrong):
     assert not matches("frame-decay", last_frame(tmp_path, **wrong), tolerance=ALIKE)
-
-
-def test_a_frame_without_its_time_code_does_not_look_so(tmp_path):
-    frame = last_frame(tmp_path).copy()
-    frame[190:205, :90] = frame[-1, 0]
-    assert not matches("frame-decay", frame, tolerance=ALIKE)

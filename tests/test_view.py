@@ -1,16 +1,19 @@
-"""`dvskit view`: what the server answers, and the page it serves."""
+"""`dvskit view`: what the server answers, the page it serves, and decisions beside the cloud."""
 
 from __future__ import annotations
 
 import http.client
 import json
 import os
+import queue
 import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import cv2
@@ -18,11 +21,17 @@ import numpy as np
 import pytest
 
 from dvskit import Events, load_events, open_events, save_events
-from dvskit.errors import OutputError
+from dvskit.cli._options import Reading
+from dvskit.cli.view import viewed_from
+from dvskit.errors import DamagedFileError, OutputError
+from dvskit.evaluation import decide
 from dvskit.render import view
-from dvskit.render._thin import Overview, thin
 from dvskit.render.page import PIECE
-from dvskit.render.view import Viewed, ViewServer
+from dvskit.render.view import Decided, Decisions, Viewed, ViewedLive, ViewServer
+from dvskit.training import save_model
+from tests.laws import refused, refused_command
+from tests.test_live import EVENTS as BARS
+from tests.test_live import MODEL
 
 
 def moving(count=5000, seed=1):
@@ -92,23 +101,13 @@ def rows(events):
     return np.stack([column.astype(np.int64) for column in columns], axis=1)
 
 
-def test_the_sample_is_that_of_the_stream_as_a_whole(file, monkeypatch):
-    overview = Overview(open_events(file), max_events=1000)
-    overview.wait(20)
-    kept = overview.kept()
-    assert kept.events == thin(EVENTS, 1000).events
-    assert (kept.every, kept.total) == (8, 5000)
-    assert overview.progress.done
-
-
 @pytest.mark.slow
 def test_all_events_are_served_where_they_are_few(served):
     status, body, headers = ask(served, "events?cloud=0")
     told, found = unpack(body)
-    assert status == 200
-    assert headers["Cache-Control"] == "no-store"
+    assert (status, headers["Cache-Control"]) == (200, "no-store")
     np.testing.assert_array_equal(found, rows(EVENTS))
-    assert (told["total"], told["every"]) == (5000, 1)
+    assert (told["total"], told["every"], told["start_us"]) == (5000, 1, EVENTS.t[0])
 
 
 @pytest.mark.slow
@@ -136,55 +135,39 @@ def test_a_part_too_large_to_show_is_thinned(served, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("part?cloud=0&start=5&stop=2", "stop=2 is outside 5"),
-        ("part?cloud=0&start=x&stop=2", "start='x' is not a whole number"),
-        ("part?cloud=9&start=0&stop=2", "cloud=9 is outside 0..0"),
-        ("part?cloud=0&start=0&stop=2&region=1,2", "LEFT,TOP,RIGHT,BOTTOM"),
-        ("file?cloud=0&format=../../x", "is none of evt3"),
-        ("events", "cloud='' is not a whole number"),
-    ],
-)
-def test_what_makes_no_sense_is_refused_in_a_line(served, name, words):
-    status, body, _ = ask(served, name)
-    assert status == 400
-    assert words in body.decode()
-    assert b"\n" not in body
+def test_wrong_addresses_are_refused_in_a_line(served):
+    for name, named in (
+        ("part?cloud=0&start=5&stop=2", "stop=2"), ("part?cloud=0&start=x&stop=2", "start='x'"),
+        ("part?cloud=9&start=0&stop=2", "cloud=9"), ("events", "cloud=''"),
+        ("part?cloud=0&start=0&stop=2&region=1,2", "region='1,2'"),
+        ("file?cloud=0&format=../../x", "'../../x'"),
+    ):  # fmt: skip
+        status, body, _ = ask(served, name)
+        assert status == 400
+        assert named in body.decode()
+        assert b"\n" not in body
+    for name in ("../../etc/passwd", "file/../told"):
+        assert ask(served, name)[0] == 404
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["/", "/told", "/wrong-secret/told", "/../etc/passwd", "told"])
-def test_without_the_secret_nothing_is_answered(served, name):
-    status, body, _ = ask(served, name, secret=False)
-    assert status == 403
-    assert b"lacks its token; open the address that dvskit view printed" in body
-    assert b"a.npz" not in body
+def test_without_the_secret_or_by_another_host_name_nothing_is_answered(served):
+    address = urlsplit(served.url)
+    assert address.hostname == "127.0.0.1"
+    assert len(address.path.strip("/")) >= 24
+    for name in ("/", "/told", "/wrong-secret/told", "/../etc/passwd", "told"):
+        status, body, _ = ask(served, name, secret=False)
+        assert status == 403
+        assert b"a.npz" not in body
+    for name in ("", "told", "events?cloud=0"):
+        assert ask(served, name, host="evil.example")[0] == 403
+        assert ask(served, name, host=f"localhost:{address.port}")[0] == 200
+    with refused(OutputError, f"port {address.port}"):
+        ViewServer([], title="x", port=address.port or 0)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["", "told", "events?cloud=0"])
-def test_another_host_name_is_refused_although_it_leads_here(served, name):
-    assert ask(served, name, host="evil.example")[0] == 403
-    port = urlsplit(served.url).port
-    assert ask(served, name, host=f"localhost:{port}")[0] == 200
-
-
-@pytest.mark.slow
-def test_it_listens_on_the_loopback_address_alone(served):
-    assert served._socket.getsockname()[0] == "127.0.0.1"
-    assert len(urlsplit(served.url).path.strip("/")) >= 24
-
-
-@pytest.mark.slow
-def test_a_path_that_is_not_known_is_not_found(served):
-    assert ask(served, "../../etc/passwd")[0] == 404
-    assert ask(served, "file/../told")[0] == 404
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["evt3", "csv", "npz"])
+@pytest.mark.parametrize("name", ["evt3", "csv"])
 def test_a_recording_is_handed_out_in_other_formats(served, name, tmp_path):
     status, body, headers = ask(served, f"file?cloud=0&format={name}")
     assert status == 200
@@ -225,8 +208,7 @@ def test_an_event_file_and_a_video_that_are_dropped_are_shown_and_a_text_is_not(
     ask(served, "drop?name=../../notes.mp4", post=b"not a video at all")
     failed = wait_for(served, 2)
     assert failed["state"] == "failed"
-    assert "is neither an event file" in failed["words"]
-    assert "nor a video" in failed["words"]
+    assert "notes.mp4" in failed["words"]
     clouds = json.loads(ask(served, "told")[1])["clouds"]
     assert [each["name"] for each in clouds] == ["a.npz", "b.npz", "clip.mp4, emulated"]
     np.testing.assert_array_equal(unpack(ask(served, "events?cloud=1")[1])[1], rows(EVENTS))
@@ -234,23 +216,6 @@ def test_an_event_file_and_a_video_that_are_dropped_are_shown_and_a_text_is_not(
     told, _ = unpack(ask(served, "events?cloud=2")[1])
     assert (told["width"], told["height"]) == (64, 48)
     assert told["total"] > 100
-
-
-@pytest.mark.slow
-def test_closing_removes_what_was_dropped(file):
-    with ViewServer([], title="x") as view:
-        folder = view._inbox._folder
-        ask(view, "drop?name=b.npz", post=file.read_bytes())
-        wait_for(view, 0)
-        assert list(folder.iterdir())
-    assert not folder.exists()
-
-
-@pytest.mark.slow
-def test_a_port_in_use_is_told(served):
-    port = urlsplit(served.url).port or 0
-    with pytest.raises(OutputError, match=f"port {port} of 127.0.0.1 is not available"):
-        ViewServer([], title="x", port=port)
 
 
 def test_what_is_wrong_with_a_file_is_told(tmp_path):
@@ -313,75 +278,251 @@ def test_a_dropped_clip_appears_beside_the_recording(served, browser, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_view_of_nothing_asks_for_a_file(browser):
-    with ViewServer([], title="dvskit") as view:
+def test_dropped_files_are_removed_and_labels_of_a_recording_are_served(tmp_path, monkeypatch):
+    events = Events(t=EVENTS.t, x=EVENTS.x, y=EVENTS.y, p=EVENTS.p, size=(128, 128))
+    save_events(events, tmp_path / "a.aedat")
+    start = int(events.t[0])
+    rows = f"4,{start},{start + 1_000_000}\n"
+    (tmp_path / "a_labels.csv").write_text(f"class,startTime_usec,endTime_usec\n{rows}")
+    (tmp_path / "inbox").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "inbox"))
+    viewed = Viewed("a.aedat", lambda: open_events(tmp_path / "a.aedat"))
+    with ViewServer([viewed], title="labelled") as view:
+        viewed.overview.wait(20)
+        told, _ = unpack(ask(view, "events?cloud=0")[1])
+        assert told["labels"] == [[0, 1_000_000, "4"]]
+        ask(view, "drop?name=b.aedat", post=(tmp_path / "a.aedat").read_bytes())
+        wait_for(view, 0)
+        assert list((tmp_path / "inbox").rglob("*.aedat"))
+    assert not list((tmp_path / "inbox").iterdir())
+
+
+# -- decisions
+
+STEP_US = 100_000
+
+
+def rows_of(events):
+    """Left, then right, nothing for a while, and right again."""
+    first, names = int(events.t[0]), ["left"] * 6 + ["right"] * 9 + [""] * 5 + ["right"] * 10
+    return [
+        Decided(first + k * STEP_US, first + (k + 1) * STEP_US, name, name or "left",
+                0.5 + k / 100, 1000.0 * (k + 1))
+        for k, name in enumerate(names)
+    ]  # fmt: skip
+
+
+def deciding(source):
+    yield from rows_of(next(iter(source)))
+
+
+def wait_until(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_decisions_are_served_from_a_number_on(file):
+    with ViewServer([Viewed("a.npz", lambda: open_events(file), deciding)], title="A view") as view:
+        wait_until(lambda: view.viewed[0].status()["done"])
+        told = json.loads(ask(view, "told")[1])["clouds"][0]
+        assert (told["decided"], told["problem"]) == (30, "")
+        rows = json.loads(ask(view, "decided?cloud=0&first=0")[1])
+        assert [Decided(*row) for row in rows] == rows_of(EVENTS)
+        assert json.loads(ask(view, "decided?cloud=0&first=28")[1]) == rows[28:]
+        assert json.loads(ask(view, "decided?cloud=0&first=99")[1]) == []
+        status, body, _ = ask(view, "decided?cloud=0&first=x")
+        assert (status, body) == (400, b"first='x' is not a whole number")
+        assert ask(view, "decided", secret=False)[0] == 403
+
+
+def test_what_goes_wrong_in_deciding_is_told(file):
+    def broken(source):
+        yield rows_of(EVENTS)[0]
+        raise DamagedFileError("a.npz", 5, "is cut short")
+
+    viewed = Viewed("a.npz", lambda: open_events(file), broken)
+    wait_until(lambda: viewed.status()["done"])
+    assert viewed.status()["decided"] == 1
+    assert "is cut short" in viewed.status()["problem"]
+    viewed.close()
+
+
+@pytest.mark.parametrize("block", [100, 5000])
+def test_the_latest_five_seconds_are_kept_however_the_stream_is_cut(block):
+    late = Events(t=EVENTS.t * 4, x=EVENTS.x, y=EVENTS.y, p=EVENTS.p, size=EVENTS.size)
+    fed = Fed()
+    for part in late.blocks(count=block):
+        fed.feed(part)
+    fed.feed(None)
+    viewed = ViewedLive("camera 0", fed, Decisions())
+    viewed.overview.wait(20)
+    told, found = unpack(viewed.sample())
+    expected = late.between(int(late.t[-1]) - 5_000_000, None)
+    assert (told["total"], told["start_us"]) == (len(expected), expected.t[0])
+    np.testing.assert_array_equal(found[:, 0], expected.t - expected.t[0])
+    viewed.close()
+
+
+class Fed:
+    """Events that arrive when a test says so."""
+
+    def __init__(self):
+        self.size = EVENTS.size
+        self._waiting: queue.SimpleQueue[Events | None] = queue.SimpleQueue()
+        self.closed = False
+
+    def feed(self, events):
+        self._waiting.put(events)
+
+    def __iter__(self):
+        while (block := self._waiting.get()) is not None:
+            yield block
+
+    def close(self):
+        self.closed = True
+        self._waiting.put(None)
+
+
+@pytest.mark.slow
+def test_what_arrives_is_neither_opened_anew_nor_read_in_parts():
+    fed = Fed()
+    with ViewServer([ViewedLive("camera 0", fed, Decisions())], title="camera 0") as view:
+        fed.feed(EVENTS)
+        wait_until(lambda: view.viewed[0].status()["total"] == len(EVENTS))
+        told, found = unpack(ask(view, "events?cloud=0")[1])
+        assert told["total"] == len(found) == len(EVENTS)
+        for name in ("part?cloud=0&start=0&stop=9", "file?cloud=0&format=csv"):
+            status, body, _ = ask(view, name)
+            assert status == 400
+            assert b"camera 0: is read once, as it comes" in body
+    assert fed.closed
+
+
+# -- the page
+
+
+@pytest.mark.slow
+def test_the_page_says_what_a_recording_is_taken_for_at_each_time(file, browser):
+    with ViewServer([Viewed("a.npz", lambda: open_events(file), deciding)], title="A view") as view:
         browser.open(view.url)
-        browser.wait("!$('message').hidden")
-        assert "Drop a video or an event file here" in browser.js("return $('message').innerText")
+        browser.wait("document.documentElement.dataset.all === 'yes'")
+        browser.frame()
+        line = "return document.querySelector('#head .decision').innerText"
+        assert browser.js(line).split("\n") == ["right", "79 % · 30 kev/s"]
+        span = int(EVENTS.t[-1] - EVENTS.t[0])
+        for share, expected in (
+            (0.0, ["–", "no decision yet"]),
+            (1.5 * STEP_US / span, ["left", "50 % · 1 kev/s"]),
+            (6.01 * STEP_US / span, ["left", "55 % · 6 kev/s"]),
+            (7.01 * STEP_US / span, ["right", "56 % · 7 kev/s"]),
+            (17.5 * STEP_US / span, ["nothing", "left 66 % · 17 kev/s"]),
+        ):
+            browser.slide("time", share)
+            assert browser.js(line).split("\n") == expected
+        assert browser.js("return CLOUDS[0].told.decisions") == [
+            [0, 6 * STEP_US, "left (53 %)"],
+            [6 * STEP_US, 15 * STEP_US, "right (60 %)"],
+            [20 * STEP_US, span, "right (74 %)"],
+        ]
+        assert browser.js(
+            "return document.querySelector('.decision').classList.contains('nothing')"
+        )
+        browser.slide("time", 1)
+        share = "return document.querySelector('.decision').style.getPropertyValue('--share')"
+        assert float(browser.js(share)) == pytest.approx(0.79)
+        assert browser.complaints() == []
+
+
+@pytest.mark.slow
+def test_the_page_follows_what_arrives(browser):
+    fed, decisions = Fed(), Decisions()
+    half = EVENTS.between(None, int(EVENTS.t[0]) + 1_500_000)
+    with ViewServer([ViewedLive("camera 0", fed, decisions)], title="camera 0") as view:
+        fed.feed(half)
+        decisions.add(rows_of(EVENTS)[0])
+        browser.open(view.url)
+        line = "document.querySelector('#head .decision').innerText"
+        browser.wait(f"{line}.startsWith('left')")
+        browser.wait(f"CLOUDS[0].told.total === {len(half)}")
+        fed.feed(EVENTS.between(int(EVENTS.t[0]) + 1_500_000, None))
+        for row in rows_of(EVENTS)[1:]:
+            decisions.add(row)
+        browser.wait(f"{line}.startsWith('right')")
+        browser.wait(f"CLOUDS[0].told.total === {len(EVENTS)}")
+        assert browser.js("return $('take').hidden")
+        # An hour later the first seconds are gone, and so are their bands.
+        late = Events(
+            t=EVENTS.t + 3_600_000_000, x=EVENTS.x, y=EVENTS.y, p=EVENTS.p, size=EVENTS.size
+        )
+        fed.feed(late[:700])
+        decisions.add(Decided(int(late.t[0]), int(late.t[0]) + STEP_US, "", "left", 0.4, 0.0))
+        browser.wait("CLOUDS[0].told.total === 700")
+        browser.wait(f"{line}.startsWith('nothing')")
+        assert browser.js("return CLOUDS[0].told.decisions") == []
         assert browser.complaints() == []
 
 
 # -- the command
 
 
+def test_a_model_decides_on_the_recordings_of_a_view(tmp_path):
+    save_events(BARS, tmp_path / "a.npz")
+    save_model(tmp_path / "m", MODEL)
+    (viewed,) = viewed_from([tmp_path / "a.npz"], str(tmp_path / "m"), Reading())
+    wait_until(lambda: viewed.status()["done"])
+    found = [Decided(*row) for row in json.loads(viewed.decided(0))]
+    assert found == [
+        Decided(
+            each.start_us, each.stop_us, each.answer or "", each.best, each.confidence, each.rate
+        )
+        for each in decide(MODEL, BARS)
+    ]
+    viewed.close()
+
+
 @pytest.mark.slow
-def test_the_command_prints_its_address_and_ends_with_ctrl_c(file):
+def test_what_arrives_in_a_pipe_is_viewed_and_decided_on(tmp_path):
+    save_model(tmp_path / "m", MODEL)
+    save_events(BARS, tmp_path / "a.raw")
     process = subprocess.Popen(
-        [sys.executable, "-m", "dvskit", "view", str(file)], stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": ""},
+        [sys.executable, "-m", "dvskit", "view", "-", "--model", str(tmp_path / "m")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONUNBUFFERED": ""},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     try:
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
+        process.stdin.write((tmp_path / "a.raw").read_bytes())
+        process.stdin.flush()
+        url = process.stdout.readline().decode().strip()
+
         assert url.startswith("http://127.0.0.1:")
-        address = urlsplit(url)
-        link = http.client.HTTPConnection("127.0.0.1", address.port or 0, timeout=20)
-        link.request("GET", address.path)
-        assert b"<!doctype html>" in link.getresponse().read()
-        link.close()
-        process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
-        assert process.stderr is not None
-        assert process.stderr.read() == (
-            "Ctrl-C ends it\n"
-            "dvskit: interrupted; run the same command again to show the recordings\n"
-        )
+        view = SimpleNamespace(url=url)  # as `ask` wants it
+        expected = sum(1 for _ in decide(MODEL, BARS)) - 1  # the last bin is not over
+        wait_until(lambda: json.loads(ask(view, "told")[1])["clouds"][0]["decided"] >= expected)
+        first = json.loads(ask(view, "decided?cloud=0&first=0")[1])[0]
+        assert first[3] == next(decide(MODEL, BARS)).best
+        process.send_signal(signal.SIGINT)  # while the pipe is still open
+        assert process.wait(30) == 130
+        process.stdin.close()
+        assert b"as they are read; small decides every" in process.stderr.read()
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "named"),
     [
-        (("view", "missing.raw"), 1, "missing.raw"),
-        (("view", "--port", "99999"), 2, "outside 0..65535"),
+        (("missing.raw",), "missing.raw"), (("--port", "99999"), "99999"),
+        (("-", "b.raw", "--model", "nmnist-signed-lif"), "2"),
+        (("a.raw", "--camera", "0", "--model", "nmnist-signed-lif"), "--camera"),
+        (("-", "--objects"), "--objects"), (("a.raw", "--out", "b.raw"), "--out"),
     ],
-)
-def test_wrong_words_are_told_in_a_line(run, words, code, said):
-    ended, out, err = run(*words)
-    assert (ended, out) == (code, "")
-    assert said in err
-    assert len(err.splitlines()) == 1
-
-
-@pytest.mark.slow
-def test_labels_of_a_recording_are_served_with_its_sample(tmp_path, browser):
-    events = Events(t=EVENTS.t, x=EVENTS.x, y=EVENTS.y, p=EVENTS.p, size=(128, 128))
-    save_events(events, tmp_path / "a.aedat")
-    start = int(events.t[0])
-    (tmp_path / "a_labels.csv").write_text(
-        f"class,startTime_usec,endTime_usec\n4,{start},{start + 1_000_000}\n"
-    )
-    viewed = Viewed("a.aedat", lambda: open_events(tmp_path / "a.aedat"))
-    with ViewServer([viewed], title="labelled") as view:
-        viewed.overview.wait(20)
-        told, _ = unpack(ask(view, "events?cloud=0")[1])
-        assert told["labels"] == [[0, 1_000_000, "4"]]
-        browser.open(view.url)
-        browser.wait("document.documentElement.dataset.all === 'yes'")
-        browser.slide("time", 0.2)
-        assert " · 4" in browser.js("return $('clock').innerText")
-        assert browser.js("return $('line').clientHeight") == 40 + 17 + 14
-        assert browser.complaints() == []
+)  # fmt: skip
+def test_wrong_commands_are_refused(run, words, named):
+    refused_command(run("view", *words), named)
