@@ -13,7 +13,7 @@ from dvskit.formats import open_events
 from dvskit.motion import Stabilised, maximise_contrast, motion_over_time, warped_image
 from dvskit.motion.models import MODELS
 from dvskit.scenes.planes.path import rotation_of
-from tests.laws import refused
+from tests.laws import InBlocks, refused
 from tests.moving_points import BARREL, LENS, SIZE, moving_points
 
 MOTIONS = {
@@ -75,7 +75,7 @@ def test_stabilized_points_stay_where_they_were(model):
     events = moving_points(model, motion, duration_us=60_000, count=20_000)
     motions = motion_over_time(events, model, window_us=15_000, camera=LENS)
     motions.parameters[:] = motion
-    stable = Stabilised(events, motions, camera=LENS)
+    stable = Stabilised(InBlocks(events, 50), motions, camera=LENS)
     moved = stable.load()
     assert stable.left_out == len(events) - len(moved) > 0
     before, after = (len(np.unique(each.x + 1000 * each.y)) for each in (events, moved))
