@@ -53,12 +53,6 @@ def test_blocks_are_found_with_their_lines_and_reasons():
     assert prose_of(PAGE) == ["#", "A", "page", "Two", "words."]
 
 
-def test_a_reason_belongs_to_one_block_alone():
-    first, between, last = "<!-- not run: slow -->\n", "", "<!-- not run: needs a GPU -->\n"
-    page = "".join(f"{each}```bash\ndvskit cameras\n```\n\n" for each in (first, between, last))
-    assert [block.reason for block in blocks_of(page)] == ["slow", "", "needs a GPU"]
-
-
 def test_a_page_runs_in_one_namespace_and_folder(tmp_path, monkeypatch):
     (tmp_path / "part").mkdir()
     page = tmp_path / "page.md"
