@@ -42,9 +42,8 @@ source), `reading`, `writing` and `*_kernels` (compiled loops over plain arrays)
   computes digests
 
 A new one (`es` is a plain example) needs a row in `table.py`; a sample in
-`tests/mutation_samples.py`, with the places of its events (`mutation_places.py`, or None), cut by
-the units in `SMALL` of `tests/test_format_laws.py`; a real recording with known content; and
-another reader to compare with.
+`tests/mutation_samples.py`, read in the units of `SMALL` in `tests/arriving.py`; a real recording
+with known content; and another reader to compare with.
 """
 
 from __future__ import annotations
