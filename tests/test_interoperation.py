@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import OrderedDict
 from dataclasses import fields
 from functools import partial
 
@@ -55,7 +56,6 @@ from dvskit.neurons import (
     PLIF,
     ATan,
     BurstLIF,
-    FastSigmoid,
     RecurrentLIF,
     SignedLIF,
     SynapticLIF,
@@ -167,19 +167,6 @@ def test_each_value_comes_back(tmp_path):
 
 
 @ignore_resets
-def test_beta_comes_back_to_a_rounding_and_float64_exactly():
-    for beta in (0.05, 0.3, 0.5, 0.7, 0.95, 0.999):
-        back = from_nir(to_nir(Sequence(LIF(beta)), (3,)))
-        assert back[0].beta == pytest.approx(beta, rel=2e-6)
-        assert beta < 0.5 or back[0].beta == np.float32(beta)
-    layers = dense(LIF(0.9), LIF(0.8)).double()
-    back = from_nir(to_nir(layers, (20,)), dtype=torch.float64)
-    assert back[1].beta == pytest.approx(0.9, abs=1e-15)
-    x = numbers(30, 2, 20, dtype=torch.float64)
-    assert_alike(layers(x), back(x))
-
-
-@ignore_resets
 def test_snntorch_reads_a_nir_file_to_the_same_spikes(tmp_path):
     pytest.importorskip("nirtorch")
     from snntorch.import_nir import import_from_nir
@@ -191,32 +178,6 @@ def test_snntorch_reads_a_nir_file_to_the_same_spikes(tmp_path):
     with torch.no_grad():
         theirs = torch.stack([peer(step)[0] for step in x])
     assert_alike(layers(x), theirs.reshape(40, 1, 10))
-
-
-@pytest.mark.filterwarnings("ignore:nirtorch.extract_nir_graph:DeprecationWarning")
-@pytest.mark.skipif(not NIR_SAYS_HARD, reason="snntorch writes v_reset, from nir 1.0.6 on")
-def test_a_graph_that_snntorch_wrote_has_the_same_spikes_here():
-    pytest.importorskip("nirtorch")
-    import snntorch
-    from snntorch.export_nir import export_to_nir
-
-    given = {"reset_mechanism": "zero", "reset_delay": False, "init_hidden": True}
-
-    def each(value, count):  # NIR wants a value a neuron
-        return torch.full((count,), value)
-
-    peer = nn.Sequential(
-        nn.Linear(20, 30),
-        snntorch.Leaky(beta=each(0.9, 30), threshold=each(1.0, 30), **given),
-        nn.Linear(30, 10),
-        snntorch.Synaptic(
-            alpha=each(0.7, 10), beta=each(0.83, 10), threshold=each(1.5, 10), **given
-        ),
-    )
-    louder(peer, scale=3)
-    graph = export_to_nir(peer, torch.zeros(1, 20), ignore_dims=[0])
-    x = numbers(30, 4, 20)
-    assert_alike(from_nir(graph)(x), peer_spikes(peer, x).detach())
 
 
 def test_a_graph_written_by_hand_is_an_euler_integration_of_the_neurons():
@@ -254,17 +215,13 @@ as_nir = partial(to_nir, shape=(4,))
     [
         (as_nir, SignedLIF(), ""),
         (as_nir, ALIF(), "ALIF"),
-        (as_nir, BurstLIF(), "BurstLIF"),
         (as_nir, RecurrentLIF(nn.Linear(4, 4)), "RecurrentLIF"),
         (as_nir, LIF(refractory=2), "refractory"),
         (as_nir, LIF(reset="none"), "none"),
         (as_nir, LIF(1.0, rest=0.5), "beta = 1"),
         (as_nir, Membrane(LIF()), "Membrane"),
-        (as_nir, MeanMembrane(), "MeanMembrane"),
         (as_nir, ResidualBlock(Linear(4, 4)), "ResidualBlock"),
         (to_snntorch, SignedLIF(), "SignedLIF"),
-        (to_snntorch, PLIF(), "PLIF"),
-        (to_snntorch, ALIF(), "ALIF"),
         (to_snntorch, BurstLIF(), "BurstLIF"),
         (to_snntorch, LIF(rest=0.5, threshold=1.0), "rest"),
         (to_snntorch, SumPool2d(2), "SumPool2d"),
@@ -410,37 +367,32 @@ def test_onnx_starts_at_rest():
     assert values == {"0.v": [0.5] * 3, "1.silent": [1.0] * 3, "1.waited": [0.0] * 3}
 
 
-def in_onnx(runtime, path, x):
-    """Return the output of the model in a file."""
-    (out,) = runtime.InferenceSession(str(path)).run(None, {"x": x.numpy()})
-    return torch.from_numpy(out)
-
-
-@pytest.mark.slow
-def test_sums_of_windows_are_sums_in_an_onnx_file(tmp_path, onnxruntime):
-    layers = Sequence(SumPool2d(2), SumPool2d(3, 1))
-    write_onnx(layers, tmp_path / "sums.onnx", (2, 10, 10), steps=4)
-    x = torch.arange(4 * 200.0).reshape(4, 1, 2, 10, 10)
-    torch.testing.assert_close(in_onnx(onnxruntime, tmp_path / "sums.onnx", x), layers(x))
-
-
 @pytest.mark.slow
 def test_all_steps_in_one_onnx_graph_give_the_network_s_answer(tmp_path, onnxruntime):
     onnx, path = pytest.importorskip("onnx"), tmp_path / "whole.onnx"
     layers = louder(
-        Sequence(Conv2d(2, 4, 3), LIF(0.9), Flatten(), Linear(36, 6), SignedLIF(), FirstSpike(2.0)),
+        Sequence(
+            Conv2d(2, 4, 3),
+            LIF(0.9),
+            SumPool2d(2),
+            Flatten(),
+            Linear(16, 6),
+            SignedLIF(),
+            FirstSpike(2.0),
+        ),
         scale=3,
     )
-    write_onnx(layers, path, (2, 5, 5), steps=4, batch=2)
-    x = numbers(4, 2, 2, 5, 5)
-    torch.testing.assert_close(in_onnx(onnxruntime, path, x), layers(x).detach())
+    write_onnx(layers, path, (2, 6, 6), steps=4, batch=2)
+    x = numbers(4, 2, 2, 6, 6)
+    (out,) = onnxruntime.InferenceSession(str(path)).run(None, {"x": x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(out), layers(x).detach())
     model = onnx.load(path)
     assert {node.domain for node in model.graph.node} == {""}  # nothing but ONNX's own operators
     assert {each.domain: each.version for each in model.opset_import}[""] == 18
     with refused(OutputError, path):
-        write_onnx(layers, path, (2, 5, 5), steps=4)
+        write_onnx(layers, path, (2, 6, 6), steps=4)
     with refused(ConfigError, "steps = 0"):
-        write_onnx(layers, tmp_path / "other.onnx", (2, 5, 5), steps=0)
+        write_onnx(layers, tmp_path / "other.onnx", (2, 6, 6), steps=0)
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -469,71 +421,30 @@ def test_snntorch_s_layers_have_the_same_spikes_and_membranes(reset):
         torch.testing.assert_close(peer[4].syn, states.parts[4].i, rtol=1e-5, atol=1e-5)
         spikes += ours.sum()
     assert spikes > 10
-
-
-@pytest.mark.slow
-def test_gradients_through_snntorch_s_layers_are_those_of_a_reset_that_is_not_detached():
-    pytest.importorskip("snntorch")
-    neuron = {"detach_reset": False, "surrogate": FastSigmoid(5.0)}
-    layers = dense(LIF(0.8, **neuron), LIF(nn.Parameter(torch.tensor(0.7)), **neuron))
-    with torch.no_grad():  # steady currents, below twice the threshold
-        for at, scale in ((0, 0.5), (2, 0.3)):
-            louder(layers[at : at + 1], scale=scale)[0].weight.abs_()
-    peer = to_snntorch(layers)
-    x = numbers(10, 4, 20, scale=0.3).abs()
-    weights = numbers(10, 4, 10, seed=98)
-    ours, theirs = layers(x), peer_spikes(peer, x)
-    for spikes in (ours, theirs):
-        (spikes * weights).sum().backward()
-    assert_alike(ours.detach(), theirs)
-    assert layers[0].weight.grad.abs().max() > 0
-    for at, what in ((0, "weight"), (3, "beta")):
-        gradients = [getattr(net[at], what).grad for net in (layers, peer)]
-        torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
-
-
-class Tutorial(nn.Module):
-    """The network of the article and of snntorch's tutorials, 784-1000-10."""
-
-    def __init__(self, **given):
-        import snntorch
-
-        super().__init__()
-        self.fc1 = nn.Linear(784, 1000)
-        self.lif1 = snntorch.Leaky(beta=0.95, **given)
-        self.fc2 = nn.Linear(1000, 10)
-        self.lif2 = snntorch.Leaky(beta=0.95, **given)
-
-    def forward(self, x):
-        spikes, membranes = [], []
-        first, second = torch.zeros(len(x[0]), 1000), torch.zeros(len(x[0]), 10)
-        for step in x:
-            spike, first = self.lif1(self.fc1(step), first)
-            spike, second = self.lif2(self.fc2(spike), second)
-            spikes.append(spike)
-            membranes.append(second)
-        return torch.stack(spikes), torch.stack(membranes)
+    assert_alike(from_snntorch(peer)(x).detach(), layers(x).detach(), least=0)
+    with refused(ConfigError, "state dict"):
+        from_snntorch(peer.state_dict())
 
 
 @pytest.mark.parametrize("delayed", [False, True])
-def test_the_article_s_network_has_the_same_weights_spikes_and_membranes_on_both_sides(delayed):
-    pytest.importorskip("snntorch")
+def test_the_article_s_network_has_the_same_weights_and_spikes_on_both_sides(delayed):
+    snntorch = pytest.importorskip("snntorch")
     words = ("1000", "lif", "10", "lif", "membrane", "each")
     ours = Layered(width=28, height=28, inputs=1, beta=0.95, gain=1, layers=words).build()
     state = snntorch_state(louder(ours, scale=3 if delayed else 1))
-    peer = Tutorial(reset_delay=delayed)
+    given = {"beta": 0.95, "reset_delay": delayed, "init_hidden": True}
+    parts = {"fc1": nn.Linear(784, 1000), "lif1": snntorch.Leaky(**given)}
+    parts |= {"fc2": nn.Linear(1000, 10), "lif2": snntorch.Leaky(**given)}
+    peer = nn.Sequential(OrderedDict(parts))
     assert list(peer.state_dict()) == list(state)
     peer.load_state_dict(state)
     x = numbers(15, 3, 784, scale=0.15).abs()
     with torch.no_grad():
-        spikes, membranes = peer(x)
+        spikes = peer_spikes(peer, x)
     # A state dict does not say when resets are.
-    given = {} if delayed else {"delayed_reset": "immediate"}
-    for back in (from_snntorch(peer), from_snntorch(peer.state_dict(), **given)):
+    rest = {} if delayed else {"delayed_reset": "immediate"}
+    for back in (from_snntorch(peer), from_snntorch(peer.state_dict(), **rest)):
         assert_alike(back(x).detach(), spikes, least=0.001)
-        # One product over all time steps may round differently from one a step.
-        found = back[3].trace(back[:3](x)).v.detach()
-        torch.testing.assert_close(found, membranes, rtol=1e-4, atol=1e-5)
         assert delayed or list(snntorch_state(back)) == list(state)
 
 
@@ -573,31 +484,11 @@ def test_delayed_resets_have_the_same_spikes_membranes_and_gradients(kind, mecha
         (found * weights).sum().backward()
     torch.testing.assert_close(inputs[1].grad, inputs[0].grad, rtol=1e-4, atol=1e-5)
     if mechanism == "subtract":
-        assert torch.equal(peer_spikes(to_snntorch(ours), inputs[1]), spikes)
-
-
-@pytest.mark.slow
-def test_convolutions_and_learned_values_come_from_snntorch():
-    snntorch = pytest.importorskip("snntorch")
-    given = {"init_hidden": True, "reset_delay": False, "reset_mechanism": "zero"}
-    peer = nn.Sequential(
-        nn.Conv2d(2, 4, 3, stride=2, padding=1, bias=False),
-        nn.AvgPool2d(2),
-        snntorch.Leaky(beta=torch.tensor(0.9), learn_beta=True, **given),
-        nn.Dropout(0.0),
-        nn.Flatten(),
-        nn.Linear(16, 6),
-        snntorch.Synaptic(alpha=torch.linspace(0.5, 0.9, 6), beta=0.8, **given),
-    )
-    louder(peer[0::5], scale=4)
-    ours = from_snntorch(peer)
-    assert isinstance(ours[2].beta, nn.Parameter)
-    assert ours[5].alpha.shape == (6,)
-    x = numbers(20, 3, 2, 8, 8)
-    with torch.no_grad():
-        assert_alike(ours(x), peer_spikes(peer, x))
-    with refused(ConfigError, "state dict"):
-        from_snntorch(peer.state_dict())
+        inputs[1].grad = None
+        back = peer_spikes(to_snntorch(ours), inputs[1])
+        assert torch.equal(back, spikes)
+        (back * weights).sum().backward()
+        torch.testing.assert_close(inputs[1].grad, inputs[0].grad, rtol=1e-4, atol=1e-5)
 
 
 def test_other_neurons_and_options_of_snntorch_are_refused():
