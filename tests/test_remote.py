@@ -20,8 +20,6 @@ from tests.conftest import skip_or_fail
 from tests.laws import refused_command, scattered
 from tests.test_many import files_in
 
-MODEL = "nmnist-signed-lif"
-
 
 @pytest.fixture
 def store(run, tmp_path, monkeypatch):
@@ -67,21 +65,6 @@ def test_a_failed_job_leaves_nothing_at_its_address(run, store):
     assert store.find("/lab") == ["/lab/bad.npz"]
 
 
-@pytest.mark.slow
-def test_recordings_at_addresses_are_classified_like_local_files(run, store, tmp_path):
-    for number in range(2):
-        put(store, f"/lab/r/{number}.npz", number)
-    store.pipe("/lab/r/2.npz", b"PK no more")
-    (tmp_path / "r").mkdir()
-    for name in store.find("/lab/r"):
-        (tmp_path / "r" / Path(name).name).write_bytes(store.cat(name))
-    local = run("classify", "r", "--model", MODEL, "--json")
-    code, *printed = run("classify", "memory://lab/r/", "--model", MODEL, "--json")
-    assert (code, *(text.replace("memory://lab/r", "r") for text in printed)) == local
-    one = run("classify", "memory://lab/r/0.npz", "--model", MODEL)
-    assert one[:2] == run("classify", "r/0.npz", "--model", MODEL)[:2]
-
-
 @pytest.mark.slow(seconds=3)
 def test_folders_and_patterns_at_addresses_give_the_files_of_local_ones(run, store, tmp_path):
     for number, name in enumerate(("r/a.npz", "r/x/b.npz", "r/.hidden.npz", "r/notes.md")):
@@ -112,7 +95,6 @@ def test_folders_and_patterns_at_addresses_give_the_files_of_local_ones(run, sto
     [
         (("info", "memory://lab/no.npz"), 1, "memory://lab/no.npz"),
         (("convert", "memory://lab/*.raw", "o/", "--to", "csv"), 1, "memory://lab/*.raw"),
-        (("convert", "memory://lab/r/", "o/", "--to", "csv"), 1, "memory://lab/r/"),
         (("convert", "a.npz", "https://h/o.raw"), 1, "https://h/o.raw"),
         (("render", "a.npz", "-o", "memory://lab/f/"), 2, "folder"),
     ],

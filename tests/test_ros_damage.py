@@ -10,7 +10,7 @@ import pytest
 import zstandard
 
 import dvskit
-from dvskit.errors import DamagedFileError, FormatError
+from dvskit.errors import DamagedFileError
 from dvskit.formats import open_sink
 from dvskit.formats.ros import packing, writing
 from dvskit.formats.ros.container import unpacked
@@ -78,16 +78,11 @@ def test_compressed_recordings_are_read_and_salvaged(tmp_path, container, kind):
     if container == "mcap":
         bags.cut_chunks(path, kind)
     assert dvskit.load_events(path) == events
-    data = bytearray(path.read_bytes())
+    data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     recording = dvskit.open_events(path, strict=False)
     assert len(recording.load()) > 0.2 * len(events)
     assert recording.damage
-    data[len(data) // 3] ^= 4
-    path.write_bytes(data)
-    got = dvskit.open_events(path, strict=False).load()
-    assert_sound(got)
-    assert len(got) > 0.2 * len(events)
 
 
 @pytest.mark.parametrize(
@@ -157,26 +152,6 @@ def test_events_off_the_sensor_are_reported_with_their_place(tmp_path):
     recording = dvskit.open_events(path, strict=False)
     assert recording.load().t.tolist() == [1, 4]
     assert recording.damage.count == 2
-
-
-@pytest.mark.parametrize(
-    ("container", "magic"),
-    [("bag", b"#ROSBAG V1.2\n"), ("mcap", b"\x89MCAP1\r\n"), ("db3", b"SQLite format 2\0")],
-)
-def test_files_of_another_kind_are_refused(tmp_path, container, magic):
-    path = tmp_path / f"a.{container}"
-    path.write_bytes(magic + bytes(200))
-    with refused(FormatError, path):
-        dvskit.open_events(path, format=container)
-
-
-def test_an_mcap_file_that_ends_in_its_first_chunk_is_refused(tmp_path):
-    path = tmp_path / "a.mcap"
-    dvskit.save_events(some_events(5000, seed=7, start_us=EPOCH_US), path)
-    path.write_bytes(path.read_bytes()[:9000])
-    for strict in (True, False):
-        with refused(FormatError, path):
-            dvskit.open_events(path, strict=strict)
 
 
 def test_a_bag_that_was_not_closed_and_messages_of_no_channel_are_damage(tmp_path):

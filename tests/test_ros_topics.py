@@ -16,7 +16,7 @@ from dvskit.errors import ConfigError, FormatError
 from dvskit.formats import ReadOptions
 from dvskit.formats.addresses import LiveAddress
 from dvskit.formats.keeping_up import Pace
-from dvskit.formats.ros.live import RosTopic, topic_of
+from dvskit.formats.ros.live import RosTopic
 from dvskit.formats.ros.messages import read_packet
 from tests.laws import forget_interrupts, refused, rows_of
 from tests.ros_bags import (
@@ -235,9 +235,3 @@ def test_an_unknown_package_and_a_silent_topic_are_errors(ros, monkeypatch):
     with refused(FormatError, "event_camera_msgs"):
         dvskit.open_events(f"ros:/{TOPIC}")
     assert ros.open == 0
-
-
-def test_a_topic_has_one_name():
-    assert topic_of("ros://a/b") == topic_of("/a/b") == topic_of("a/b") == "/a/b"
-    with refused(ConfigError, "ros://TOPIC"):
-        topic_of("ros://")

@@ -7,18 +7,14 @@ import socket
 import threading
 import time
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import pytest
 
 import dvskit
 from dvskit import Events
 from dvskit.errors import ConfigError, FormatError, OutputError, UnknownFormatError
-from dvskit.formats import keeping_up, network, open_sink
-from dvskit.formats.addresses import LiveRecording
-from dvskit.formats.keeping_up import KeepingUp
+from dvskit.formats import network, open_sink
 from dvskit.formats.network import NetworkAddress
-from dvskit.formats.recording import ReadOptions
 from tests.laws import refused
 from tests.test_udp import SIZE, make
 
@@ -141,47 +137,6 @@ def test_a_writer_waits_for_a_slow_receiver_in_bounded_memory(address):
     assert sender.ended() is None
 
 
-class Camera(LiveRecording):
-    """Gives events without waiting, and counts its passes."""
-
-    format = "camera"
-
-    def __init__(self, blocks):
-        super().__init__(Path("camera"), ReadOptions(), make(1).size, "camera")
-        self.blocks_given, self.ended = blocks, threading.Event()
-
-    def close(self):
-        self.ended.set()
-
-    def _blocks(self, damage, storage):
-        yield from self.blocks_given
-        self.ended.set()
-
-
-@pytest.mark.parametrize(("name", "limit"), [("_WAITING_EVENTS", 350), ("_WAITING_BLOCKS", 3)])
-def test_a_camera_does_not_wait_and_whole_blocks_are_dropped_and_counted(monkeypatch, name, limit):
-    monkeypatch.setattr(keeping_up, name, limit)  # a short queue, which a short stream fills
-    events = make(1000)
-    camera = Camera(events.blocks(count=100))
-    keeping = KeepingUp.of(camera, "receiver was")
-    keeping.start()
-    assert keeping.join(10)
-    assert keeping.waiting == 300
-    assert Events.concatenate(keeping) == events[:300]
-    assert str(camera.damage).startswith("700 events dropped")
-
-
-def test_an_error_of_a_camera_is_raised_after_its_events():
-    def blocks():
-        yield make(100)
-        raise FormatError("camera: unplugged")
-
-    kept = []
-    with refused(FormatError, "unplugged"):
-        kept.extend(KeepingUp.of(Camera(blocks()), "receiver was"))
-    assert len(kept) == 1
-
-
 @pytest.mark.parametrize("scheme", ["tcp", "ws"])
 def test_beyond_the_loopback_a_token_is_needed_and_a_drawn_one_is_named(scheme):
     with pytest.raises(ConfigError, match="token") as raised:
@@ -216,7 +171,6 @@ def test_nothing_is_sent_without_the_right_token(shown):
     [
         (LOOPBACK, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
         (f"tcp://{TOKEN}@127.0.0.1:0", b"\xff" * 3_000_000),
-        ("ws://127.0.0.1:0", b"\xff" * 3_000_000),
         (f"ws://{TOKEN}@127.0.0.1:0", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
         (f"tcp://{TOKEN}@127.0.0.1:0", None),
         ("ws://127.0.0.1:0", None),
@@ -299,7 +253,6 @@ def test_garbage_of_a_sender_is_refused_or_left_out_and_counted(tmp_path):
     ("address", "named"),
     [
         ("tcp://127.0.0.1", "tcp://HOST:PORT"),
-        ("tcp://:5000", "tcp://HOST:PORT"),
         ("tcp://127.0.0.1:70000", "65535"),
         ("tcp://short@127.0.0.1:5000", "16 to 128"),
         ("tcp://a@b@127.0.0.1:5000", "tcp://HOST:PORT"),
@@ -326,33 +279,7 @@ def test_a_port_that_is_taken_and_one_without_a_sender_are_one_line():
         open_sink(LOOPBACK, SIZE, format="npz")
 
 
-def receiving(address, received):
-    """Start a thread that receives the events of an address, once it sends."""
-
-    def receive():
-        for _ in range(200):
-            try:
-                received.append(dvskit.load_events(address))
-                return
-            except FormatError:
-                time.sleep(0.05)
-
-    thread = threading.Thread(target=receive)
-    thread.start()
-    return thread
-
-
-def test_convert_sends_to_convert(run, tmp_path):
-    dvskit.save_events(make(), tmp_path / "a.npz")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-    received = []
-    thread = receiving(address, received)
-    code, out, err = run("convert", tmp_path / "a.npz", address)
-    thread.join(20)
-    assert (code, out) == (0, "")
-    assert received == [make()]
-    assert f"{address}: 2,000 events on 320x240, evt3" in err
+def test_convert_receives(run, tmp_path):
     sender = Sender([make()])
     assert run("convert", sender.address, tmp_path / "b.raw")[0] == 0
     assert dvskit.load_events(tmp_path / "b.raw") == make()

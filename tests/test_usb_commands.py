@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import sys
 import time
 from typing import Any
@@ -16,13 +15,11 @@ import dvskit
 from dvskit import Events
 from dvskit.cli._live_view import ShownArrivals
 from dvskit.errors import OutputError
-from dvskit.evaluation import decide
 from dvskit.formats import keeping_up
 from dvskit.training import save_model
 from tests.laws import forget_interrupts, refused, refused_command
 from tests.test_live import EVENTS as MOVING
 from tests.test_live import MODEL
-from tests.test_tcp import receiving
 from tests.test_usb import EVENTS, SIZE
 from tests.usb_cameras import TRIGGERS, Device, Name, driver, packet, packets
 
@@ -50,13 +47,8 @@ def test_cameras_are_listed(run, plug):
     plug([], camera={"serial": None, "problem": "Access denied", "name": Name.CENTURYARKS_VGA})
     assert "Access denied" in run("cameras")[1]
     (found,) = json.loads(run("cameras", "--json")[1])
-    assert "Access denied" in found.pop("problem")
-    assert found == {
-        "name": "CenturyArks VGA",
-        "camera": "",
-        "serial": None,
-        "connection": "USB 3.0 SuperSpeed (5.0 Gb/s)",
-    }
+    assert "Access denied" in found["problem"]
+    assert (found["name"], found["camera"], found["serial"]) == ("CenturyArks VGA", "", None)
 
 
 def test_no_camera_no_package_and_no_usb_are_one_line(run, monkeypatch):
@@ -134,25 +126,20 @@ CAMERA = ("--camera", "evk4")
         (("convert", *CAMERA), ""),
         (("convert", *CAMERA, "a.raw", "b.raw"), "--camera"),
         (("convert", "--camera", "0", "b.raw"), "dvskit emulate --camera 0"),
-        (("convert", "--camera", "front", "b.raw"), "front"),
-        (("convert", *CAMERA, "b.raw", "--bias", "diff_on"), "'diff_on'"),
         (("convert", *CAMERA, "b.raw", "--bias", "x=1"), "'x'"),
         (("convert", "a.raw", "b.raw", "--bias", "diff_on=1"), "--bias"),
         (("convert", *CAMERA, "b.raw", "--size", "9x9"), "size"),
         (("convert", *CAMERA, "b.npy", "--bins", "3"), "live"),
-        (("convert", *CAMERA, "b.nothing"), "'.nothing'"),
         (("render", "-o", "o.mp4"), "--camera evk4"),
         (("render", "-o", "o.mp4", "--camera", "calib.txt"), "calib.txt"),
         (("render", "-o", "o.mp4", *CAMERA, "--start", "1s"), "--start"),
         (("emulate", *CAMERA, "o.raw"), "dvskit convert --camera evk4"),
-        (("emulate", "--camera", "3", "--bias", "a=1", "o.raw"), "--bias"),
         (("view", "a.raw", "-o", "b.raw"), "--out"),
         (("view", *CAMERA, "-o", "b"), "b: "),
         (("view", *CAMERA, "-o", "b.raw", "--model", "m"), "--model"),
         (("view", *CAMERA, "--objects"), "--objects"),
         (("view", *CAMERA, "a.raw"), "a.raw: "),
         (("view", *CAMERA, "-o", "tcp://127.0.0.1:1"), "tcp://127.0.0.1:1: "),
-        (("view", "udp://127.0.0.1:1", "-o", "ws://127.0.0.1:1"), "ws://127.0.0.1:1: "),
         (("view", "-", "b.raw"), "-: "),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -163,19 +150,6 @@ def test_wrong_words_are_one_line(run, plug, tmp_path, words, named):
     assert failed[0] == 2
     refused_command(failed, named)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_classify_decides_on_a_camera_as_on_its_recording(run, plug, tmp_path):
-    plug(packets(MOVING, 50), MOVING.size, fails="unplugged")
-    save_model(tmp_path / "m", MODEL)
-    words = ("classify", "--live", "--camera", "evk4", "--model", "m", "--json")
-    code, out, err = run(*words)
-    assert code == 0
-    expected = [(each.answer, each.events) for each in decide(MODEL, MOVING)]
-    found = [json.loads(line) for line in out.splitlines()]
-    assert [(each["class"], each["events"]) for each in found][: len(expected)] == expected
-    assert "unplugged" in err
-    refused_command(run(*words[:4], "--size", "9x9", *words[4:]), "size")
 
 
 def test_decisions_slower_than_a_camera_drop_events_and_count_them(
@@ -190,23 +164,6 @@ def test_decisions_slower_than_a_camera_drop_events_and_count_them(
     assert sum(json.loads(line)["events"] for line in out.splitlines()) == len(MOVING) - dropped
 
 
-@pytest.fixture
-def serve(monkeypatch):
-    """Replaces the page's server, which would wait for a person: runs a function, then Ctrl-C."""
-
-    def replace(work):
-        def served(viewed, port, browser):
-            try:
-                work(viewed[0])
-                raise KeyboardInterrupt
-            finally:
-                viewed[0].close()
-
-        monkeypatch.setattr("dvskit.cli.view._serve", served)
-
-    return replace
-
-
 def wait_until(condition, seconds=20.0):
     until = time.monotonic() + seconds
     while not condition():
@@ -214,23 +171,9 @@ def wait_until(condition, seconds=20.0):
         time.sleep(0.005)
 
 
-def test_a_view_shows_a_camera_and_records_it(run, plug, serve, tmp_path):
-    plug([None, *packets(EVENTS, 500), None], at_end=None)
-    shown = []
-
-    def look(viewed):
-        wait_until(lambda: viewed.overview.progress.total == len(EVENTS))
-        shown.append(viewed.overview.kept().events)
-        assert viewed.page_meta()["live"]
-
-    serve(look)
-    assert run("view", "--camera", "evk4", "-o", "o.raw")[0] == 130
-    assert shown == [EVENTS]
-    assert dvskit.load_events(tmp_path / "o.raw") == EVENTS
-
-
-def test_a_slow_page_skips_events_that_the_file_holds(plug, tmp_path, monkeypatch):
-    monkeypatch.setattr(keeping_up, "_WAITING_EVENTS", 1250)
+@pytest.mark.parametrize(("name", "limit"), [("_WAITING_EVENTS", 1250), ("_WAITING_BLOCKS", 12)])
+def test_a_slow_page_skips_events_that_the_file_holds(plug, tmp_path, monkeypatch, name, limit):
+    monkeypatch.setattr(keeping_up, name, limit)
     plug(packets(EVENTS, 100), fails="unplugged")
     shown = ShownArrivals(dvskit.open_events("usb://evk4"), tmp_path / "o.npz")
     wait_until(lambda: shown.skipped == 3800)
@@ -247,22 +190,3 @@ def test_an_error_of_writing_ends_the_view_with_its_reason(plug, tmp_path):
     with refused(OutputError, "o.npz"):
         list(shown)
     assert any("o.npz" in each for each in shown.notes())
-
-
-@pytest.mark.parametrize("scheme", ["tcp", "ws"])
-def test_a_camera_is_sent_to_a_receiver_until_ctrl_c(run, plug, scheme):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"{scheme}://127.0.0.1:{free.getsockname()[1]}"
-    received = []
-
-    def stop() -> None:
-        time.sleep(0.5)  # the waiting events are sent
-        signal.raise_signal(signal.SIGINT)
-
-    plug(packets(EVENTS), at_end=stop)
-    thread = receiving(address, received)
-    code, out, err = run("convert", "--camera", "evk4", address)
-    thread.join(20)
-    assert (code, out) == (0, "")
-    assert received == [EVENTS]
-    assert f"{address}: {len(EVENTS):,} events" in err
