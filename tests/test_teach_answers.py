@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dvskit.datasets.clips import Emulation, emulate_frames, frames_for
+from dvskit.datasets.clips import Emulation, emulate_frames
+from dvskit.emulator import EmulatorParams
 from dvskit.errors import ModelError, ShapeError, VideoError
-from dvskit.evaluation import Live, decide
+from dvskit.evaluation import decide
 from dvskit.render.colormap import DARK, rgb
 from dvskit.teach import LiveAnswers
 from dvskit.training import save_model
@@ -51,31 +52,29 @@ def test_answers_are_the_decisions_on_the_events_of_the_frames(tmp_path):
 def test_a_still_picture_is_answered_by_nothing_and_the_next_movement_anew():
     frames = list(movement("up", 4, count=20))
     answers = LiveAnswers(MODEL, SIZE)
-    first = answers_of(answers, frames)
+    answers_of(answers, frames)
     t_us, still = frames[-1]
     rest = answers_of(answers, [(t_us + 30_000 * k, still) for k in range(1, 12)])
     assert rest[-1].answer is None
     assert rest[-1].probabilities == {}
-    assert Live(MODEL).start().resting
     later = [(at_us + 2_000_000, frame) for at_us, frame in frames]
     again = answers_of(answers, later)
     assert again[-1].probabilities
-    assert len(again) == len(first)
 
 
-def test_the_picture_shows_the_latest_events_and_fades():
+def test_without_a_model_the_picture_shows_the_events_of_training_and_fades():
     frames = list(movement("across", 4, count=12))
     answers = LiveAnswers(None, SIZE)
     assert answers.classes == ()
     found = answers_of(answers, frames)
     ground = np.array(rgb(DARK.ground), np.uint8)
     assert found[0].picture.shape == (128, 128, 3)
-    assert found[0].picture.dtype == np.uint8
     assert (found[0].picture == ground).all()
     assert found[0].events == 0
-    assert sum(each.events > 0 for each in found) > 6
-    for answer in found:
-        assert (answer.picture != ground).any() or not answer.events
+    params = EmulatorParams(threshold_on=0.3, threshold_off=0.3)
+    how = Emulation(params=params, size=(128, 128), whole=True)
+    events = emulate_frames(as_clip(frames), how, 0)
+    assert sum(each.events for each in found) == len(events) > 1000
     colours = {tuple(each) for each in found[5].picture.reshape(-1, 3).tolist()}
     assert {rgb(DARK.on), rgb(DARK.off)} <= colours
     kept = found[-1].picture.copy()
@@ -84,18 +83,6 @@ def test_the_picture_shows_the_latest_events_and_fades():
     assert (later[-1].picture == ground).all()
     assert (found[-1].picture == kept).all()  # a picture belongs to its caller
     assert all(each.probabilities == {} and each.answer is None for each in found)
-
-
-def test_without_a_model_frames_are_emulated_as_training_emulates_them():
-    frames = list(movement("across", 4, count=12))
-    found = answers_of(LiveAnswers(None, SIZE), frames)
-    from dvskit.emulator import EmulatorParams
-
-    params = EmulatorParams(threshold_on=0.3, threshold_off=0.3)
-    how = Emulation(params=params, size=(128, 128), whole=True)
-    assert frames_for(as_clip(frames), how).size == (128, 128)
-    events = emulate_frames(as_clip(frames), how, 0)
-    assert sum(each.events for each in found) == len(events) > 1000
 
 
 @pytest.mark.parametrize("model", [None, MODEL])
@@ -107,9 +94,8 @@ def test_a_wrong_frame_is_refused_in_a_line_and_answers_go_on(model):
         assert found.events == expected.events
         assert found.probabilities == expected.probabilities
         if number % 3 == 0:
-            for wrong_us in (t_us, t_us - 1):
-                with refused(VideoError):
-                    answers.add(wrong_us, frame)
+            with refused(VideoError):
+                answers.add(t_us, frame)
             for wrong in (frame.T, frame.astype(float), frame[None], "frame"):
                 with refused(ShapeError, "(36, 48)"):
                     answers.add(t_us + 1, wrong)

@@ -22,7 +22,7 @@ from dvskit.teach import ClipFolder
 from dvskit.teach.kept_address import KeptAddress, address_file, read_address, write_address
 from dvskit.video import VideoFrames
 from tests.laws import refused
-from tests.teach_clips import SIZE, movement, serving
+from tests.teach_clips import SIZE, movement, record, serving
 
 
 @pytest.fixture
@@ -110,19 +110,15 @@ def test_actions_change_the_folder_and_answer_with_the_state(served, folder):
     assert do(served, "undo", token=token)["result"] == "up"
     status, answer, _ = ask(served, "commands")
     assert (status, b"no model" in answer) == (400, True)
-    assert json.loads(json.dumps(served.state())) == do(served, "stop")["state"]
 
 
 @pytest.mark.parametrize(
     ("body", "named"),
     [
-        (b"\xff", "JSON"),
         (b"[1]", "JSON"),
-        (b"[" * 9_000, "JSON"),
         (b"{}", "do "),
         (b'{"do": "format_disk"}', "'format_disk'"),
         (b'{"do": "add_class", "name": 3}', "name"),
-        (b'{"do": "add_class", "name": "../x"}', "name"),
         (b'{"do": "delete_clip", "clip": "wave/../../x"}', "clip"),
         (b'{"do": "train", "minutes": true}', "minutes"),
         (b'{"do": "train", "minutes": 1e99}', "1e+99"),
@@ -139,11 +135,7 @@ def test_wrong_actions_are_refused_in_a_line(served, folder, body, named):
 
 
 def test_the_page_runs_no_code_but_its_own_files(served):
-    for name, kind in (
-        ("", "text/html"),
-        ("teach.css", "text/css"),
-        ("page.js", "text/javascript"),
-    ):
+    for name, kind in (("", "text/html"), ("page.js", "text/javascript")):
         status, body, headers = ask(served, name)
         assert (status, headers.get_content_type()) == (200, kind)
         assert "script-src 'self';" in headers["Content-Security-Policy"]
@@ -188,9 +180,7 @@ def test_a_page_that_goes_away_keeps_its_recording_and_one_that_discards_does_no
 @pytest.mark.parametrize(
     ("message", "named"),
     [
-        ("[]", "JSON"),
         ("[" * 99_000, "JSON"),
-        ('{"size": [1, "2"]}', "width"),
         ('{"size": [99999, 99999]}', "width"),
         ('{"record": 3}', "camera"),
         (b"123", "3 bytes"),
@@ -229,12 +219,7 @@ def test_frames_are_answered_with_a_picture_of_their_events(served):
 
 
 def test_a_video_is_added_shown_and_deleted(served, folder, tmp_path):
-    with opened(served) as page:
-        page.send(size=list(SIZE))
-        page.send(record={"label": "wave", "person": "anna"})
-        page.frames("up", 6)
-        page.send(finish=True)
-        page.hear("recorded")
+    record(folder, "wave", "anna", 6)
     video = (folder.path / "wave/anna_t1.mkv").read_bytes()
     status, body, _ = ask(served, "video?label=wave&person=b%C3%B6&name=x.mkv", video)
     assert status == 200
@@ -259,8 +244,7 @@ def test_the_next_server_of_a_folder_has_its_address_and_still_refuses_other_tok
     with serving(folder, tmp_path / "runs", kept) as second:
         assert second.url == url
         assert ask(second, "")[0] == 200
-        for wrong in ("", "wrong", token[:-1], f"{token}x", token.swapcase(), "%00"):
-            assert refuses(second, wrong), wrong
+        assert all(refuses(second, wrong) for wrong in ("", token[:-1], f"{token}x", "%00"))
         assert not refuses(second, token)
     with serving(folder, tmp_path / "runs") as other:  # nothing is kept
         assert other.token != token
@@ -299,13 +283,12 @@ def test_an_address_that_others_may_know_is_not_used(tmp_path):
     os.mkfifo(pipe := tmp_path / "pipe", 0o600)
     assert read_address(pipe) == read_address(tmp_path) == KeptAddress()
     token = "x" * 24
-    wrong = ["[0, 'a']", '[8000, "short"]', f'["8000", "{token}"]', f'[8000, "{token[:-1]}/"]']
+    wrong = [f'["8000", "{token}"]', '[8000, "short"]', f'[8000, "{token[:-1]}/"]']
     wrong += [f'[{port}, "{token}"]' for port in ("true", "0", "65536")]
-    for text in ("", "[]", "3", "\xff", *wrong):
+    for text in ("[]", "3", "\xff", *wrong):
         write_address(file, KeptAddress())
         file.write_text(text, "latin-1")
         assert read_address(file) == KeptAddress(), text
-    write_address(tmp_path / "none" / "address.json", address)
     assert address_file(tmp_path) != address_file(tmp_path / "a")
     assert address_file(tmp_path / "a" / "..") == address_file(tmp_path)
 
