@@ -72,9 +72,10 @@ def test_neither_blocks_nor_threads_nor_a_pass_before_change_what_is_read(sample
         if not isinstance(whole, str):
             read.append(whole)
             assert reopen().load() == whole[0]
-            blocks = [block.to_array() for block in reopen().blocks(reuse=True)]
             whole = whole[0].to_array()
-            assert np.array_equal(np.concatenate([*blocks, whole[:0]]), whole)
+            for how in ({}, {"count": 101}, {"duration_us": 999}):
+                blocks = [block.to_array() for block in reopen().blocks(reuse=True, **how)]
+                assert np.array_equal(np.concatenate([*blocks, whole[:0]]), whole)
     assert len(read) >= 2
     assert read[0] == read[1]  # salvage of a sound file loses nothing
 
