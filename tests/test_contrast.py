@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import cv2
 import numpy as np
 import pytest
 
@@ -47,11 +46,9 @@ def test_contrast_is_measured_where_the_sensor_sees_the_whole_window():
     frame = window.frame(motion, 1)
     mask = window.covered(motion, frame).mask
     rows, columns = np.nonzero(mask)
-    x, y = columns + 0.5 + frame.corner[0], rows + 0.5 + frame.corner[1]
+    x = columns + 0.5 + frame.corner[0]
     assert abs(x.min() - 15) < 4  # it moves 15 pixels in half a window, and blur reaches 2
     assert abs(x.max() - (119 - 15)) < 4
-    assert abs(y.min() - 6) < 4
-    assert abs(y.max() - (89 - 6)) < 4
     assert mask.sum() == (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
     very_fast = window.covered(12 * motion, window.frame(12 * motion, 1))
     assert very_fast.area == 120 * 90  # no part is seen for long
@@ -140,17 +137,6 @@ def test_a_shifted_clock_changes_nothing_but_the_time():
     )
     assert other.t_us - one.t_us == 10**15
     np.testing.assert_array_equal(one.parameters, other.parameters)
-
-
-def test_the_number_of_threads_changes_nothing():
-    events, before = moving_points("translation", (250.0, 90.0)), cv2.getNumThreads()
-    found = []
-    for threads in (1, 4):
-        cv2.setNumThreads(threads)
-        found.append(maximise_contrast(events))
-    cv2.setNumThreads(before)
-    np.testing.assert_array_equal(found[0].parameters, found[1].parameters)
-    assert found[0].contrast == found[1].contrast
 
 
 @pytest.mark.parametrize("seed", range(4))

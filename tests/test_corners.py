@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 
 import av
 import numpy as np
@@ -16,7 +15,6 @@ from dvskit.filters import ArcStar, EFast, EHarris, LuvHarris
 from dvskit.motion import CornerLinks, corners, link_corners
 from dvskit.render import CornerTracks, Decay, frames
 from dvskit.render.colormap import DARK, LIGHT
-from tests.benchmarks import motion_corners as scenes
 from tests.laws import refused, rows_of
 from tests.test_corner_filters import EVENTS
 
@@ -46,7 +44,6 @@ def test_scores_above_the_threshold_are_those_of_the_events_that_the_filter_keep
         (lambda: corners(EVENTS, ArcStar), "ArcStar(...)"),
         (lambda: corners(EVENTS, lambda events: events), "choices: arc_star, e_fast"),
         (lambda: link_corners(EVENTS, within_px=-1), "within_px"),
-        (lambda: link_corners(EVENTS, within_px=65), "within_px"),
         (lambda: link_corners(EVENTS, within_px=np.nan), "within_px"),
         (lambda: link_corners(EVENTS, within_us=-1), "within_us"),
     ],
@@ -82,20 +79,6 @@ def test_corner_events_are_linked_as_the_definition_says(within):
     links(events)
     assert links.corners == len(rows)
     assert links.tracks == rows["id"].max() + 1 > 1
-
-
-@pytest.mark.slow(seconds=6)
-def test_corners_of_rectangles_are_found_and_tracked_and_an_edge_has_none():
-    shapes = scenes.rectangles(1)
-    events = scenes.emulated(partial(scenes.drawn, shapes), "clean", 1)
-    for chosen, least in ((EHarris(), 0.94), (ArcStar(), 0.94), (EFast(), 0.75)):
-        precision, recall = scenes.near_corners(scenes.rows(chosen(events)), shapes)
-        assert precision > 0.95
-        assert recall > least
-    edge = scenes.emulated(partial(scenes.drawn, scenes.edge(0.12)), "clean", 1)
-    assert len(edge.between(scenes.WARM_US)) > 5_000
-    for chosen in (EHarris(), ArcStar(), EFast(), LuvHarris()):
-        assert len(chosen(edge.between(scenes.WARM_US - 50_000)).between(scenes.WARM_US)) == 0
 
 
 def test_frames_show_tracks_with_enough_events_over_faint_events():

@@ -32,7 +32,6 @@ from dvskit.filters import (
     LuvHarris,
     Noise,
     Polarity,
-    PolygonMask,
     QuarterTurn,
     RectangleMask,
     Refractory,
@@ -42,6 +41,7 @@ from dvskit.filters import (
     Shift,
     SpatialJitter,
     StartAt,
+    SwapPolarity,
     TemporalJitter,
     TimeReversal,
     TimeScale,
@@ -51,16 +51,14 @@ from dvskit.filters import (
     Undistort,
     Zoom,
     hot_pixels,
-    selecting,
 )
 from dvskit.filters.denoising import add_per_pixel
 from dvskit.streams import Intrinsics
 from tests.benchmarks import filters as peers
-from tests.laws import refused, same_on_threads
+from tests.laws import refused, rows_of, same_on_threads
 from tests.test_filter_laws import EVENTS, recording
 
 BIG = recording(40_000, seed=3, size=(60, 40))
-SMALL_ROWS = peers.make(30_000, Size(64, 48))
 
 
 def kept(events: Events, flags: list[bool]) -> Events:
@@ -184,21 +182,16 @@ MOVES = [
     (Crop(3, 2, 10, 5), (10, 5), lambda x, y: (x - 3, y - 2)),
     (Flip("x"), (24, 18), lambda x, y: (23 - x, y)),
     (Flip("y"), (24, 18), lambda x, y: (x, 17 - y)),
-    (Flip("xy"), (24, 18), lambda x, y: (23 - x, 17 - y)),
     (Transpose(), (18, 24), lambda x, y: (y, x)),
     (QuarterTurn(1), (18, 24), lambda x, y: (17 - y, x)),
     (QuarterTurn(2), (24, 18), lambda x, y: (23 - x, 17 - y)),
-    (QuarterTurn(3), (18, 24), lambda x, y: (y, 23 - x)),
     (QuarterTurn(-1), (18, 24), lambda x, y: (y, 23 - x)),
-    (QuarterTurn(0), (24, 18), lambda x, y: (x, y)),
     (Shift(3, -2), (24, 18), lambda x, y: (x + 3, y - 2)),
-    (Shift(-30, 0), (24, 18), lambda x, y: None),
     (Roll(-5, 30), (24, 18), lambda x, y: ((x - 5) % 24, (y + 30) % 18)),
     (Rotate(20), (24, 18),
      lambda x, y: about_the_middle(((COS, -SIN), (SIN, COS), (0, 0)), x, y)),
     (Rotate(90), (24, 18), lambda x, y: (12 - (y - 8), x - 3) if 0 <= x - 3 < 18 else None),
     (Zoom(1.3), (24, 18), lambda x, y: about_the_middle(((1.3, 0), (0, 1.3), (0, 0)), x, y)),
-    (Zoom(2), (24, 18), lambda x, y: (2 * x - 11, 2 * y - 8)),
     (Shear(30, 0), (24, 18),
      lambda x, y: about_the_middle(((1, math.tan(math.pi / 6)), (0, 1), (0, 0)), x, y)),
     (Affine(0.9, 0.2, -0.1, 1.2, 1.7, -0.6), (24, 18),
@@ -217,7 +210,6 @@ def test_pixels_go_where_the_definition_says(chosen, size, where):
 
 
 LENSES = [
-    Intrinsics(200, 210, 120, 90, -0.3, 0.12, 0.001, -0.002, 0.0),
     Intrinsics(199.09, 198.83, 132.19, 110.71, -0.368, 0.151, -0.0003, -0.002, 0.0),
     Intrinsics(300, 300, 118, 95, 0.2, 0.05, 0.0, 0.0, 0.0),
     Intrinsics(200, 200, 120, 90, 0.0, 0.0, 0.0, 0.0, 0.0),
@@ -278,15 +270,6 @@ def test_events_of_a_pixel_are_counted_beyond_a_byte_on_any_number_of_threads():
     assert np.array_equal(same_on_threads(counted, 2, 3), twin)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.97, 1.0])
-@pytest.mark.parametrize("count", [1, 16, 48, 1_000])
-def test_selected_events_are_those_marked_however_long_their_runs_are(share, count):
-    for part in (slice(count), slice(3, 3 + count)):  # also columns that are not aligned
-        events = EVENTS[part]
-        keep = np.random.default_rng(count).random(count) < share
-        assert selecting.select(events, keep) == events[keep]
-
-
 def test_hot_pixels_are_known_from_the_first_while_and_not_from_what_comes_later():
     late = Events(t=np.arange(5000) + 10**6, x=[20] * 5000, y=[3] * 5000, p=[True] * 5000,
                   size=EVENTS.size)  # fmt: skip
@@ -297,9 +280,7 @@ def test_hot_pixels_are_known_from_the_first_while_and_not_from_what_comes_later
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 1), (3, 200)])
 def test_filters_that_look_around_take_the_smallest_sensors(size):
-    events = recording(500, size=size) if size[0] > 5 else Events(
-        t=np.arange(500), x=[0] * 500, y=[0] * 500, p=[True] * 500, size=size
-    )  # fmt: skip
+    events = Events(t=np.arange(500), x=[0] * 500, y=[0] * 500, p=[True] * 500, size=size)
     lens = Undistort(5, 5, 0, 0)
     for chosen in (HotPixel(), BackgroundActivity(), Rotate(10), Fit((2, 2)), lens):
         assert len(chosen(events)) <= 500
@@ -321,6 +302,7 @@ def test_backwards_the_last_comes_first_with_its_polarity_swapped():
     assert back.t.tolist() == (EVENTS.t[0] + EVENTS.t[-1] - EVENTS.t[::-1]).tolist()
     assert back.x.tolist() == EVENTS.x[::-1].tolist()
     assert back.p.tolist() == (~EVENTS.p[::-1]).tolist()
+    assert TimeReversal(False)(EVENTS).p.tolist() == EVENTS.p[::-1].tolist()
 
 
 def test_windows_and_spans_left_out_are_the_rest_of_each_other():
@@ -329,6 +311,7 @@ def test_windows_and_spans_left_out_are_the_rest_of_each_other():
     assert outside == Events.concatenate([EVENTS.between(0, 5_000), EVENTS.between(30_000)])
     assert Polarity("on")(EVENTS) == EVENTS[EVENTS.p]
     assert Polarity("off")(EVENTS) == EVENTS[~EVENTS.p]
+    assert SwapPolarity()(EVENTS).p.tolist() == (~EVENTS.p).tolist()
 
 
 def within(count: float, expected: float, deviation: float) -> bool:
@@ -412,24 +395,9 @@ def test_noise_is_poisson_everywhere_and_goes_between_the_events():
     assert noise.start(events.size)(events[:1]) == events[:1]
     assert Noise(0.0)(BIG) is BIG or Noise(0.0)(BIG) == BIG
     more = Noise(2.0)(BIG)
-    order = np.lexsort((more.p, more.y, more.x, more.t))
-    kept_rows = {tuple(row) for row in np.stack([more.t, more.x, more.y], 1)[order].tolist()}
-    assert {tuple(row) for row in np.stack([BIG.t, BIG.x, BIG.y], 1).tolist()} <= kept_rows
+    assert set(rows_of(BIG)) <= set(rows_of(more))
     with refused(EventsError, "Noise"):
         Noise(1e6)(Events(t=[0, 10**12], x=[0, 0], y=[0, 0], p=[0, 0], size=(640, 480)))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("row", [row for row in peers.ROWS if row.same and row.peers],
-                         ids=lambda row: row.name)  # fmt: skip
-def test_other_libraries_give_the_same_events(row):
-    ours = row.ours(SMALL_ROWS)(SMALL_ROWS)
-    own = peers.rows_of((ours.t, ours.x, ours.y, ours.p))
-    assert len(own) > 100
-    for name, call in row.peers.items():
-        pytest.importorskip(name)
-        take, back = peers.PEERS[name]
-        assert np.array_equal(own, peers.rows_of(back(call(take(SMALL_ROWS), SMALL_ROWS)))), name
 
 
 BAD = [
@@ -437,31 +405,28 @@ BAD = [
     (BackgroundActivity, {"neighbours": 5}), (BackgroundActivity, {"itself": 1}),
     (Refractory, {"period_us": math.nan}), (Refractory, {"period_us": "5ms"}),
     (HotPixel, {"times": math.nan}), (HotPixel, {"learn_us": 0}), (HotPixel, {"deviations": -1}),
-    (Flip, {"axis": "z"}), (QuarterTurn, {"turns": 4}), (QuarterTurn, {"turns": 0.5}),
-    (Rotate, {"degrees": math.inf}), (Rotate, {"degrees": None}), (Zoom, {"factor": 0}),
-    (Zoom, {"factor": -1}), (Shear, {"x_deg": 90}), (Shift, {"x_px": 0.5}), (Roll, {"y_px": True}),
-    (Affine, {"xx": math.nan}), (Undistort, {"fy": 1, "cx": 0, "cy": 0, "fx": 0}),
+    (Flip, {"axis": "z"}), (QuarterTurn, {"turns": 4}), (Rotate, {"degrees": math.inf}),
+    (Rotate, {"degrees": None}), (Zoom, {"factor": 0}), (Shear, {"x_deg": 90}),
+    (Shift, {"x_px": 0.5}), (Roll, {"y_px": True}), (Affine, {"xx": math.nan}),
+    (Undistort, {"fy": 1, "cx": 0, "cy": 0, "fx": 0}),
     (Undistort, {"fx": 1, "fy": 1, "cx": 0, "cy": math.nan}),
     (TimeWindow, {"start_us": 5, "stop_us": 5}), (DropTime, {"start_us": 5, "stop_us": 4}),
-    (TimeScale, {"factor": 0}), (TimeScale, {"factor": math.nan}), (TimeShift, {"shift_us": 0.5}),
-    (StartAt, {"start_us": None}), (TimeReversal, {"swap_polarity": 2}), (Polarity, {"keep": "ON"}),
+    (TimeScale, {"factor": 0}), (TimeShift, {"shift_us": 0.5}), (StartAt, {"start_us": None}),
+    (TimeReversal, {"swap_polarity": 2}), (Polarity, {"keep": "ON"}),
     (EventRateLimit, {"rate_hz": -1}), (EventRateLimit, {"rate_hz": 10}),
     (EvenRateLimit, {"rate_hz": math.inf}), (EvenRateLimit, {"rate_hz": 1e6, "window_us": 0}),
     (DropEvents, {"share": 1.1}), (DropEvents, {"share": 0.1, "seed": -1}),
     (DropArea, {"top": 0, "width": 1, "height": 1, "left": 2}), (DropPixels, {"share": math.nan}),
-    (SpatialJitter, {"std_px": -1}), (SpatialJitter, {"seed": 1.0}),
-    (TemporalJitter, {"std_us": math.inf}), (TemporalJitter, {"std_us": 1e6}),
-    (Noise, {"hz": math.nan}), (Noise, {"hz": -1}), (Noise, {"on_share": 2}),
-    (Noise, {"seed": 2**63}), (ArcStar, {"repeat_us": -1}), (ArcStar, {"repeat_us": 2**30}),
+    (SpatialJitter, {"std_px": -1}), (TemporalJitter, {"std_us": 1e6}),
+    (Noise, {"hz": math.nan}), (Noise, {"on_share": 2}), (Noise, {"seed": 2**63}),
+    (ArcStar, {"repeat_us": -1}), (ArcStar, {"repeat_us": 2**30}),
     (EHarris, {"threshold": math.nan}), (LuvHarris, {"threshold": 2}),
-    (CircleMask, {"x": 1, "y": 2, "radius_px": 0}), (CircleMask, {"x": 1, "y": 2, "radius_px": -3}),
+    (CircleMask, {"x": 1, "y": 2, "radius_px": 0}),
     (CircleMask, {"x": 1, "y": 2, "radius_px": 3, "invert": "no"}),
     (RectangleMask, {"x": 1, "y": 2, "height": 4, "width": 0}),
     (RectangleMask, {"x": 1, "y": 2, "width": 3, "height": -4}),
     (RectangleMask, {"y": 2, "width": 3, "height": 4, "x": math.nan}),
     (RectangleMask, {"x": 1, "width": 3, "height": 4, "y": math.inf}),
-    (RectangleMask, {"x": 1, "y": 2, "width": 3, "height": 4, "invert": "no"}),
-    (PolygonMask, {"points": ((0, 0), (9, 0), (0, 9)), "invert": "no"}),
 ]  # fmt: skip
 
 

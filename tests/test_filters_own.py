@@ -109,20 +109,16 @@ def test_a_mistake_is_named_with_its_line(my, text):
 
 
 @pytest.mark.parametrize(
-    ("text", "code", "named"),
+    ("text", "named"),
     [
-        ("none.py:f", 1, "none.py"),
-        ("my.py:number", 2, "my.py:number"),
-        ("my.py:earlier", 2, "my.py, line 46: EventsError"),
-        ("my.py:wrong", 2, "my.py, line 44: AttributeError"),
+        ("my.py:earlier", "my.py, line 46: EventsError"),
+        ("my.py:wrong", "my.py, line 44: AttributeError"),
     ],
 )
-def test_a_command_with_a_mistake_names_its_line_and_leaves_nothing(
-    my, run, text, code, named, tmp_path
-):
+def test_a_command_with_a_mistake_names_its_line_and_leaves_nothing(my, run, text, named, tmp_path):
     result = run("convert", "in.npz", "out.npz", "--filter", text)
     refused_command(result, named)
-    assert result[0] == code
+    assert result[0] == 2
     assert not (tmp_path / "out.npz").exists()
 
 
@@ -202,17 +198,11 @@ def test_a_registered_filter_is_made_from_a_text(registered, text):
     assert filter_from(text)(EVENTS) == wanted
 
 
-def test_commands_take_and_show_a_registered_class(registered, run):
+def test_commands_list_a_registered_class_with_its_parameters(registered, run):
     register_filter("third", Third)
-    dvskit.save_events(EVENTS, "in.npz")
-    _, _, err = run("convert", "in.npz", "out.npz", "--filter", "third:of=4")
-    assert dvskit.load_events("out.npz") == EVENTS[::4]
-    assert f"third:of=4: {len(EVENTS) - len(EVENTS[::4]):,} events left out" in err
     described = "third:of=3,by_name=t,after=5ms"
     assert described in run("filters")[1].splitlines()
-    out = run("filters", "third")[1]
-    assert out.startswith(described)
-    assert re.search(r"^  after +\S.*  default 5ms$", out, re.MULTILINE)
+    assert run("filters", "third")[1].startswith(described)
 
 
 @pytest.mark.parametrize(
@@ -220,13 +210,11 @@ def test_commands_take_and_show_a_registered_class(registered, run):
     [
         ("flip", Third, "'flip'"),
         ("EveryOther", Third, "'every_other'"),
-        ("my-filter", Third, "'my_filter'"),
         ("3rd", Third, "'3rd'"),
         ("", Third, "''"),
         ("number", 5, "5"),
         ("plain", type("Plain", (), {}), "plain"),
         ("start", type("Bad", (), {"start": lambda self: 3}), "start(self, size)"),
-        ("start", type("Bad", (), {"start": lambda self: 3})(), "start(self, size)"),
         ("none", lambda: 3, "none"),
     ],
 )
