@@ -48,18 +48,10 @@ def write(path: Path, head: bytes, words: list[tuple[int, int]], tail: bytes = b
     return path
 
 
-@pytest.mark.parametrize(
-    ("name", "key", "value"),
-    [
-        ("davis240c_aps_imu.aedat", "created", "Wed Sep 16 12:09:08 CEST 2015"),
-        ("dvs128_signed_time.aedat", "Creation date", "Sat Oct 06 16:26:51 BRT 2018"),
-    ],
-)
-def test_the_header_of_a_real_recording_is_read(data, name, key, value):
-    recording = dvskit.open_events(data / "recordings" / name)
+def test_the_header_of_a_real_recording_is_read(data):
+    recording = dvskit.open_events(data / "recordings" / "davis240c_aps_imu.aedat")
     assert "bottom" in recording.assumptions[0]
-    assert "HardwareInterface" in recording.header()
-    assert recording.header()[key] == value
+    assert recording.header()["created"] == "Wed Sep 16 12:09:08 CEST 2015"
 
 
 def test_the_bar_is_one_that_moves_as_what_wrote_it(data, tmp_path):
@@ -106,16 +98,6 @@ def test_a_chip_is_taken_from_the_name_of_the_file_or_an_argument(
         assert not any("bits" in line for line in recording.assumptions)
     with refused(ConfigError, "DAVIS346"):
         dvskit.open_events(path, format="aedat2:davis347")
-
-
-def test_a_name_that_the_addresses_contradict_is_taken_with_a_warning(tmp_path):
-    rng = np.random.default_rng(2)
-    words = [(dvs128(*rng.integers(0, 128, 2).tolist(), 1), t) for t in range(50)]
-    path = write(tmp_path / "davis240c-1.aedat", MAGIC, words)
-    recording = dvskit.open_events(path)
-    assert recording.chip.name == "DAVIS240"
-    assert any("aedat2:DVS128" in line for line in recording.assumptions)
-    assert not dvskit.open_events(path, format="aedat2:dvs128").assumptions[1:]
 
 
 @pytest.mark.parametrize(
@@ -172,17 +154,6 @@ def test_a_lone_time_that_looks_like_a_wrap_moves_no_other(tmp_path):
     assert recording.damage.count == 1
 
 
-@pytest.mark.slow
-def test_random_bytes_move_no_time_behind_them(data, tmp_path):
-    content = bytearray((data / "recordings" / "davis240c_aps_imu.aedat").read_bytes())
-    content[500_000:504_096] = np.random.default_rng(0).bytes(4096)
-    (tmp_path / "a.aedat").write_bytes(content)
-    whole = dvskit.load_events(data / "recordings" / "davis240c_aps_imu.aedat")
-    events = read_all(dvskit.open_events(tmp_path / "a.aedat", strict=False))
-    assert len(whole) - 600 < len(events) < len(whole)
-    assert events[-300_000:] == whole[-300_000:]
-
-
 def test_other_words_are_no_events(tmp_path):
     others = [(1 << 31 | 7, 0), (1 << 31 | 0xC00, 0), (1 << 10, 5)]
     words = [(davis(1, 1, 1), 1), *others, (davis(2, 2, 0), 3)]
@@ -218,14 +189,6 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path, content):
     (tmp_path / "a.aedat").write_bytes(content)
     with refused(FormatError, "a.aedat"):
         dvskit.open_events(tmp_path / "a.aedat", format="aedat2")
-
-
-def test_salvage_gives_up_the_one_event_that_is_ahead(tmp_path):
-    t = [1, 2, 3, 10**9, 4, -(10**9), 5, 6]
-    path = write(tmp_path / "a.aedat", DVS128, [(dvs128(1, 1, 1), time) for time in t])
-    recording = dvskit.open_events(path, strict=False)
-    assert read_all(recording).t.tolist() == [1, 2, 3, 4, 5, 6]
-    assert [loss.offset - len(DVS128) for loss in recording.damage.losses] == [24, 40]
 
 
 @pytest.mark.parametrize("block", [5, 64, 1000])
@@ -328,15 +291,6 @@ def test_the_kernel_agrees_with_a_plain_decoder(tmp_path, seed, chip):
         (tmp_path / "b.aedat").write_bytes(old)
         with small("aedat2", BLOCK_WORDS=7):
             assert rows_of(dvskit.load_events(tmp_path / "b.aedat")) == expected
-
-
-def test_noise_on_both_sides_of_a_wrap_moves_no_time_behind_it(tmp_path):
-    end = 1 << 31
-    t = [*range(0, 1000, 10), end - 100, end + 3_000_000, *range(1000, 2000, 10)]
-    path = write(tmp_path / "a.aedat", DVS128, [(dvs128(k % 9, 2, 1), v) for k, v in enumerate(t)])
-    recording = dvskit.open_events(path, strict=False)
-    assert read_all(recording).t.tolist() == list(range(0, 2000, 10))
-    assert recording.damage.count == 2
 
 
 # --- written files ---

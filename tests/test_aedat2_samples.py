@@ -7,7 +7,6 @@ import pytest
 
 import dvskit
 from tests.arriving import small
-from tests.damage import assert_only_our_errors
 from tests.test_aedat2 import DAVIS, DVS128, davis, dvs128, write
 
 WIDTH, HEIGHT = 240, 180
@@ -153,11 +152,3 @@ def test_a_signal_above_the_reset_level_is_dark_not_bright(tmp_path):
     rows = [(aps(5, 6, 0, 500), 1), (aps(5, 6, 1, 510), 2)]
     (frame,) = dvskit.open_events(write(tmp_path / "a.aedat", DAVIS, rows)).frames()
     assert frame.image.tolist() == [[0]]
-
-
-@pytest.mark.slow
-def test_damaged_samples_raise_only_our_errors(tmp_path):
-    rows = [(davis(3, 4, 1), 5), (1 << 10, 6), *imu([1] * 7, 9), *readout(picture(1, 5, 6), 10)]
-    content = write(tmp_path / "a.aedat", DAVIS, rows * 5).read_bytes()
-    for seed in range(20):
-        assert_only_our_errors(tmp_path / "b.aedat", content, seed, 9)

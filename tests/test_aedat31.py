@@ -14,7 +14,6 @@ from dvskit.events import read_all
 from tests.arriving import small
 from tests.laws import refused, rows_of
 
-NAME = "aedat31_synthetic_dvs128.aedat"
 HEAD = b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: DVS128\r\n#!END-HEADER\r\n"
 
 
@@ -83,14 +82,6 @@ def test_the_decoder_agrees_with_a_plain_one(tmp_path, seed):
         with small("aedat31", BLOCK_EVENTS=block):
             assert rows_of(dvskit.load_events(path)) == expected
             assert rows_of(dvskit.load_events(path, strict=False)) == expected
-
-
-@pytest.mark.slow
-def test_the_real_recording_agrees_with_a_plain_decoder(data):
-    recording = dvskit.open_events(data / "recordings" / NAME)
-    expected = plain_decode((data / "recordings" / NAME).read_bytes())
-    assert rows_of(recording.load()) == expected
-    assert recording.header()["Source 1"] == "DVS128"
 
 
 def test_triggers_and_other_streams_are_kept_apart(tmp_path):
@@ -193,17 +184,6 @@ def test_an_impossible_sample_is_an_error_and_salvage_goes_on(tmp_path, kind, co
     salvaged = dvskit.open_events(path, strict=False)
     assert [frame.t_us for frame in salvaged.frames()] == [1]
     assert salvaged.imu().t.tolist() == [5]
-
-
-def test_labels_stand_in_the_file_beside(tmp_path):
-    path = write(tmp_path / "user01_led.aedat", GOOD)
-    assert len(dvskit.open_events(path).labels()) == 0
-    text = "class,startTime_usec,endTime_usec\n2,3,6\n1,7,9\n"
-    (tmp_path / "user01_led_labels.csv").write_text(text)
-    labels = dvskit.open_events(path).labels()
-    assert labels.name == ("2", "1")
-    assert labels.start_us.tolist() == [3, 7]
-    assert labels.stop_us.tolist() == [6, 9]
 
 
 def test_geometry_comes_from_the_camera_the_argument_or_the_events(tmp_path):

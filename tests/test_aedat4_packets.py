@@ -117,40 +117,6 @@ def test_lz4_matches_reach_back_to_the_start_and_no_farther(independent: bool) -
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_time_that_runs_back_only_between_packets_is_seen(
-    tmp_path: Path, kind: Compression
-) -> None:
-    parts = [packet(each, kind) for each in cut(stream(10, 4000), 2000)]
-    path = file_of(tmp_path / "a.aedat4", kind, parts[::-1])
-    for threads in (1, 2):
-        with small("aedat4", threads):
-            with refused(DamagedFileError, "runs back"):
-                open_events(path).load()
-            assert len(open_events(path, strict=False).load()) == 2000
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-def test_packets_of_all_lengths_are_read_on_threads_and_in_windows(
-    tmp_path: Path, kind: Compression
-) -> None:
-    events = stream(2, 70_000)
-    sizes = [1, 5000, 17, 20_000, 3]
-    parts, at = [], 0
-    while at < len(events):
-        count = sizes[len(parts) % len(sizes)]
-        parts.append(packet(events[at : at + count], kind))
-        at += count
-    path = file_of(tmp_path / "a.aedat4", kind, parts)
-    for threads, window in ((1, 1 << 10), (2, 1 << 16), (5, 1 << 23)):
-        with small("aedat4", threads, _WINDOW=window, _MOST_PACKETS=100):
-            recording = open_events(path, strict=window == 1 << 16)
-            assert recording.load() == events
-            assert Events.concatenate(b for b in recording) == events
-            assert not recording.damage
-
-
-@pytest.mark.parametrize("kind", KINDS)
 def test_frames_without_a_size_and_packets_of_another_layout_are_read(
     tmp_path: Path, kind: Compression
 ) -> None:
@@ -191,20 +157,6 @@ def test_packets_from_the_future_cost_only_themselves(
         assert recording.damage.lost_bytes == 16 * 1000
         with refused(DamagedFileError, "runs back"):
             open_events(path).load()
-
-
-@pytest.mark.parametrize(
-    ("kind", "claim"),
-    [(KINDS[0], 3000), (KINDS[1], 3000), (KINDS[2], 100_000), (KINDS[0], 600_000)],
-)
-@pytest.mark.timeout(20)
-def test_packets_in_packets_take_little_time(tmp_path: Path, kind: Compression, claim: int) -> None:
-    head = PACKET_HEADER.pack(0, claim)
-    mark = kind.magic + bytes(8) if kind.magic else bytes(8) + b"EVTS"
-    path = file_of(tmp_path / "a.aedat4", kind, [(head + mark) * 10_000])
-    recording = open_events(path, strict=False)
-    assert len(recording.load()) == 0
-    assert recording.damage.lost_bytes >= 0.9 * 20 * 10_000
 
 
 @pytest.mark.parametrize("kind", [Compression.LZ4, Compression.ZSTD])

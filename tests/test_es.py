@@ -170,20 +170,6 @@ def test_the_real_recording_is_written_byte_for_byte(data, tmp_path):
     assert (tmp_path / "a.es").read_bytes() == path.read_bytes()
 
 
-def test_a_reset_means_nothing_and_an_overflow_is_time(tmp_path):
-    one = event(5, 1, 2, 1)
-    (tmp_path / "a.es").write_bytes(header() + one + b"\xfe" * 5 + one + b"\xff\xfe" + one)
-    assert dvskit.load_events(tmp_path / "a.es").t.tolist() == [5, 10, 142]
-
-
-def test_no_events_and_long_silences(tmp_path):
-    dvskit.save_events(Events.empty((5, 6)), tmp_path / "a.es")
-    assert dvskit.load_events(tmp_path / "a.es") == Events.empty((5, 6))
-    late = Events(t=[10**7, 2 * 10**7], x=[4, 0], y=[0, 5], p=[1, 0], size=(5, 6))
-    dvskit.save_events(late, tmp_path / "b.es")
-    assert dvskit.load_events(tmp_path / "b.es") == late
-
-
 @pytest.mark.parametrize("t", [[-1, 5], [0, 1 << 40]])
 def test_what_an_event_stream_cannot_hold_is_refused(tmp_path, t):
     events = Events(t=t, x=[0, 1], y=[0, 1], p=[0, 1], size=(4, 4))
@@ -254,18 +240,6 @@ def test_a_stream_that_does_not_say_its_size_gets_that_of_its_events(tmp_path, n
     (tmp_path / "b.es").write_bytes(LAYOUTS[name][0])
     with refused(GeometryError, "size"):
         dvskit.open_events(tmp_path / "b.es")
-
-
-def test_the_real_colours_are_those_of_the_real_changes(data):
-    changes = dvskit.load_events(data / "recordings" / "dvs_320x240.es")
-    recording = dvskit.open_events(data / "recordings" / "color_320x240.es")
-    events = recording.load()
-    assert len(events) == 473_225
-    assert any("no polarity" in line for line in recording.assumptions)
-    for column in "txy":
-        assert np.array_equal(getattr(events, column), getattr(changes, column))
-    assert np.mean(events.p == changes.p) > 0.97  # brightness that rose or fell, as it says
-    assert recording.colours().shape == (473_225, 3)
 
 
 def test_the_real_generic_events_are_labels_and_no_events(data):

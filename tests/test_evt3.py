@@ -14,7 +14,6 @@ from dvskit.formats import load_events, open_events
 from dvskit.formats.prophesee import evt3_clean_kernels as clean
 from dvskit.formats.prophesee import layout as w
 from tests.arriving import begin, small
-from tests.damage import flipped, kept_share
 from tests.laws import refused, rows_of
 
 REAL = ["evt3_gen41_1280x720.raw", "evt3_triggers_640x480.raw"]
@@ -177,22 +176,6 @@ def test_an_impossible_word_is_an_error_with_its_offset_and_salvage_skips_it(
     recording = open_events(path, strict=False)
     read_all(recording)
     assert recording.damage.losses[0].offset == len(HEADER) + byte
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", REAL)
-def test_damage_of_a_real_recording_moves_no_time_behind_it(
-    data: Path, tmp_path: Path, name: str
-) -> None:
-    content = (data / "recordings" / name).read_bytes()
-    whole = load_events(data / "recordings" / name)
-    path = tmp_path / "a.raw"
-    for length in (0, 8, 100, 3000):
-        rng = np.random.default_rng(0)
-        place = int(rng.integers(500, len(content) // 2 - 2500)) * 2
-        noisy = content[:place] + rng.bytes(length) + content[place:]
-        path.write_bytes(noisy if length else flipped(content, 1, 3, 300))
-        assert kept_share(whole, open_events(path, strict=False).load()) > 0.98, length
 
 
 def impossible(word: int, size: Size) -> bool:

@@ -126,14 +126,6 @@ def test_a_format_that_cannot_be_is_refused(registers, wrong, named):
     assert "own" not in TABLE
 
 
-def test_a_format_of_the_same_module_replaces_itself(registers):
-    register_format(row(suffixes=(".old",)))
-    register_format(row(recognises=lambda head: False))
-    assert TABLE["own"].suffixes == (".own",)
-    with refused(ConfigError, "'own'"):
-        register_format(row(module="another"))
-
-
 def test_content_that_dvskit_knows_is_never_read_as_another_format(registers, tmp_path):
     register_format(row(suffixes=(".npz", ".own"), recognises=lambda head: True))
     dvskit.save_events(EVENTS, tmp_path / "a.npz")

@@ -93,18 +93,6 @@ def test_rows_behind_missing_bytes_are_lost_in_one_stretch_and_set_no_size(tmp_p
     assert "make no sense" in str(recording.damage.losses)
 
 
-def test_a_row_of_overflow_among_long_times_is_damage(tmp_path):
-    data = bytearray(unmarked_bytes())
-    data[5 * 1000 + 1] = 240
-    path = bin_file(tmp_path / "a.bin", bytes(data))
-    with refused(DamagedFileError, "overflow", "byte 5000"):
-        dvskit.load_events(path)
-    recording = dvskit.open_events(path, strict=False)
-    whole = plain_decode(unmarked_bytes())
-    assert rows_of(recording.load()) == whole[:1000] + whole[1001:]
-    assert recording.damage.lost_bytes == 5
-
-
 def test_few_events_off_an_nmnist_sensor_are_damage_and_many_are_another_sensor(tmp_path):
     data = bytearray(unmarked_bytes())
     data[5 * 700] = 130

@@ -7,10 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import dvskit
 from dvskit import Events
-from dvskit.formats import load_events, open_events, save_events
-from dvskit.formats.aedat4 import Aedat4Sink, Compression
+from dvskit.formats import load_events, save_events
 from tests.benchmarks import formats as peers
 from tests.test_raw_writing import streams
 
@@ -78,42 +76,6 @@ def test_a_peer_reads_back_what_is_written(tmp_path, name, reader):
     assert np.array_equal(p, events.p)
 
 
-@pytest.mark.parametrize("stream_name", ["one time", "late start", "gaps over wraps"])
-@pytest.mark.parametrize("name", ["evt2", "evt21", "evt3", "evt4", "dat"])
-def test_evutils_reads_back_times_over_wraps(tmp_path, name, stream_name):
-    events = streams()[stream_name]
-    path = tmp_path / READ_BY[name][0]
-    save_events(events, path, format=name)
-    t, x, _, _ = read_with("evutils", path, events.size.height)
-    offset = int(open_events(path).header().get("dvskit_time_offset_us", "0"))
-    assert np.array_equal(t, events.t - offset)
-    assert np.array_equal(x, events.x)
-
-
-@pytest.mark.parametrize("kind", [Compression.NONE, Compression.ZSTD])
-@pytest.mark.parametrize("reader", ["aedat", "dv-processing"])
-def test_a_peer_reads_back_aedat4_of_each_compression(tmp_path, reader, kind):
-    events = make()
-    with Aedat4Sink(tmp_path / "a.aedat4", events.size, compression=kind) as sink:
-        sink.write(events)
-    t, x, y, p = read_with(reader, tmp_path / "a.aedat4", events.size.height)
-    assert all(map(np.array_equal, (t, x, y, p), (events.t, events.x, events.y, events.p)))
-
-
-@pytest.mark.parametrize(
-    ("name", "turned"),
-    [("davis240c_aps_imu.aedat", True), ("aedat31_synthetic_dvs128.aedat", False)],
-)
-def test_evutils_reads_the_same_real_events(data, name, turned):
-    path = data / "recordings" / name
-    events = load_events(path)
-    t, x, y, p = read_with("evutils", path, events.size.height)
-    assert np.array_equal(t, events.t)
-    assert np.array_equal(x, 239 - events.x if turned else events.x)
-    assert np.array_equal(y, events.y if turned else events.size.height - 1 - events.y)
-    assert np.array_equal(p, events.p)
-
-
 def test_faery_and_we_read_what_the_other_writes(tmp_path):
     faery = pytest.importorskip("faery")
     events = streams()["unix epoch"]
@@ -130,11 +92,3 @@ def test_faery_and_we_read_what_the_other_writes(tmp_path):
         stream = faery.events_stream_from_array(rows, dimensions=tuple(events.size))
         stream.to_file(tmp_path / file, **options)
         assert load_events(tmp_path / file) == events
-
-
-def test_tonic_reads_back_what_is_written(tmp_path):
-    tonic = pytest.importorskip("tonic")
-    events = make((346, 260))
-    dvskit.save_events(events, tmp_path / "a.aedat")
-    size, _, rows = tonic.io.read_davis_346(str(tmp_path / "a.aedat"))
-    assert Events.from_array(rows, size=size) == events

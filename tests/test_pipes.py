@@ -7,14 +7,14 @@ import os
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 import dvskit
 from dvskit.errors import OutputError, UnknownFormatError
 from dvskit.formats import formats
-from dvskit.video import open_frames, write_video
+from dvskit.video import open_frames
 from tests.laws import refused, refused_command
+from tests.sample_files import video
 from tests.test_events import make
 
 
@@ -34,26 +34,14 @@ def shell(line, folder):
     )
 
 
-@pytest.fixture
-def clip(tmp_path):
-    frames = []
-    for number in range(12):
-        image = np.full((48, 64), 40, np.uint8)
-        image[:, 4 * number : 4 * number + 6] = 200
-        frames.append((number * 40_000, image))
-    write_video(frames, tmp_path / "clip.mp4", fps=25)
-    return tmp_path / "clip.mp4"
-
-
 @pytest.mark.slow(seconds=5)
-def test_an_emulation_is_rendered_through_a_pipe_that_holds_the_events_of_a_file(
-    tmp_path, clip, run
-):
+def test_an_emulation_is_rendered_through_a_pipe_that_holds_the_events_of_a_file(tmp_path, run):
+    video(tmp_path / "clip.mp4")
     line = "dvskit emulate clip.mp4 - | tee piped.raw | dvskit render - -o x.mp4"
     done = shell(line, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == b""
-    assert open_frames(tmp_path / "x.mp4").size.width > 64
+    assert open_frames(tmp_path / "x.mp4").size.width > 48
     names = {file.name for file in tmp_path.iterdir()}
     assert names == {"clip.mp4", "piped.raw", "x.mp4", "scripts"}
     assert run("emulate", "clip.mp4", "file.raw")[0] == 0

@@ -9,15 +9,14 @@ import pytest
 
 import dvskit
 from dvskit import Events, Frame, Imu, Labels, Triggers
-from dvskit.errors import ConfigError, DamagedFileError, UnknownFormatError
+from dvskit.errors import DamagedFileError, UnknownFormatError
 from dvskit.events import Size
-from dvskit.formats import InputStream, ReadOptions, index_cache
+from dvskit.formats import InputStream, index_cache
 from dvskit.formats.file_bytes import FileMap
 from dvskit.formats.in_order import Columns, InOrder
 from dvskit.formats.index_cache import NEVER, Index, find_index
 from dvskit.formats.losses import Damage, Losses
-from dvskit.formats.recording import Recording
-from dvskit.formats.storage import ReusedStorage, Storage, WholeStorage
+from dvskit.formats.storage import ReusedStorage, WholeStorage
 from tests.arriving import Pieces, arrive, cut
 from tests.laws import refused, scattered
 
@@ -27,37 +26,6 @@ COUNT = 5000
 def make(count: int = COUNT) -> Events:
     events = scattered(count, (60, 40), span_us=20 * COUNT, seed=5)
     return Events(t=events.t - 1000, x=events.x, y=events.y, p=events.p, size=events.size)
-
-
-class InStorage(Recording):
-    """Decodes into the columns of the storage, as most formats do."""
-
-    format = "made"
-    cuts = (0, 700, 701, 2000, 2000, 4999, COUNT)
-
-    def _blocks(self, damage, storage):
-        events = make()
-        for start, stop in zip(self.cuts[:-1], self.cuts[1:], strict=True):
-            part = events[start:stop]
-            t, x, y, p = storage.columns(stop - start + 17)
-            for column, values in ((t, part.t), (x, part.x), (y, part.y), (p, part.p)):
-                column[: len(part)] = values
-            n = len(part)
-            yield Events.from_checked(t[:n], x[:n], y[:n], p[:n], self.size)
-
-
-class OwnColumns(InStorage):
-    """Has its columns already."""
-
-    def _blocks(self, damage, storage):
-        yield from super()._blocks(damage, Storage())
-
-
-@pytest.fixture(params=[InStorage, OwnColumns])
-def recording(request, tmp_path):
-    path = tmp_path / "a.made"
-    path.write_bytes(b"")  # so small that the columns have to grow
-    return request.param(path, ReadOptions(), make().size, "format")
 
 
 def test_loaded_columns_grow_without_changing_what_they_hold():
@@ -85,27 +53,6 @@ def test_reused_columns_share_their_memory():
     assert np.shares_memory(storage.columns(10)[0], storage.columns(8)[0])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("reuse", [False, True])
-def test_blocks_of_a_count_or_a_duration_hold_all_events(recording, reuse):
-    events = make()
-    assert recording.load() == events == Events.concatenate(recording)
-    spans = [{}, *({"count": n} for n in (1, 7, 699, 701, COUNT, COUNT + 1))]
-    spans += [{"duration_us": us} for us in (1, 39, 1000, 10**12)]
-    for how in spans:
-        kept = [block.to_array() for block in recording.blocks(reuse=reuse, **how)]
-        lengths = [len(part) for part in kept]
-        assert np.array_equal(np.concatenate(kept), events.to_array()), how
-        if "count" in how:
-            assert set(lengths[:-1]) <= {how["count"]}
-            assert 1 <= lengths[-1] <= how["count"]
-        elif how:
-            _, counts = np.unique(
-                (events.t - events.t[0]) // how["duration_us"], return_counts=True
-            )
-            assert lengths == counts.tolist()
-
-
 def test_a_duration_may_end_beyond_the_last_time_there_is(tmp_path):
     events = Events(
         t=[-5, 2**63 - 2, 2**63 - 1], x=[0, 0, 0], y=[0, 0, 0], p=[0, 1, 1], size=(1, 1)
@@ -113,22 +60,6 @@ def test_a_duration_may_end_beyond_the_last_time_there_is(tmp_path):
     dvskit.save_events(events, tmp_path / "a.npz")
     blocks = list(dvskit.open_events(tmp_path / "a.npz").blocks(duration_us=1000))
     assert [len(block) for block in blocks] == [1, 2]
-
-
-def test_blocks_are_cut_one_way_and_by_something(recording):
-    for wrong in ({"count": 1, "duration_us": 1}, {"count": 0}, {"duration_us": -1}):
-        with refused(ConfigError, *wrong):
-            recording.blocks(**wrong)
-
-
-def test_a_part_is_what_is_between_its_times(recording):
-    events = recording.load()
-    for start, stop in ((0, 1000), (-2000, 50), (9_000, 40_000), (10**9, 2 * 10**9), (50, 50)):
-        part = recording.between(start, stop)
-        assert part.size == events.size
-        assert part.load() == events.between(start, stop) == part.load()  # it starts anew
-    assert len(recording.triggers()) == len(recording.imu()) == len(recording.labels()) == 0
-    assert list(recording.frames()) == []
 
 
 def test_a_part_of_a_real_recording_holds_its_triggers(data):

@@ -53,13 +53,6 @@ def test_a_stream_becomes_the_file_that_its_file_becomes(recorded, tmp_path, ste
     assert_same_triggers(again.triggers(), triggers)
 
 
-def test_what_a_pass_counts_is_reported_as_left_out(data, tmp_path):
-    recording = dvskit.open_events(data / "recordings" / "evt3_triggers_640x480.raw")
-    with pytest.warns(LeftOutWarning, match="519 other words"):
-        dvskit.save_events(recording, tmp_path / "out.raw")
-    assert_same_triggers(dvskit.open_events(tmp_path / "out.raw").triggers(), recording.triggers())
-
-
 def test_triggers_are_handed_over_once(recorded):
     path, _, _, triggers = recorded
     live = arrive(path.read_bytes(), 64)
