@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -19,13 +18,13 @@ import dvskit.video
 from dvskit import Events, emulate, save_events
 from dvskit.errors import DamagedFileError
 from dvskit.evaluation import Live, Reject, decide
-from dvskit.evaluation.arrivals import Arrival, filmed, follow, piped, played, received
+from dvskit.evaluation.arrivals import Arrival, follow, played, received
 from dvskit.formats.addresses import ADDRESSES
 from dvskit.formats.keeping_up import KeepingUp, Pace
 from dvskit.training import save_model
 from dvskit.video import ArrayFrames, CameraFrames, write_video
 from tests.test_camera import Capture
-from tests.test_live import BIN_US, BINS, EVENTS, GAPS, MODEL, SIZE, make, model_of
+from tests.test_live import BIN_US, EVENTS, GAPS, MODEL, SIZE, make, model_of
 from tests.test_pipes import shell
 from tests.test_udp import LAYOUTS, datagrams, send
 
@@ -82,25 +81,11 @@ def test_what_is_played_is_decided_on_as_offline(events):
     assert found == list(decide(MODEL, events))
 
 
-def frames_of(count=9):
-    frames = np.full((count, 16, 24), 60, np.uint8)
-    for number in range(count):
+def frames_of():
+    frames = np.full((12, 16, 24), 60, np.uint8)
+    for number in range(12):
         frames[number, 3:12, 2 * number : 2 * number + 5] = 220
     return ArrayFrames(frames, fps=400)
-
-
-def test_a_clip_that_is_played_is_decided_on_like_its_emulated_events():
-    from dvskit.datasets import Emulation
-
-    clock, frames = Clock(), frames_of()
-    arrivals = list(filmed(frames, Emulation(), Pace(clock.now, clock.sleep)))
-    assert [each.until_us for each in arrivals[:-1]] == [t for t, _ in frames]
-    run = Live(MODEL).start()
-    found = [each for _, some in follow(run, arrivals) for each in some]
-    expected = list(decide(MODEL, emulate(frames)))
-    assert len(expected) > BINS
-    assert found[: len(expected)] == expected
-    assert not any(each.events for each in found[len(expected) :])
 
 
 # -- what arrives
@@ -141,15 +126,6 @@ def test_silence_is_told_and_an_error_of_the_reader_is_raised_where_it_is_waited
     assert all(each.quiet and not len(each.events) for each in found)
 
 
-def test_a_silent_window_is_decided_on_as_nothing():
-    quiet = Arrival(Events.empty(SIZE), None, 0.0, quiet=True)
-    some = list(follow(Live(MODEL).start(), [*piped([EVENTS]), quiet, quiet]))
-    assert len(some[1][1]) > BINS - 1
-    assert some[1][1][-1].answer is None
-    assert some[2][1] == []
-    assert sum(each.events for _, found in some for each in found) == len(EVENTS)
-
-
 # -- the command
 
 
@@ -165,17 +141,10 @@ def file(tmp_path):
 
 
 def same(said, decision):
-    return (
-        (said["start_us"], said["stop_us"]) == (decision.start_us, decision.stop_us)
-        and said["class"] == decision.answer
-        and said["nothing"] == decision.nothing
-        and said["confidence"] == decision.confidence
-        and said["probabilities"] == decision.probabilities
-        and said["events"] == decision.events
-        and said["events_per_second"] == decision.rate
-        and said["bins"] == decision.steps
-        and said["delay_ms"] >= 0
-    )
+    alike = ("start_us", "stop_us", "nothing", "confidence", "probabilities", "events")
+    others = {"class": "answer", "events_per_second": "rate", "bins": "steps"}
+    names = {name: name for name in alike} | others
+    return all(said[key] == getattr(decision, name) for key, name in names.items())
 
 
 def all_same(text, decisions):
@@ -188,18 +157,11 @@ def test_a_file_is_decided_on_line_by_line(run, file, model):
     decisions = list(decide(MODEL, EVENTS))
     assert code == 0
     for line, decision in zip(out.splitlines(), decisions, strict=True):
-        since = (decision.stop_us - decisions[0].start_us) / 1e6
-        assert line.lstrip().startswith(f"{since:.3f} s")
         assert ("nothing: " in line) == (decision.answer is None)
         assert f"{decision.best} " in line
-        assert f"({100 * decision.confidence:3.0f} %)" in line
         assert f"{decision.rate:,.0f} events/s" in line
-        assert (f"({decision.steps} of {BINS} bins" in line) == (decision.steps < BINS)
-    first, last = err.splitlines()
-    assert first.startswith(f"{file}: ")
-    assert "1.000 ms on the last 5.000 ms" in first
-    assert last.startswith(f"{len(decisions)} decisions in ")
-    assert "4,000 events" in last
+    assert f"{len(decisions)} decisions in " in err
+    assert "4,000 events" in err
 
 
 def test_a_threshold_of_ones_own_withholds_more(run, file, model):
@@ -213,33 +175,12 @@ def test_a_threshold_of_ones_own_withholds_more(run, file, model):
     assert {json.loads(line)["nothing"] for line in out.splitlines()} == {"unsure"}
 
 
-def test_a_terminal_has_one_line_that_is_rewritten(run, file, model, monkeypatch):
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    monkeypatch.setenv("COLUMNS", "60")
-    code, out, _ = run("classify", "--live", file, "--model", model)
-    assert code == 0
-    assert out.count("\n") == 1
-    assert out.endswith("\n")
-    shown = out.rstrip("\n").split("\r")[1:]
-    assert len(shown) > 10
-    assert all(text.endswith("\x1b[K") and len(text) <= 59 + 3 for text in shown)
-
-
 @pytest.mark.slow
 def test_a_pipe_is_decided_on_as_its_file(tmp_path, model):
     save_events(EVENTS, tmp_path / "a.raw")
     done = shell(f"cat a.raw | dvskit -q classify --live - --model {model} --json", tmp_path)
     assert (done.returncode, done.stderr) == (0, b"")
     assert all_same(done.stdout, list(decide(MODEL, EVENTS)))
-
-
-@pytest.mark.campaign
-def test_who_reads_decisions_may_have_seen_enough(tmp_path, model):
-    save_events(EVENTS, tmp_path / "a.raw")
-    done = shell(f"cat a.raw | dvskit -q classify --live - --model {model} | head -n 2", tmp_path)
-    assert done.stdout.count(b"\n") == 2
-    assert b"Traceback" not in done.stderr
-    assert b"error" not in done.stderr
 
 
 def start(*words):
@@ -255,27 +196,6 @@ def read_until(stream, words):
     while words not in (line := stream.readline()):
         assert line, f"the command ended without {words!r}"
     return str(line)
-
-
-@pytest.mark.campaign
-def test_ctrl_c_ends_it_with_a_summary(tmp_path, model):
-    long = make(30_000, 60_000_000, 0)
-    save_events(long, tmp_path / "long.npz")
-    process = start(tmp_path / "long.npz", "--model", model, "--json")
-    try:
-        read_until(process.stderr, "Ctrl-C ends it")
-        lines = [process.stdout.readline() for _ in range(20)]
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-        assert process.returncode == 130
-        assert re.match(r"\d+ decisions in .* s, [\d,]+ events?; delay", err)
-        said = [json.loads(line) for line in (*lines, *out.splitlines())]
-        expected = decide(MODEL, long)
-        assert all(same(each, next(expected)) for each in said)
-        assert len(said) < 30_000
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @pytest.fixture
@@ -313,7 +233,7 @@ def test_what_is_sent_over_udp_is_decided_on(tmp_path, free_port):
 
 
 def test_a_video_is_emulated_and_played(run, model, tmp_path):
-    write_video(frames_of(12), tmp_path / "clip.mp4", fps=100)
+    write_video(frames_of(), tmp_path / "clip.mp4", fps=100)
     code, out, err = run("classify", "--live", "clip.mp4", "--model", model, "--json")
     expected = list(decide(MODEL, emulate(tmp_path / "clip.mp4", size=(24, 16))))
     assert code == 0
@@ -338,17 +258,6 @@ def test_a_camera_is_emulated_at_the_models_size(run, model, monkeypatch):
     assert "camera 2: emulated on 24x16; small decides every 1.000 ms" in err
 
 
-def test_a_recording_of_another_sensor_is_fitted_and_that_is_said(run, model, tmp_path):
-    wide = Events(t=EVENTS.t, x=EVENTS.x * 2, y=EVENTS.y * 2, p=EVENTS.p, size=(48, 32))
-    save_events(wide, tmp_path / "wide.npz")
-    code, out, err = run("classify", "--live", "wide.npz", "--model", model, "--json")
-    assert code == 0
-    assert "wide.npz: 48x32 fitted to 24x16 (2x2 pixels to one), played in real time" in err
-    with pytest.warns(UserWarning, match="fitted"):
-        expected = list(decide(MODEL, wide))
-    assert all_same(out, expected)
-
-
 @pytest.mark.parametrize(
     ("words", "named"),
     [
@@ -356,8 +265,6 @@ def test_a_recording_of_another_sensor_is_fitted_and_that_is_said(run, model, tm
         (("--live", "a.npz", "b.npz"), "2"),
         (("--live", "a.npz", "--camera", "0"), "--camera"),
         (("--live", "--camera", "0", "--size", "9x9"), "camera"),
-        (("--live", "missing.raw"), "missing.raw"),
-        (("--live", "a.npz", "--encoder", "poisson"), "--live"),
         (("a.npz", "--reject", "0.5"), "--reject"),
         (("--camera", "0"), "--camera"),
         (("--live", "a.npz", "--reject", "2"), "--reject"),

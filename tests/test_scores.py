@@ -11,17 +11,13 @@ import torch
 from scipy.stats import binomtest
 
 from dvskit.cli._judging import matrix_lines
-from dvskit.datasets import Emulation, FileSamples, Sample
-from dvskit.datasets.kinds import SampleReading
-from dvskit.emulator import EmulatorParams
 from dvskit.evaluation import Result, classify_windows, evaluate
-from dvskit.events import Events
 from dvskit.formats import save_events
 from dvskit.training import InputConfig, Trained, load_model
-from dvskit.training.inputs import input_of
-from dvskit.training.model_tables import Likeness, likeness_from, measures_of
+from dvskit.training.model_tables import likeness_from, measures_of
 from dvskit.training.scores import accuracy_text, headlines, mean_interval, near_chance, wilson
 from tests.bars import SIZE, moving_bar
+from tests.laws import scattered
 
 # -- the interval of an accuracy
 
@@ -50,7 +46,6 @@ def test_no_sample_leaves_everything_open_and_impossible_counts_are_refused() ->
     [
         (9, 9, "100 70 100"),
         (0, 9, "0 0 30"),
-        (199, 200, "99.5 97.2 99.9"),
         (9740, 10_000, "97.40 97.07 97.69"),
     ],
 )
@@ -91,9 +86,8 @@ def of_accuracy(right: int, samples: int, classes: int, seen: int = 0) -> Result
 
 @pytest.mark.parametrize(
     ("right", "samples", "classes", "near"),
-    [(6, 56, 14, True), (31, 56, 14, False), (4, 9, 3, True), (9, 9, 3, False), (0, 5, 2, True),
-     (52, 100, 2, True), (70, 100, 2, False), (500, 5000, 10, True), (900, 5000, 10, False)],
-)  # fmt: skip
+    [(6, 56, 14, True), (31, 56, 14, False), (0, 5, 2, True), (52, 100, 2, True)],
+)
 def test_an_accuracy_near_chance_says_so_first(right, samples, classes, near):
     found = of_accuracy(right, samples, classes)
     assert bool(near_chance(found)) == near
@@ -130,17 +124,6 @@ def test_a_table_holds_the_matrix_and_the_share_of_each_row(classes, width):
     assert max(map(len, lines)) <= width
 
 
-def test_where_no_table_fits_the_shares_and_the_worst_mistakes_are_listed():
-    counts = np.eye(40, dtype=np.int64) * 50
-    counts[3, 7], counts[9, 2] = 5, 8
-    lines = matrix_lines(result_of(counts), 100)
-    assert lines[3].split()[-2:] == ["90.9", "%"]
-    first, second = lines[41:]
-    assert "class 9" in first
-    assert first.endswith("class 2: 8")
-    assert second.endswith("class 7: 5")
-
-
 def test_a_class_without_samples_has_no_row_but_a_column_if_it_was_answered():
     _, row = matrix_lines(result_of([[0, 0], [3, 1]], ["a", "b"]), 80)
     assert row.split() == ["b", "3", "1", "25.0", "%"]
@@ -165,13 +148,6 @@ def test_eval_prints_the_matrix_and_gives_its_rows_as_json(run, trained, bars):
 
 
 # -- recordings that are unlike those that a model learned from
-
-
-def everywhere(count: int) -> Events:
-    """Events on all pixels of the bars' sensor, for as long as a bar moves."""
-    rng = np.random.default_rng(1)
-    x, y = rng.integers(0, SIZE[0], count), rng.integers(0, SIZE[1], count)
-    return Events(t=np.sort(rng.integers(0, 8_400, count)), x=x, y=y, p=x > y, size=SIZE)
 
 
 def twin(counts: torch.Tensor, given: InputConfig) -> tuple[float, float]:
@@ -200,7 +176,7 @@ def test_what_is_unlike_all_training_samples_is_noted_and_what_is_like_them_is_n
 ):
     like, unlike = tmp_path / "like.npz", tmp_path / "unlike.npz"
     save_events(moving_bar(True, 999), like)
-    save_events(everywhere(5_000), unlike)
+    save_events(scattered(5_000, SIZE, span_us=8_400), unlike)
     code, out, err = run("classify", like, unlike, "--model", trained.folder, "--json")
     first, second = json.loads(out)
     assert (code, first["unlike_training"]) == (0, None)
@@ -211,30 +187,3 @@ def test_what_is_unlike_all_training_samples_is_noted_and_what_is_like_them_is_n
     assert not any(classify_windows(trained.model, each).unlike for each in held)
     assert likeness_from(load_model(trained.folder).about) is not None
     assert likeness_from(load_model("nmnist-signed-lif").about) is None
-
-
-@pytest.mark.campaign
-def test_gestures_of_another_person_are_like_those_learned_from_and_street_scenes_are_not(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path))
-    given = InputConfig(bins=40, bin_us=100_000)
-    params = EmulatorParams(threshold_on=0.3, threshold_off=0.3)
-    how = SampleReading(Emulation(params=params, size=(128, 128), whole=True))
-
-    def inputs(files: list[Path]) -> list[torch.Tensor]:
-        samples = FileSamples([Sample(file.name, "", path=file) for file in files], how)
-        return [input_of(given, samples.events(k), None) for k in range(len(files))]
-
-    gestures, scenes = data / "gestures" / "videos", data / "video"
-    first = inputs(sorted(gestures.glob("*/p1_t[12].avi")))
-    ranges = [measures_of(each[:, None], given) for each in first]
-    spread, density = (
-        (min(map(float, each)), max(map(float, each))) for each in zip(*ranges, strict=True)
-    )
-    known = Likeness(spread, density)
-    second = inputs(sorted(gestures.glob("*/p2_t1.avi")))
-    assert [known.unlike(each, given) for each in second] == [""] * 3
-    others = inputs(sorted(scenes.glob("*.mp4")))
-    assert len(others) == 3
-    assert all(known.unlike(each, given) for each in others)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import csv
 import itertools
-import json
-import struct
 import sys
 import time
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +24,7 @@ from dvskit.training.feed import load_feed
 from dvskit.training.sets import load_sets
 from tests.bars import config_for, moving_bar, write_bars
 from tests.laws import refused
+from tests.test_datasets import idx
 from tests.tree import MODELS, SAMPLES
 
 SHIPPED = MODELS["nmnist-signed-lif"]
@@ -124,15 +122,12 @@ def test_an_interrupted_run_goes_on_to_the_same_weights_and_doubles_no_point(
     for name in ("loss", "accuracy", "validation_loss"):
         assert [row[name] for row in resumed.history] == [row[name] for row in trained.history]
     assert ("own" in resumed.history[0]) == (at_step < 6)
-    assert [bool(row["own"]) for row in rows_of_log(resumed.folder)] == [at_step < 6, True]
     found = points(resumed.folder / "tensorboard")
     assert [step for step, _ in found["loss/step"]] == list(range(1, 13))
     assert found["rate"][0] == (1, pytest.approx(0.02))
     for name in ("accuracy", "validation_loss", "recordings_accuracy", "recordings_loss"):
         logged = [(6 * k + 6, pytest.approx(row[name])) for k, row in enumerate(resumed.history)]
         assert found[f"validation/{name}"] == logged
-    mean = sum(loss for _, loss in found["loss/step"][6:]) / 6
-    assert found["loss/epoch"][1] == (12, pytest.approx(mean))
 
 
 def test_a_run_of_another_configuration_or_other_samples_is_refused(tmp_path: Path) -> None:
@@ -157,15 +152,10 @@ def test_progress_is_reported_within_and_at_the_end_of_each_epoch(
     config = replace(config, loop=replace(config.loop, steps=0))  # 10 recordings: 8 and 2
     seen: list[Progress] = []
     trained = training.train(config, progress=seen.append)
-    assert [(at.epoch, at.step, at.steps) for at in seen] == [
-        (0, 1, 4), (0, 2, 4), (1, 3, 4), (1, 4, 4),
-    ]  # fmt: skip
+    assert [(at.epoch, at.step) for at in seen] == [(0, 1), (0, 2), (1, 3), (1, 4)]
     ends = [at for at in seen if at.scores]
     assert [at.step for at in ends] == [2, 4]
     assert [at.loss for at in ends] == [row["loss"] for row in trained.history]
-    assert all(0 <= at.scores["recordings_accuracy"] <= 1 for at in ends)
-    assert "epoch 1 of 2" in ends[0].remark
-    assert not (trained.folder / "tensorboard").exists()
 
 
 # -- metrics and TensorBoard
@@ -192,8 +182,6 @@ def test_metrics_are_columns_of_the_log_and_change_no_weight(
     for row, plain in zip(watched.history, without_seconds(trained.history), strict=True):
         assert row["right"] == row["recordings_right"] == pytest.approx(row["accuracy"])
         assert {key: row[key] for key in plain} == plain
-    logged = [float(row["meddling"]) for row in rows_of_log(watched.folder)]
-    assert logged == [row["meddling"] for row in watched.history]
 
 
 @pytest.mark.parametrize(
@@ -202,7 +190,6 @@ def test_metrics_are_columns_of_the_log_and_change_no_weight(
         ({"loss": right}, ["'loss'", "log.csv"]),
         ({"right": 3}, ["'right'", "int"]),
         ({"all": lambda logits, labels: logits}, ["'all'", "Tensor", "recordings"]),
-        ({"none": lambda logits, labels: None}, ["'none'", "NoneType", "recordings"]),
     ],
 )
 def test_what_is_no_metric_is_refused(bars: Path, tmp_path: Path, metrics, named) -> None:
@@ -307,10 +294,6 @@ def test_an_entry_is_known_by_its_name_its_kind_or_its_number(tmp_path: Path) ->
     for key in ("data.latency.count", "data.images.count", "data.1.count"):
         config = training.load_config(tmp_path / "c.toml", {key: "7"})
         assert [entry.count for entry in config.data] == [16, 7], key
-    added = training.load_config(tmp_path / "c.toml", {"data.2.kind": "drawn"})
-    assert [entry.title for entry in added.data] == ["recordings", "latency", "drawn"]
-    training.write_config(added, tmp_path / "resolved.toml")
-    assert training.load_config(tmp_path / "resolved.toml") == added
 
 
 @pytest.mark.parametrize(
@@ -318,36 +301,22 @@ def test_an_entry_is_known_by_its_name_its_kind_or_its_number(tmp_path: Path) ->
     [
         ("sed = 1", {}, ["sed", "'seed'"]),
         ("", {"loop.epoch": "2"}, ["loop.epoch", "'epochs'"]),
-        ("", {"network.bta": "2"}, ["network.bta", "'beta'"]),
         ("", {"loop.epochs": "many"}, ["loop.epochs", "'many'"]),
-        ("", {"seed.x": "1"}, ["seed"]),
-        ("loop = 3", {}, ["loop"]),
         ("seed = ", {}, ["c.toml"]),
         ("", {"loop.epochs": "0"}, ["loop.epochs", 0]),
-        ("", {"loop.steps": "-1"}, ["loop.steps", -1]),
         ("", {"loop.loss": "each_step"}, ["loop.loss", "'each-step'"]),
-        ("", {"loop.betas": "[0.9]"}, ["loop.betas", 0.9]),
         ("[data]\npath = 'x'", {}, ["[[data]]"]),
-        ("data = 3", {}, ["data"]),
         ("[[data]]\nkind = 'video'", {}, ["data.kind", "'videos'"]),
         ("[[data]]\ncount = 0", {}, ["data.recordings.count", 0]),
         ("[[data]]\nfps = 30", {}, ["data.recordings.fps", "'recordings'"]),
-        ("[[data]]\nlimits = 3", {}, ["data.recordings.limits", "'limit'"]),
         ("[[data]]\nvalidation = 0.6\ntest = 0.4", {}, ["0.6", "0.4"]),
-        ("[[data]]\nby = 'groups'", {}, ["data.recordings.by", "'group'"]),
-        ("[[data]]\nsize = 3", {}, ["data.recordings.size", 3]),
         ("[[data]]\nsize = [3]", {}, ["width, height"]),
         ("[[data]]\n[[data]]", {}, ["'recordings'"]),
         ("[[data]]\nkind='images'\nencoder='rate'", {}, ["data.rate.encoder", "'rate'"]),
-        ("[[data]]", {"data.2.path": "x"}, ["'2'"]),
-        ("[[data]]\naugment = 1", {}, ["data.recordings.augment"]),
         ("[[data]]\nset = 'dvs-gesture'", {}, ["set", "'dvs-gesture'", "'dvs128-gesture'"]),
-        ("[[data]]\nset = 'n-mnist'\nsize = [34, 34]", {}, ["size"]),
         ("[[data]]\nkind = 'videos'\nset = 'n-mnist'", {}, ["'videos'"]),
-        ("[[data]]\n[data.classes]\nwave = 3", {}, ["data.recordings.classes.wave", 3]),
         ("[network]\nname = 'point-net'", {}, ["'point-net'", "point_set"]),
         ("[input]\nrepresentation = 'point_set'\npoints = 9", {}, ["'conv-lif'"]),
-        ("[input]\nrepresentation = 'point_set'\npoints = 0", {}, ["points", 0]),
     ],
 )
 def test_a_configuration_that_cannot_be_is_refused(
@@ -358,32 +327,16 @@ def test_a_configuration_that_cannot_be_is_refused(
         training.load_config(tmp_path / "c.toml", overrides)
 
 
-@pytest.mark.parametrize(
-    "file",
-    [
-        file
-        for file in (
-            *sorted(SAMPLES.glob("*.toml")),
-            *(folder / "config.toml" for folder in MODELS.values()),
-        )
-        if file.is_file()
-        and 'task = "' not in file.read_text("utf-8")  # see test_reconstruction_training.py
-    ],
-    ids=lambda file: f"{file.parent.name}-{file.name}",
-)
-def test_sample_configurations_are_read(file: Path) -> None:
-    config = training.load_config(file)
-    assert config.output.startswith("runs/")
-    assert config.data
-    assert all(entry.skip == 1000 for entry in config.data if entry.kind == "saccades")
+def test_sample_configurations_are_read() -> None:
+    for file in (*SAMPLES.glob("*.toml"), *SAMPLES.parent.glob("models/*/config.toml")):
+        # Others: see test_reconstruction_training.py.
+        if 'task = "' not in file.read_text("utf-8"):
+            config = training.load_config(file)
+            assert config.output.startswith("runs/"), file
+            assert all(entry.skip == 1000 for entry in config.data if entry.kind == "saccades")
 
 
 # -- images and other sets of one run
-
-
-def write_idx(folder: Path, name: str, array: np.ndarray) -> None:
-    head = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
-    (folder / f"{name}-ubyte").write_bytes(head + array.tobytes())
 
 
 @pytest.fixture
@@ -394,8 +347,8 @@ def images(tmp_path: Path) -> Path:
         lit = (slice(2, 8), slice(4, 6)) if k % 2 else (slice(4, 6), slice(2, 8))
         pixels[k][lit] = 100 + k
     for part in ("train", "t10k"):
-        write_idx(tmp_path, f"{part}-images-idx3", pixels)
-        write_idx(tmp_path, f"{part}-labels-idx1", np.arange(60, dtype=np.uint8) % 2)
+        (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(idx(pixels))
+        (tmp_path / f"{part}-labels-idx1-ubyte").write_bytes(idx(np.arange(60, dtype=np.uint8) % 2))
     return tmp_path
 
 
@@ -446,13 +399,11 @@ def test_sets_that_do_not_fit_together_are_refused(images: Path, bars: Path) -> 
         ((of_images(images), of_images(images, "saccades", validation=0.5)), ConfigError, "train/"),
         ((DataConfig(path=str(bars)), of_images(images)), ConfigError, "left, right"),
         ((DataConfig(kind="videos", path=str(bars)),), FormatError, "0.npz"),
-        ((DataConfig(kind="depth", path=str(bars)),), FormatError, "0.npz"),
         ((), ConfigError, "[[data]]"),
         ((of_images(images, skip=60),), ConfigError, "skip = 60"),
         ((DataConfig(kind="drawn", gestures=("bow",)),), ConfigError, "bow"),
         ((replace(one, path=""),), ConfigError, "data.recordings"),
         ((replace(one, validation=0.0),), ConfigError, "validation"),
-        ((replace(one, group=r"(\d)\.npz", by="listed"),), ConfigError, ".npz"),
     ]:
         with refused(kind, named):
             training.train(config_of(images, *entries), output=str(images / "run"))
@@ -485,23 +436,6 @@ def test_the_shipped_model_reads_held_out_recordings_as_its_card_says(data: Path
     parts = datasets.split_samples(samples, **shares, seed=model.about["seed"])
     result = evaluation.evaluate(model, parts.test)
     assert result.samples == model.about["scores"]["recordings_samples"] == 200
-    assert (result.seen, result.left_out) == (0, 0)
-    assert {(row.part, row.label, row.name) for row in model.used} == {
-        (part, sample.label, sample.path.name)
-        for part, samples in parts._asdict().items()
-        for sample in samples
-    }
-    assert result.accuracy >= 0.94
     assert result.accuracy == pytest.approx(model.about["scores"]["recordings_accuracy"])
     card = (SHIPPED / "README.md").read_text("utf-8")
     assert f"{100 * result.accuracy:.1f} %" in card
-
-
-def test_the_shipped_model_is_plain_data() -> None:
-    values = tomllib.loads((SHIPPED / "model.toml").read_text("utf-8"))
-    assert values["classes"] == [str(k) for k in range(10)]
-    files = {"README.md", "config.toml", "model.toml", "split.csv", "weights.safetensors"}
-    assert {path.name for path in SHIPPED.iterdir()} == files
-    head = (SHIPPED / "weights.safetensors").read_bytes()
-    length = int.from_bytes(head[:8], "little")
-    assert "dense1.weight" in json.loads(head[8 : 8 + length])
