@@ -69,11 +69,6 @@ def test_a_file_of_opencv_itself_gives_the_same_camera(tmp_path):
     assert read_camera(tmp_path / "calibration.yaml", size=(240, 180)) == pytest.approx(CAMERA)
 
 
-def test_undistort_reads_the_same_files(tmp_path):
-    (tmp_path / "kalibr.yaml").write_text(KALIBR)
-    assert Undistort.read(tmp_path / "kalibr.yaml") == Undistort(*CAMERA)
-
-
 def test_one_of_several_cameras_is_named(tmp_path):
     path = tmp_path / "chain.yaml"
     path.write_text(KALIBR + KALIBR.replace("cam0", "cam1").replace("199.5", "300"))
@@ -87,12 +82,8 @@ def test_one_of_several_cameras_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "named"),
     [
-        ("a.txt", "", "nine numbers"),
         ("a.txt", "1 2 3 4 5 6 7 8 9 10", "nine numbers"),
-        ("a.txt", "nan 2 3 4", "fx and fy"),
         ("a.txt", "0 2 3 4", "fx and fy"),
-        ("a.yaml", "", "holds no camera"),
-        ("a.yaml", "[1, 2", "is not YAML"),
         ("a.yaml", "[" * 1000, "is not YAML"),
         ("a.yaml", "camera_matrix: [1, 2, 3]", "holds no camera"),
         ("a.yaml", KALIBR.replace("radtan", "equidistant"), "distortion equidistant"),
@@ -107,14 +98,11 @@ def test_other_content_is_refused_with_the_reason(tmp_path, name, text, named):
         read_camera(tmp_path / name)
 
 
-def test_the_calibration_of_another_sensor_is_refused(tmp_path):
+def test_the_calibration_of_another_sensor_and_a_missing_file_are_refused(tmp_path):
     (tmp_path / "k.yaml").write_text(KALIBR)
-    assert read_camera(tmp_path / "k.yaml", size=(240, 180)) == CAMERA
+    assert Undistort.read(tmp_path / "k.yaml") == Undistort(*CAMERA)
     with refused(FormatError, "240x180", "346x260"):
         read_camera(tmp_path / "k.yaml", size=(346, 260))
-
-
-def test_a_missing_file_is_named(tmp_path):
     with refused(MissingFileError, "no.yaml"):
         read_camera(tmp_path / "no.yaml:cam0")
 

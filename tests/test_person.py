@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-import dvskit
 from dvskit.errors import ConfigError, GeometryError, ShapeError
 from dvskit.scenes import PERSON_GESTURES, PersonScene
 from dvskit.scenes.depth import KINECT_JOINTS
@@ -41,10 +40,7 @@ def travel(places: np.ndarray) -> float:
     return float(np.linalg.norm(np.diff(places, axis=0), axis=-1).sum())
 
 
-@pytest.mark.parametrize(
-    ("gesture", "close"),
-    [(gesture, bool(n % 2)) for n, gesture in enumerate(PERSON_GESTURES)],
-)
+@pytest.mark.parametrize(("gesture", "close"), [("arm_roll", False), ("other", True)])
 def test_a_frame_depends_on_its_time_alone(gesture, close):
     scene = PersonScene.random(gesture, 3, size=SMALL, duration_us=400_000, close=close)
     whole = list(scene)
@@ -72,8 +68,7 @@ def test_clips_of_one_seed_are_equal_and_of_two_seeds_are_not():
     assert (next(iter(one))[1] != next(iter(other))[1]).any()
 
 
-@pytest.mark.parametrize("gesture", ["hand_clap", "left_arm_clockwise", "other"])
-@pytest.mark.parametrize("close", [False, True])
+@pytest.mark.parametrize(("gesture", "close"), [("hand_clap", False), ("other", True)])
 def test_the_same_seed_gives_the_same_scene_at_every_size(gesture, close):
     coarse, fine = (
         replace(scene, view=replace(scene.view, blur=0.02))
@@ -86,14 +81,6 @@ def test_the_same_seed_gives_the_same_scene_at_every_size(gesture, close):
     pooled = large.reshape(48, 4, 48, 4).mean((1, 3))
     assert np.abs(pooled - small).mean() < 0.012
     assert np.corrcoef(pooled.ravel(), small.ravel())[0, 1] > 0.97
-
-
-def test_a_wide_picture_shows_the_same_person_and_more_wall():
-    square, wide = (
-        next(PersonScene.random("arm_roll", 2, size=size).frames([0]))[1]
-        for size in ((64, 64), (96, 64))
-    )
-    np.testing.assert_allclose(wide[:, 16:80].astype(int), square, atol=40)
 
 
 @pytest.mark.parametrize("gesture", PERSON_GESTURES)
@@ -147,21 +134,6 @@ def test_clapping_hands_meet_and_part(seed):
     assert apart.max() > apart.min() + 0.06
 
 
-def test_claps_are_as_high_and_as_fast_as_real_ones():
-    heights, rates = [], []
-    for seed in range(60):
-        at = body("hand_clap", seed)
-        apart = np.linalg.norm(at.wrist[:, LEFT] - at.wrist[:, RIGHT], axis=-1)
-        above = (at.wrist - at.shoulder)[..., 1].mean(1)
-        heights.append(np.median(above[apart <= np.quantile(apart, 0.3)]))
-        power = np.abs(np.fft.rfft(apart - apart.mean())) ** 2
-        rates.append(np.fft.rfftfreq(len(apart), 0.01)[power.argmax()])
-    assert -0.08 < np.median(heights) < 0.02  # UTD-MHAD: -0.02
-    assert 0.12 < np.mean(np.array(heights) > 0.05) < 0.4  # a quarter
-    assert np.mean(np.array(rates) > 4) > 0.1
-    assert min(rates) < 1.5
-
-
 @pytest.mark.parametrize("seed", SEEDS)
 def test_rolling_forearms_run_around_one_another(seed):
     wrist = body("arm_roll", seed).wrist
@@ -197,35 +169,30 @@ def test_hands_stay_outside_the_trunk():
     assert wrist[inside, 2].min() > 0.5 * build.front
 
 
-@pytest.mark.parametrize("gesture", PERSON_GESTURES[::4])
-def test_about_half_of_the_events_are_on(gesture):
-    params = dvskit.EmulatorParams(
-        threshold_on=0.25, threshold_off=0.25, threshold_sigma=0.03, cutoff_hz=200.0, shot_hz=0.5
-    )
-    counts = []
-    for seed in (1, 2):
-        scene = PersonScene.random(gesture, seed, duration_us=500_000, size=(64, 64))
-        events = dvskit.emulate(scene, params=params).load()
-        counts.append((len(events.t), events.p.sum()))
-    total, on = np.sum(counts, 0)
-    assert total > 3000
-    assert 0.4 < on / total < 0.6
+def painted(side, shade, rows, blur=1.0, face=(1, 0.5, 0, 0, 0.5)) -> np.ndarray:
+    """Return a picture (side, side) of parts over a wall of one shade, in flat light."""
+    parts = np.zeros((len(rows), COLUMNS), np.float32)
+    for part, row in zip(parts, rows, strict=True):
+        for name, value in row.items():
+            part[PartColumn[name.upper()]] = value
+    wall, out = np.full((side, side), shade, np.float32), np.empty((side, side), np.uint16)
+    light, cloth = np.array([0, 0, 1, 1, 0], np.float32), np.zeros((1, 2, 2), np.float32)
+    look = (cloth, wall[0], light, np.array(face, np.float32))
+    paint(wall, parts, look, blur, (wall.copy(), wall.copy()), out)
+    return out / 65535
 
 
 def bars(*rows: dict[str, float], blur: float = 1.0) -> np.ndarray:
     """Return a picture (32, 32) of bars from left to right over a gray wall."""
-    parts = np.zeros((len(rows), COLUMNS), np.float32)
-    for part, row in zip(parts, rows, strict=True):
-        ends = {"a_x": -9, "b_x": 41, "a_y": 16, "b_y": 16, "cloth": -1, "scale": 1e6}
-        usual = ends | {"radius_a": 6, "radius_b": 6}
-        for name, value in (usual | row).items():
-            part[PartColumn[name.upper()]] = value
-    wall = np.full((32, 32), 0.5, np.float32)
-    flat_light = np.array([0, 0, 1, 1, 0], np.float32)
-    cloth, out = np.zeros((1, 2, 2), np.float32), np.empty((32, 32), np.uint16)
-    look, canvas = (cloth, wall[0], flat_light, wall[0]), (wall.copy(), wall.copy())
-    paint(wall, parts, look, blur, canvas, out)
-    return out / 65535
+    ends = {"a_x": -9, "b_x": 41, "a_y": 16, "b_y": 16, "cloth": -1, "scale": 1e6}
+    usual = ends | {"radius_a": 6, "radius_b": 6}
+    return painted(32, 0.5, [usual | row for row in rows], blur)
+
+
+def head(**turned: float) -> np.ndarray:
+    """Return how dark the features of a white head are before a black wall, (64, 64)."""
+    usual = {"kind": PartKind.HEAD, "a_x": 32, "a_y": 32, "radius_a": 20, "radius_b": 28, "tone": 1}
+    return painted(64, 0.0, [usual | {"scale": 100} | turned])
 
 
 def test_what_is_nearer_hides_what_is_farther_in_any_order():
@@ -248,20 +215,6 @@ def test_bars_that_pass_through_one_another_blend_halfway():
     assert crossing[0] > 0.85
     assert crossing[31] < 0.15
     assert (np.diff(crossing) <= 1e-4).all()
-
-
-def head(**turned: float) -> np.ndarray:
-    """Return how dark the features of a white head are before a black wall, (64, 64)."""
-    part = np.zeros((1, COLUMNS), np.float32)
-    usual = {"kind": PartKind.HEAD, "a_x": 32, "a_y": 32, "radius_a": 20, "radius_b": 28, "tone": 1}
-    for name, value in (usual | {"scale": 100} | turned).items():
-        part[0, PartColumn[name.upper()]] = value
-    wall, light = np.zeros((64, 64), np.float32), np.array([0, 0, 1, 1, 0], np.float32)
-    face, out = np.array([1, 0.5, 0, 0, 0.5], np.float32), np.empty((64, 64), np.uint16)
-    cloth = np.zeros((1, 2, 2), np.float32)
-    look, canvas = (cloth, wall[0], light, face), (wall.copy(), wall.copy())
-    paint(wall, part, look, 1.0, canvas, out)
-    return out / 65535
 
 
 def middle(weight: np.ndarray) -> np.ndarray:
@@ -299,13 +252,6 @@ def test_an_edge_is_as_wide_as_the_blur_and_keeps_its_place(blur):
     between = (column[:16] > 0.501) & (column[:16] < 0.999)
     assert abs(between.sum() - blur) <= 1
     assert 2 * (column - 0.5).sum() == pytest.approx(12, abs=0.05)
-
-
-def test_brightness_never_jumps_where_an_arm_passes_before_the_body():
-    scene = PersonScene.random("arm_roll", 9, size=(64, 64), fps=4000, duration_us=60_000)
-    frames = np.stack([frame for _, frame in scene]).astype(float) / 65535
-    steps = np.abs(np.diff(frames, axis=0))
-    assert steps.max() < 0.15
 
 
 def test_a_body_moves_as_its_skeleton_does():
@@ -346,7 +292,6 @@ def test_missing_frames_and_jumping_joints_are_filled_in_and_counted():
     scene = PersonScene.from_joints(broken, np.arange(60) * 33_333, 1, size=SMALL)
     assert scene.motion.mended.missing == 4
     assert scene.duration_us == 59 * 33_333
-    assert len(list(scene.frames([0, 1_000_000, 3_000_000]))) == 3
 
 
 def test_msr_action3d_is_turned_to_the_picture_and_its_right_hand_to_the_left():
@@ -360,19 +305,17 @@ def test_msr_action3d_is_turned_to_the_picture_and_its_right_hand_to_the_left():
 
 
 @pytest.mark.parametrize(
-    ("joints_m", "t_us", "message"),
+    ("joints_m", "t_us", "named"),
     [
-        (np.ones((9, 20, 4)), np.arange(9), r"shape \(9, 20, 4\); it must be \(frames, 20, 3\)"),
-        (np.ones((9, 25, 3)), np.arange(9), r"shape \(9, 25, 3\)"),
-        (np.zeros((9, 20, 3)), np.arange(9), "0 of 9 frames have a skeleton"),
-        (np.full((9, 20, 3), np.nan), np.arange(9), "0 of 9 frames have a skeleton"),
-        (np.ones((9, 20, 3)), np.arange(8), r"t_us is int64 of shape \(8,\); it must be \(9,\)"),
-        (np.ones((9, 20, 3)), np.array([0, 1, 2, 2, 3, 4, 5, 6, 7]), "does not increase at frame"),
-        (np.ones((9, 20, 3)), np.full(9, np.nan), "does not increase"),
+        (np.ones((9, 20, 4)), np.arange(9), "(9, 20, 4)"),
+        (np.zeros((9, 20, 3)), np.arange(9), "0 of 9"),
+        (np.ones((9, 20, 3)), np.arange(8), "(8,)"),
+        (np.ones((9, 20, 3)), np.array([0, 1, 2, 2, 3, 4, 5, 6, 7]), "frame 3"),
+        (np.ones((9, 20, 3)), np.full(9, np.nan), "t_us"),
     ],
 )
-def test_what_is_no_skeleton_is_refused(joints_m, t_us, message):
-    with pytest.raises(ShapeError, match=message):
+def test_what_is_no_skeleton_is_refused(joints_m, t_us, named):
+    with refused(ShapeError, named):
         PersonScene.from_joints(joints_m, t_us, 0)
 
 
@@ -381,8 +324,6 @@ def test_what_is_no_skeleton_is_refused(joints_m, t_us, message):
     [
         (lambda: PersonScene(size=(0, 10)), "10"),
         (lambda: PersonScene.random("hand_claps", 0), "'hand_clap'"),
-        (lambda: PersonScene(gesture="waving"), "'waving'"),
-        (lambda: GestureMotion("arm_rol", 0), "'arm_roll'"),
         (lambda: GestureMotion("arm_roll", 0, speed=float("nan")), "speed = nan"),
         (lambda: PersonScene(fps=0), "fps = 0"),
         (lambda: PersonScene(duration_us=-1), "duration_us = -1"),
@@ -416,5 +357,3 @@ def test_a_gesture_may_begin_from_rest_and_is_then_as_it_is_without(gesture: str
     assert np.abs(np.diff(rest, axis=0)).max() < 0.01
     assert (rest[:, 0, 1] < -0.5).all()
     assert np.abs(np.diff(begins.upper, axis=0)).max() < 0.35  # smooth, in 20 ms
-    seen = [PersonScene.random(gesture, seed).motion for seed in range(60)]
-    assert 8 <= sum(motion is not None for motion in seen) <= 28
