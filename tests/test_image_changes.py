@@ -16,7 +16,7 @@ from dvskit.training.config import Config, DataConfig
 from dvskit.training.feed import load_feed
 from dvskit.training.toml_config import config_from, config_values
 from tests.laws import refused
-from tests.test_images import digits, idx  # noqa: F401 (a fixture)
+from tests.test_images import idx
 
 ALL = ImageChanges(
     shift_px=2, rotate_deg=10, zoom=0.1, shear_deg=8, warp_px=1.5, flip_x=0.5, erase=0.2
