@@ -221,9 +221,12 @@ _VALUES = [
     "9223372036854775808", "-9223372036854775808", "2026-01-01", "\u0661\u0662", "../../etc",
     "&a [*a]", "!!python/object:os.system", "'", "NaN", "1e5", "4294967296",
 ]  # fmt: skip
-_NUMBER = re.compile(r"[-+]?\d[\d.eE+-]*")
-_WORD = re.compile(r"[A-Za-z_]\w*")
-_SIGN = re.compile(r"[]\[{}\"'=,:#\n.]")
+# What is replaced in a text, and by what: numbers, words, signs.
+_PARTS = [
+    (r"[-+]?\d[\d.eE+-]*", _VALUES),
+    (r"[A-Za-z_]\w*", [*_VALUES, "\x00", "\ufeff"]),
+    (r"[]\[{}\"'=,:#\n.]", ["", ",", "[", "]", '"', "\r", "\x00", "\udcff"]),
+]
 
 
 def mutate_text(data: bytes, number: int) -> bytes:
@@ -233,29 +236,17 @@ def mutate_text(data: bytes, number: int) -> bytes:
     rng = Random(number)
     text = data.decode("utf-8", "surrogateescape")
     for _ in range(rng.choice([1, 1, 2])):
-        text = rng.choice([_number, _number, _number, _word, _lines, _long, _sign])(text, rng)
+        text = rng.choice([_part, _part, _part, _part, _lines, _long])(text, rng)
     return text.encode("utf-8", "surrogateescape")
 
 
-def _replaced(text: str, rng: Random, pattern: re.Pattern[str], new: str) -> str:
-    found = list(pattern.finditer(text))
+def _part(text: str, rng: Random) -> str:
+    pattern, values = rng.choice(_PARTS)
+    found = list(re.finditer(pattern, text))
     if not found:
-        return text + new
+        return text + rng.choice(values)
     one = rng.choice(found)
-    return text[: one.start()] + new + text[one.end() :]
-
-
-def _number(text: str, rng: Random) -> str:
-    return _replaced(text, rng, _NUMBER, rng.choice(_VALUES))
-
-
-def _word(text: str, rng: Random) -> str:
-    words = _WORD.findall(text) or ["x"]
-    return _replaced(text, rng, _WORD, rng.choice([*_VALUES, rng.choice(words), "\x00", "\ufeff"]))
-
-
-def _sign(text: str, rng: Random) -> str:
-    return _replaced(text, rng, _SIGN, rng.choice(["", ",", "[", "]", '"', "\r", "\x00", "\udcff"]))
+    return text[: one.start()] + rng.choice(values) + text[one.end() :]
 
 
 def _lines(text: str, rng: Random) -> str:

@@ -23,7 +23,6 @@ import torch
 
 import dvskit
 from dvskit import video
-from dvskit.emulator import EmulatorParams
 from dvskit.video.lossless import LosslessWriter
 
 _HIGH, _WIDE, _FRAMES = 48, 64, 12
@@ -198,17 +197,6 @@ def read_config(path: Path) -> Read:
     return repr(load_config(path)), ""
 
 
-def preset(folder: Path) -> Path:
-    from dvskit.emulator.params import write_preset
-
-    text = write_preset(EmulatorParams.preset("DVS128"), "a sensor of one's own")
-    return text_file(folder, "own.toml", text)
-
-
-def read_params(path: Path) -> Read:
-    return repr(EmulatorParams.preset(path)), ""
-
-
 def read_calibration(path: Path) -> Read:
     from dvskit.formats.calibration import read_camera
 
@@ -278,26 +266,6 @@ def read_onnx(path: Path) -> Read:
     return digest(run.image(100)), ""
 
 
-def checkpoint(folder: Path) -> Path:
-    from dvskit.training.checkpoint import Checkpoint, save_checkpoint
-
-    weights = {"a.weight": torch.arange(12.0).reshape(3, 4), "a.bias": torch.ones(3)}
-    at = Checkpoint("", 1, 2, 3.0, [{"loss": 0.5}], weights, {}, {"0/m": torch.ones(4)})
-    path = folder / "checkpoint.safetensors"
-    save_checkpoint(path, at)
-    return path
-
-
-def read_checkpoint(path: Path) -> Read:
-    from dvskit.training.checkpoint import load_checkpoint
-
-    at = load_checkpoint(path, {})
-    assert at is not None
-    groups = [sorted((name, digest(value)) for name, value in group.items())
-              for group in (at.weights, at.best, at.moments, at.average)]  # fmt: skip
-    return (at.config, at.epoch, at.step, at.total, repr(at.history), groups), ""
-
-
 CALIB = "199.5 198.25 132.0 110.5 -0.37 0.15 -0.0003 0.0007 0.0  # fx fy cx cy k1 k2 p1 p2 k3\n"
 KALIBR = """cam0:
   camera_model: pinhole
@@ -339,7 +307,6 @@ PARSERS: tuple[Parser, ...] = (
     Parser("idx", partial(idx, suffix=""), read_idx_file),
     Parser("idx-gz", partial(idx, suffix=".gz"), read_idx_file, checked=True),
     Parser("config", config, read_config, text=True),
-    Parser("preset", preset, read_params, text=True),
     _text("calib.txt", "calib.txt", CALIB, read_calibration),
     _text("calib-kalibr", "a.yaml", KALIBR, read_calibration),
     Parser("list", sample_list, read_list, text=True),
@@ -350,5 +317,4 @@ PARSERS: tuple[Parser, ...] = (
            text=True),
     Parser("model-images", partial(model, name="reconstruct"), read_images_model, _MODEL_FILES),
     Parser("onnx", onnx, read_onnx),
-    Parser("checkpoint", checkpoint, read_checkpoint),
 )  # fmt: skip

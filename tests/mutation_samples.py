@@ -196,12 +196,6 @@ def nmnist() -> bytes:
     return b"".join(rows)
 
 
-def es_long() -> bytes:
-    events = stream()
-    slow = dvskit.Events(t=events.t * 5, x=events.x, y=events.y, p=events.p, size=SIZE)
-    return written("es", slow)
-
-
 def csv_seconds() -> bytes:
     lines = ["% geometry:320,240", "x,y,polarity,t_s"]
     for t, x, y, p in plain_rows(stream()).tolist():
@@ -266,7 +260,6 @@ SAMPLES: tuple[Sample, ...] = (
     _real("aedat2-davis", "aedat2", real_aedat2, "davis240c_aps_imu.aedat", "DAVIS240C", 4000),
     _real("aedat31", "aedat31", cut_packets, "aedat31_synthetic_dvs128.aedat", 25_000),
     _of("es", "es", written, "es"),
-    _of("es-slow", "es", es_long),
     _real("es-real", "es", real, "dvs_320x240.es", 20_020),
     _of("nmnist", "nmnist", nmnist),
     _real("nmnist-real", "nmnist", real, "nmnist_34x34.bin"),
