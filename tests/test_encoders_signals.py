@@ -189,14 +189,6 @@ def test_the_negative_signal_gives_the_negative_spikes(name):
     assert torch.equal(ENCODE[name](-signal), -ENCODE[name](signal))
 
 
-@pytest.mark.parametrize("name", ["hsa", "bsa"])
-def test_a_constant_signal_becomes_spikes_at_a_rate_near_its_value(name):
-    values = torch.tensor([0.0, 0.4, 0.6, 0.8, 1.0], dtype=torch.float64)
-    rates = ENCODE[name](values.expand(500, 5))[50:-50].mean(0)
-    assert (rates - values).abs().max() < 0.15
-    assert (rates.diff() > 0.1).all()
-
-
 @pytest.mark.parametrize("chunk", [1, 7, 199])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_a_signal_in_chunks_gives_the_spikes_of_the_whole(chunk, dtype):
@@ -284,40 +276,8 @@ def test_a_signal_that_moves_by_whole_thresholds_comes_back_exactly():
     spikes = temporal_contrast(signal, factor=0.0)
     decoded = decode_temporal_contrast(spikes, threshold=0.125, start=start)
     assert torch.equal(decoded, signal)
-
-
-def test_decoded_sines_are_as_near_as_said():
-    wave = torch.sin(4 * math.pi * torch.arange(1000) / 1000)
-    low = low_pass(40, cutoff=0.1)
-    lifted = 0.5 + 0.4 * wave
-    inner = slice(40, -40)
-    contrast = contrast_threshold(wave, factor=0.9)
-    for spikes, decode, signal, worst in (
-        (delta(wave, threshold=0.01), partial(decode_delta, threshold=0.01), wave, 0.3),
-        (
-            temporal_contrast(wave, factor=0.9),
-            partial(decode_temporal_contrast, threshold=contrast),
-            wave,
-            0.28,
-        ),
-        (
-            step_forward(wave, threshold=0.05),
-            partial(decode_step_forward, threshold=0.05),
-            wave,
-            0.031,
-        ),
-        (
-            moving_window(wave, window=3, threshold=0.01),
-            partial(decode_moving_window, threshold=0.01),
-            wave,
-            0.07,
-        ),
-        (hsa(lifted, response=low), partial(decode_hsa, response=low), lifted, 0.06),
-        (bsa(lifted, response=low), partial(decode_bsa, response=low), lifted, 0.02),
-    ):
-        error = reconstruction_error(signal[inner], decode(spikes)[inner])
-        assert error.rmse < worst
-        assert error.rmse > worst / 2  # the bound is no looser than it must be
+    spikes = moving_window(signal, window=1, threshold=0.1)
+    assert torch.equal(decode_moving_window(spikes, threshold=0.125, start=start), signal)
 
 
 @pytest.mark.parametrize("decode", [decode_hsa, decode_bsa])

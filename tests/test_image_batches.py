@@ -75,6 +75,9 @@ def test_a_seed_draws_order_and_spikes_and_an_epoch_can_begin_further_on(
     assert not torch.equal(once[0], epoch(2, 0)[0])
     assert not torch.equal(once[0], epoch(1, 1)[0])
     assert all(map(torch.equal, once[2:], epoch(1, 0, first=2)))
+    part, rows = next(ImageBatches([share], seed=1).epoch(0, part=(1, 2)))
+    assert torch.equal(part, once[0][:, 1::2])
+    assert len(rows) == 3
     labels = torch.cat([y for _, y in ImageBatches([share], seed=1).epoch(0)])
     assert sorted(labels.tolist()) == sorted(digits.labels.tolist())
 
@@ -103,15 +106,3 @@ def test_images_of_any_sizes_stand_in_the_middle(tmp_path: Path) -> None:
     tensor, _ = next(ImageBatches([share], shuffle=False).epoch(0))
     assert tensor[0].flatten(1).sum(1).tolist() == [24, 15]
     assert tensor[1, 0, 0, 1, 2] == 1
-
-
-def test_parts_of_batches_of_images_are_the_rows_of_the_whole(
-    digits: IdxImages,  # noqa: F811
-) -> None:
-    share = BatchShare(samples=digits, count=4, encode=Encode("poisson", 5, (28, 28), 2))
-    batches = ImageBatches([share], seed=3)
-    for (tensor, labels), (all_rows, all_labels) in zip(
-        batches.epoch(1, part=(1, 2)), batches.epoch(1), strict=True
-    ):
-        assert torch.equal(tensor, all_rows[:, 1::2])
-        assert torch.equal(labels, all_labels[1::2])

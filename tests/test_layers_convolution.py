@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dvskit.layers import convolution
 from dvskit.layers.convolution import ConvWindow, convolve
 from dvskit.layers.fold_kernels import fold
 
@@ -70,34 +69,3 @@ def test_folded_windows_are_the_sums_of_a_plain_twin(shape, kernel, rows, column
         if 0 <= y < height and 0 <= x < width:
             twin[n, y, x, c] += windows[n, line, place, k, m, c]
     np.testing.assert_array_equal(out, twin)
-
-
-def test_the_gradient_of_images_does_not_depend_on_how_many_are_taken_at_once(monkeypatch):
-    window = ConvWindow((2, 2), (1, 1), (1, 1), 1)
-
-    def gradient() -> Tensor:
-        return gradients(True, drawn(9, 3, 12, 12), drawn(4, 3, 5, 5), window)[1]
-
-    first = gradient()
-    monkeypatch.setattr(convolution, "_AT_ONCE", 1)  # image by image
-    torch.testing.assert_close(gradient(), first)
-
-
-@pytest.mark.parametrize("window", [
-    ConvWindow((1, 1), (0, 0), (1, 1), 1),
-    ConvWindow((2, 2), (0, 0), (2, 2), 1),
-    ConvWindow((2, 2), (0, 0), (1, 1), 2),
-])  # fmt: skip
-def test_other_convolutions_of_spikes_keep_the_gradients_of_torch_bit_for_bit(window):
-    x = (drawn(4, 4, 8, 8) > 1).float()
-    slopes = []
-    for own in (True, False):
-        spikes = x.clone().requires_grad_()
-        weight = drawn(6, 4 // window.groups, 3, 3)
-        out = (
-            convolve(spikes, weight, None, window, of_spikes=True)
-            if own
-            else functional.conv2d(spikes, weight, None, *window)
-        )
-        slopes.append(torch.autograd.grad(out, (spikes, weight), torch.cos(out)))
-    assert all(torch.equal(*pair) for pair in zip(*slopes, strict=True))

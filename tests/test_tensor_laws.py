@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import dvskit.tensors
-from dvskit.errors import ConfigError, ShapeError
+from dvskit.errors import ShapeError
 from dvskit.events import Events
 from dvskit.tensors import (
     AveragedTimeSurface,
@@ -68,6 +68,8 @@ MADE: list[Any] = [
     PointSet(points=2_048, fewer="zeros", scale="pixels"),
     FeatureCounts(fitted=FEATURES),
     FeatureCounts(fitted=FEATURES, bins=3, bin_us=8_000, cell_px=4, outside="ignore"),
+    Counts(bins=1),  # threads share a bin
+    Counts(bins=1, dtype=torch.uint8),
 ]
 every = pytest.mark.parametrize("chosen", MADE, ids=repr)
 
@@ -156,21 +158,3 @@ def test_a_representation_is_made_anew_from_its_name_and_parameters(chosen: Any)
     if "dtype" in parameters:
         parameters["dtype"] = str(chosen.dtype).removeprefix("torch.")
         assert representation_from(name, **parameters) == chosen
-
-
-@pytest.mark.parametrize(
-    ("name", "parameters", "named"),
-    [
-        ("voxelgrid", {}, ["'voxel_grid'"]),
-        ("counts", {"bin": 3}, ["counts", "'bin'", "'bins'"]),
-        ("counts", {"bins": 1, "dtype": "int8"}, ["'int8'"]),
-        ("counts", {}, ["counts", "bin_us"]),
-        ("time_surface", {}, ["time_surface", "tau_us"]),
-        ("voxel_grid", {"bins": 0}, ["voxel_grid", "bins=0"]),
-    ],
-)
-def test_what_cannot_be_is_a_mistake_of_configuration(
-    name: str, parameters: dict[str, Any], named: list[str]
-) -> None:
-    with refused(ConfigError, *named):
-        representation_from(name, **parameters)

@@ -108,15 +108,6 @@ def test_a_time_surface_fades_from_the_latest_event_to_the_end_of_each_bin(
     np.testing.assert_allclose(found.reshape(-1).numpy(), expected, rtol=2e-7, atol=1e-44)
 
 
-def test_with_bins_alone_a_surface_ends_a_microsecond_behind_the_last_event() -> None:
-    events = Events(t=[100, 200], x=[0, 1], y=[0, 0], p=[1, 1], size=SIZE)
-    surface = TimeSurface(tau_us=50.0)(events)
-    np.testing.assert_allclose(surface[0, 1, 0, :2], [math.exp(-101 / 50), math.exp(-1 / 50)])
-    surface = TimeSurface(tau_us=50.0, bin_us=80)(events)
-    assert len(surface) == 2
-    np.testing.assert_allclose(surface[1, 1, 0, :2], [math.exp(-160 / 50), math.exp(-60 / 50)])
-
-
 @pytest.mark.parametrize("tau_us", [40.0, 1e12])
 def test_decayed_counts_equal_their_definition(tau_us: float) -> None:
     events = random_events(900, seed=10)
@@ -268,24 +259,3 @@ def test_a_given_number_of_frames_refuses_or_ignores_what_is_behind_them() -> No
 def test_parameters_that_cannot_be_are_refused(wrong: Any, named: str) -> None:
     with refused(ShapeError, named):
         wrong()
-
-
-@pytest.mark.slow
-def test_voxel_grids_and_time_surfaces_are_tonics() -> None:
-    from tonic import functional
-
-    events, sensor = random_events(800, seed=19), (WIDTH, HEIGHT, 2)
-    array = events.to_array("tonic")
-    signs = array.astype([("x", "i2"), ("y", "i2"), ("t", "i8"), ("p", "i8")])
-    theirs = functional.to_voxel_grid_numpy(signs, sensor, 6)
-    ours = VoxelGrid(bins=7)(events).numpy()  # it divides by bins, not bins - 1, and loses a share
-    np.testing.assert_allclose(ours[:6], theirs, atol=1e-5)
-    theirs = functional.to_timesurface_numpy(array, sensor, 9_000, 20_000)
-    ours = TimeSurface(bin_us=9_000, tau_us=20_000)(events).numpy()
-    assert len(ours) == len(theirs) + 1  # the last one, which it leaves out, is kept
-    np.testing.assert_allclose(ours[: len(theirs)], theirs, rtol=1e-6)
-    theirs = functional.to_averaged_timesurface_numpy(array, sensor, 5, 5, 8_000, 6_000, "exp")
-    chosen = AveragedTimeSurface(cell_px=5, radius_px=2, tau_us=6_000, window_us=8_000)
-    ours = chosen(events).numpy()
-    ours[:, :, 2, 2] += theirs.any(axis=(2, 3))  # it counts each event for itself, as 1
-    np.testing.assert_allclose(ours, theirs, atol=1e-4)
