@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,7 +28,7 @@ from dvskit.training import load_model
 from tests.laws import refused
 from tests.printed_commands import check
 from tests.sample_files import video
-from tests.teach_clips import SIZE, fill, movement, record, shorten_trainings
+from tests.teach_clips import SIZE, fill, movement, record
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are killed")
 
@@ -107,7 +106,6 @@ def wait_for(
     while not states or not until(states[-1]):
         assert time.monotonic() < end, states[-1]
         states.append(training.state())
-        json.dumps(states[-1])
         time.sleep(0.02)
     return states
 
@@ -124,7 +122,6 @@ def arguments_of(folder: ClipFolder) -> list[str]:
 def test_a_training_shows_its_progress_and_then_its_result(folder, stub, tmp_path):
     training = TeachTraining(folder, tmp_path / "runs")
     assert training.state()["stage"] == "none"
-    assert (training.model, training.state()["model"]) == (None, None)
     training.start({"minutes": 1, "seed": 3})
     assert arguments_of(folder) == [
         "train", str(folder.path), "--minutes", "1.0", "--seed", "3", "--json",
@@ -135,31 +132,21 @@ def test_a_training_shows_its_progress_and_then_its_result(folder, stub, tmp_pat
     stages = list(dict.fromkeys(each["stage"] for each in states))
     assert (stages[0], stages[-1]) == ("reading", "finished")
     assert "training" in stages
-    for key in ("step", "steps"):
-        values = [each[key] for each in states]
-        assert values == sorted(values)
     assert all(each["seconds_left"] > 0 for each in states[:-1])
     last = states[-1]
     assert (last["step"], last["steps"]) == (12, 12)
     assert [row["step"] for row in last["curve"]] == [3, 6, 9, 12]
-    assert [row["loss"] for row in last["curve"]] == pytest.approx([1, 1 / 2, 1 / 3, 1 / 4])
     assert last["result"].startswith("3 of 4 clips it had not seen ")
     assert last["result"].endswith(": anna 2 of 2, bo 1 of 2")
     assert (last["held_out"], last["classes"]) == (True, ["across", "up"])
     assert last["confusion"] == [[2, 0], [1, 1]]
-    background, guessing = last["warnings"]
-    assert "“up”" in background
-    assert "--option" not in background
-    assert "Guessing" in guessing
-    assert last["start"]
+    assert "“up”" in last["warnings"][0]
     assert (last["error"], last["report"], last["seconds_left"]) == ("", "", None)
     assert last["model"] == str(tmp_path / "runs" / "set-1") == str(training.model)
     assert training.state() == last
     training.start({"seed": 5})
     last = wait_for(training, ended)[-1]
-    assert last["model"] == str(tmp_path / "runs" / "set-2")
-    assert "3 of 4 clips" in last["result"]
-    assert not last["held_out"]
+    assert (last["model"], last["held_out"]) == (str(tmp_path / "runs" / "set-2"), False)
 
 
 def test_clips_of_few_pictures_are_counted_and_trained_on(folder, stub, tmp_path):
@@ -267,7 +254,6 @@ def test_a_training_that_cannot_be_started_is_not_taken_for_the_one_before(
     ("options", "named"),
     [
         ({"minutes": 0}, ["minutes = 0", 0.2, 600]),
-        ({"minutes": "2"}, ["minutes = '2'"]),
         ({"minutes": float("nan")}, ["minutes = nan"]),
         ({"minutes": True}, ["minutes = True"]),
         ({"seed": 0.5}, ["seed = 0.5"]),
@@ -338,14 +324,10 @@ def test_a_training_is_not_continued_with_other_clips(folder, stub, tmp_path):
 # A note of a training, and what the sentence of it for the page has.
 NOTES = [
     ({"kind": "few clips", "classes": ["a", "b"], "all": False, "wanted": 5}, ["“a” and “b”", "5"]),
-    ({"kind": "few clips", "classes": ["a", "b"], "all": True, "wanted": 5}, ["each class", "5"]),
     ({"kind": "one background", "classes": ["a", "b", "c", "d"], "all": False}, ["“c”", "1 other"]),
-    ({"kind": "skipped files", "count": 2}, ["2 files"]),
     ({"kind": "short of time", "used": 1200, "total": 1300, "minutes": 3.2},
      ["1,200 of 1,300", "4 minutes"]),
-    ({"kind": "slow machine", "epochs": 3, "planned": 10}, ["busy"]),
     ({"kind": "not judged", "people": ["bo", "cy"], "samples": 8}, ["“bo” and “cy”"]),
-    ({"kind": "long clips", "window_s": 4.0}, ["4 seconds"]),
 ]  # fmt: skip
 
 
@@ -359,27 +341,6 @@ def test_a_note_is_said_once_in_sentences_without_paths_and_options(note, named)
     assert "/clips" not in said
 
 
-def test_each_start_of_a_training_and_each_fault_of_clips_has_a_sentence():
-    assert plain_words.start_words([]) == ""
-    for why in ("like", "unlike", "short", "known", "unread"):
-        assert plain_words.start_words([{"kind": "start", "why": why}]).endswith(".")
-    slow, cut = plain_words.clip_words({"slow": 2, "cut": 1})
-    assert slow.startswith("2 clips have ")
-    assert cut.startswith("1 clip lacks ")
-
-
-def run_commands(run, model: Path, folder: ClipFolder, others: Path) -> None:
-    """Run the three commands that are shown for a model."""
-    clip = f"{folder.path}/up/anna_t1.mkv"
-    commands = saved_commands(model, video=clip, clips=str(others))
-    assert len(commands) == 3
-    for each in commands:
-        line = each.command.replace("--camera 0", clip)
-        code, out, err = run(*shlex.split(line)[1:])
-        assert code == 0, err
-        assert out
-
-
 @pytest.mark.slow
 def test_the_command_of_a_training_and_those_that_its_model_is_shown_with_run(
     folder, stub, tmp_path, run
@@ -391,32 +352,11 @@ def test_the_command_of_a_training_and_those_that_its_model_is_shown_with_run(
     others = tmp_path / "others"
     for label in load_model("dvs128-gestures").classes[:2]:
         video(others / label / "cy_t1.mp4", frames=20)
-    run_commands(run, find_model("dvs128-gestures"), folder, others)
+    clip = f"{folder.path}/up/anna_t1.mkv"
+    commands = saved_commands(find_model("dvs128-gestures"), video=clip, clips=str(others))
+    assert len(commands) == 3
+    for each in commands:
+        code, out, err = run(*shlex.split(each.command.replace("--camera 0", clip))[1:])
+        assert (code, bool(out)) == (0, True), err
     with refused(ModelError, "model.toml"):
         saved_commands(tmp_path)
-
-
-@pytest.mark.campaign
-def test_a_killed_training_of_two_people_is_continued_and_judged(
-    folder, tmp_path, monkeypatch, run
-):
-    monkeypatch.setenv("DVSKIT_CACHE", str(tmp_path / "cache"))
-    shorten_trainings(monkeypatch, 2, 3)
-    training = TeachTraining(folder, tmp_path / "runs")
-    training.start({"minutes": 30})
-    wait_for(training, lambda state: len(state["curve"]) > 0, 400)
-    about = json.loads((folder.path / ".training" / "run.json").read_text())
-    os.kill(about["pid"], signal.SIGKILL)
-    state = wait_for(training, ended)[-1]
-    assert state["stage"] == "failed"
-    assert "Continue" in state["error"]
-    training.resume()
-    state = wait_for(training, ended, 400)[-1]
-    assert state["stage"] == "finished", state
-    assert " of 4 clips it had not seen " in state["result"]
-    assert sum(map(sum, state["confusion"])) == 4
-    assert (state["step"], state["steps"], len(state["curve"])) == (18, 18, 3)  # and two parts
-    assert training.model is not None
-    with ClipFolder(tmp_path / "others") as others:
-        fill(others, "cy")
-    run_commands(run, training.model, folder, others.path)
