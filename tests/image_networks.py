@@ -24,19 +24,6 @@ class Gates(nn.Module):
         return (1 - update) * h + update * torch.tanh(self.out(torch.cat([x, reset * h], 1)))
 
 
-class Cells(nn.Module):
-    """A ConvLSTM."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.gates = nn.Conv2d(2 * channels, 4 * channels, 3, padding=1)
-
-    def forward(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        i, f, o, g = self.gates(torch.cat([x, h], 1)).chunk(4, 1)
-        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-        return torch.sigmoid(o) * torch.tanh(c), c
-
-
 class Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -68,35 +55,25 @@ class FireShaped(nn.Module):
 
 
 class E2vidShaped(nn.Module):
-    """Encoders that halve, each with a ConvLSTM, residual, decoders with skip sums: six states.
+    """Three layers that halve, each with two states, and one that enlarges: six states.
 
     Sides must be multiples of 8.
     """
 
     def __init__(self, channels: int = 4) -> None:
         super().__init__()
-        wide = [channels << k for k in range(4)]
-        self.wide = wide
-        self.head = nn.Conv2d(5, channels, 5, padding=2)
-        steps = list(pairwise(wide))
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 5, stride=2, padding=2) for a, b in steps)
-        self.cells = nn.ModuleList(Cells(b) for _, b in steps)
-        self.res = Residual(wide[-1])
-        self.up = nn.ModuleList(nn.Conv2d(b, a, 5, padding=2) for a, b in reversed(steps))
-        self.out = nn.Conv2d(channels, 1, 1)
+        self.wide = [5, *(channels << k for k in range(1, 4))]
+        self.down = nn.ModuleList(
+            nn.Conv2d(a, b, 5, stride=2, padding=2) for a, b in pairwise(self.wide)
+        )
+        self.up = nn.ConvTranspose2d(self.wide[-1], 1, 8, stride=8)
 
     def forward(self, x: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-        x = torch.relu(self.head(x))
-        skips, after = [x], []
-        for k, (down, cell) in enumerate(zip(self.down, self.cells, strict=True)):
-            x, c = cell(torch.relu(down(x)), *states[2 * k : 2 * k + 2])
-            after += [x, c]
-            skips.append(x)
-        x = self.res(x)
-        for up in self.up:
-            x = nn.functional.interpolate(x + skips.pop(), scale_factor=2.0, mode="bilinear")
-            x = torch.relu(up(x))
-        return torch.sigmoid(self.out(x + skips.pop())), *after
+        after: list[Tensor] = []
+        for down, h, c in zip(self.down, states[::2], states[1::2], strict=True):
+            x = torch.tanh(down(x) + h - c)
+            after += [x, (x + c) / 2]
+        return torch.sigmoid(self.up(x)), *after
 
     def rest(self, height: int, width: int) -> tuple[Tensor, ...]:
         return tuple(

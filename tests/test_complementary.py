@@ -101,20 +101,6 @@ def test_without_events_an_image_is_mid_gray_or_the_latest_frame():
     np.testing.assert_allclose(slow, frames[1][1] / 255, atol=2e-3)
 
 
-def test_the_pull_is_slower_where_the_frame_is_near_black_or_white():
-    values = np.array([[0, 6, 13, 128, 242, 249, 255]], np.uint8)
-    size, before = Size(7, 1), np.full((1, 7), 100, np.uint8)
-    chosen = ComplementaryFilter(cutoff_hz=1.0, threshold_on=0.2, threshold_off=0.2)
-    found = image_of(chosen, Events.empty(size), 100_000, [(0, before), (1, values)])
-    log = np.log(np.array(found[0]) * 255 + 5) - np.log(values[0] + 5.0)
-    left = log / (np.log(105) - np.log(values[0] + 5.0))
-    usual = math.exp(-2 * math.pi * 0.1)
-    assert left[2:5] == pytest.approx([usual] * 3, abs=1e-3)
-    assert left[0] == pytest.approx(math.exp(-2 * math.pi * 0.01), abs=1e-3)
-    assert left[6] == pytest.approx(left[0], abs=1e-3)
-    assert usual < left[1] < left[0]
-
-
 def sliding(threshold_on, threshold_off):
     """A texture that slides: its events, and a frame each 40 ms."""
     rng = np.random.default_rng(3)
@@ -139,31 +125,11 @@ def test_thresholds_are_estimated_from_events_and_frames():
     assert off == pytest.approx(0.15, rel=0.15)
 
 
-def test_images_between_frames_are_nearer_than_the_frame_before():
-    events, frames = sliding(0.2, 0.2)
-    times = [t for t, _ in frames[1:]]
-    made = reconstruct(events, ComplementaryFilter(), times, frames=frames).images()
-    errors = [
-        (np.mean((image - now / 255) ** 2), np.mean((last / 255 - now / 255) ** 2))
-        for (_, image), (_, last), (_, now) in zip(made, frames, frames[1:], strict=False)
-    ]
-    ours, before = np.mean(errors, 0)
-    assert len(errors) == len(times)
-    assert ours < before / 5
-
-
 def test_given_thresholds_stay_and_a_sensor_gives_them(tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text("threshold_on = 0.31\nthreshold_off = 0.17\n")
     assert load_reconstructor(f"filter:sensor={file}").thresholds() == (0.17, 0.31)
     assert ComplementaryFilter(sensor=EmulatorParams(threshold_on=0.4)).thresholds() == (0.2, 0.4)
-    mixed = ComplementaryFilter(threshold_on=0.5, sensor=str(file))
-    events, frames = sliding(0.2, 0.2)
-    run = mixed.start(events.size)
-    run.see(*frames[0])
-    run.add(events)
-    run.see(int(events.t[-1]), frames[-1][1])
-    assert run.thresholds == (0.17, 0.5)
 
 
 @pytest.mark.parametrize(("given", "place"), [("threshold_on", 1), ("threshold_off", 0)])

@@ -64,17 +64,6 @@ def test_gradients_reach_every_weight() -> None:
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
 
 
-def test_only_membranes_that_remember_tell_a_sequence_from_its_reverse() -> None:
-    torch.manual_seed(3)
-    x = counts()
-    remembers = SMALL.build().eval()
-    forgets = MotionLIF(**{**network_values(SMALL), "betas": (0, 0, 0)})
-    torch.manual_seed(3)
-    flat = forgets.build().eval()
-    torch.testing.assert_close(flat(x), flat(x.flip(0)))
-    assert (remembers(x) - remembers(x.flip(0))).abs().max() > 1e-3
-
-
 @pytest.mark.parametrize(
     ("fields", "named"),
     [

@@ -8,7 +8,6 @@ import pytest
 from dvskit import Events
 from dvskit.errors import ConfigError
 from dvskit.render import Decay, ObjectTracks, frames
-from dvskit.render.colormap import DARK, LIGHT
 from dvskit.render.frames.trails import TEXT, row_of
 from dvskit.tracking import OBJECT_ROW
 from tests.laws import refused
@@ -90,14 +89,6 @@ def test_an_object_that_is_not_seen_is_dim_and_goes_when_it_has_no_row():
     assert not (made[4] >= 64).any()  # the trail has ended
 
 
-def test_identities_are_written_beside_boxes_and_stay_in_the_picture():
-    for x, y in ((2, 2), (118, 88), (60, 1), (0, 45)):
-        made = pictures(Given(row(12, 1, x, y, 40, 40)))[1]
-        box = pictures(Given(row(4, 1, x, y, 40, 40)))[1]
-        assert (made == row_of(12)).sum() != (box == row_of(4)).sum()  # other digits
-        assert (made == row_of(12)).sum() > 40
-
-
 def test_a_line_has_the_numbers_of_crossings_on_its_sides():
     line = ((60.0, 10.0), (60.0, 80.0))  # downwards: its right is the left of the picture
     rows = [row(3, step, 40 + 10 * step, 45) for step in range(1, 6)]
@@ -110,28 +101,9 @@ def test_a_line_has_the_numbers_of_crossings_on_its_sides():
     assert not np.array_equal(after[:, 62:] == TEXT, made[0][:, 62:] == TEXT)  # 1
 
 
-def test_the_palette_has_other_colors_on_light():
-    style = ObjectTracks()
-    assert style.palette(DARK).shape == style.palette(LIGHT).shape == Decay().palette(DARK).shape
-    assert not np.array_equal(style.palette(DARK)[64:72], style.palette(LIGHT)[64:72])
-
-
 @pytest.mark.parametrize(
     "wrong", [{"lines": (((1, 1), (1, 1)),)}, {"trail_us": 0}, {"lines": (((0, 0), (9, 9), 3),)}]
 )
 def test_wrong_values_are_refused(wrong):
     with refused(ConfigError):
         ObjectTracks(**wrong)
-
-
-def test_lines_and_text_are_as_fine_on_an_enlarged_frame():
-    style = ObjectTracks(Given(row(1, 1, 60, 45)))
-    moments = frames(SQUARES, style=style, fps=100).moments()
-    next(moments)
-    moment = next(moments)
-    large = np.full((360, 480), 31, np.uint8)
-    moment.draw_over(large, 4)  # the box from (55.5, 41.5) to (64.5, 48.5)
-    columns = np.nonzero(large[165:] == row_of(1))[1]
-    assert (columns.min(), columns.max()) == (223, 261)
-    assert (large[168, 228:256] == row_of(1)).all()
-    assert (large[175:190, 228:256] == 31).all()

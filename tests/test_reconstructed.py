@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dvskit.emulator import emulate
 from dvskit.errors import ConfigError, EventsError, GeometryError, VideoError
 from dvskit.events import Events, Size
 from dvskit.formats import open_events, open_sink
@@ -21,7 +20,7 @@ from dvskit.reconstruction import (
 )
 from dvskit.streams import Frame
 from dvskit.video import write_images
-from tests.laws import refused, scattered
+from tests.laws import refused
 
 SIZE = Size(4, 2)
 
@@ -141,16 +140,6 @@ def test_an_image_of_a_live_source_comes_with_the_next_event():
     assert source.read == 2
     assert next(made)[0] == 66_666
     assert source.read == 3
-
-
-def test_reconstructed_images_are_a_clip_that_can_be_emulated():
-    made = reconstruct(scattered(600, (12, 9)), "filter:cutoff_hz=2,smooth=0", SteadyTimes(100))
-    assert made.size == (12, 9)
-    for t_us, image in made:
-        assert image.dtype == np.uint8
-        assert image.shape == (9, 12)
-        assert t_us > 0
-    assert len(emulate(made).load()) > 50
 
 
 def test_times_come_from_a_list_of_images(tmp_path):

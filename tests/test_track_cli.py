@@ -9,15 +9,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import av
 import numpy as np
 import pytest
 
 from dvskit import save_events
-from dvskit.cli._options import Reading
-from dvskit.cli.view import BesideCloud, viewed_from
 from dvskit.filters import Crop
 from dvskit.tracking import OBJECT_ROW, Tracker, count_crossings, track
 from tests.test_object_tracks import SQUARES
@@ -111,23 +108,6 @@ def test_a_page_holds_the_objects(run, recorded, tmp_path):
     text = (tmp_path / "o.html").read_text()
     assert len(stored(text)[0]["objects"]["tracks"]) == OBJECTS
     assert '"state": "theme=light"' in text
-
-
-def test_objects_are_viewed_of_files(recorded, tmp_path, monkeypatch):
-    """By the parts of `dvskit view`, which itself serves pages until it is stopped."""
-    monkeypatch.chdir(tmp_path)
-    viewed = viewed_from([tmp_path / recorded], None, Reading(), BesideCloud(objects=True))[0]
-    until = time.monotonic() + 30
-    while not viewed.status()["done"] and time.monotonic() < until:
-        time.sleep(0.02)
-    told = json.loads(viewed.objects())
-    assert [each["id"] for each in told["tracks"]] == list(range(OBJECTS))
-    assert viewed.status()["objects"] > 0
-    viewed.close()
-    plain = viewed_from([tmp_path / recorded], None, Reading())[0]
-    assert json.loads(plain.objects())["tracks"] == []
-    assert plain.status()["objects"] == 0
-    plain.close()
 
 
 @pytest.mark.slow(seconds=6)
