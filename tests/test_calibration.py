@@ -18,7 +18,6 @@ from dvskit.emulator.calibration.observed import observe, see
 from dvskit.emulator.calibration.table import Estimate, params_of, unknown
 from dvskit.events import EventsSource
 from dvskit.streams import Frame
-from tests.benchmarks import calibration as bench
 from tests.laws import InBlocks, on_threads
 
 WORN = EmulatorParams(
@@ -61,18 +60,12 @@ def wandering(side=24, seed=0, moving_s=1.0, still_s=4.0, speed=120.0):
     return frames
 
 
-def filmed(seed, *, size=(40, 30), moving=800, speed=70.0, disk=False):
-    """Light of 0 to 1, 1000 frames a second: a texture, a disk before it, then a rest of 4 s."""
-    wide, other = (texture(each, (1.5, 3.0, 6.0)) for each in (seed, seed + 50))
-    y, x = np.mgrid[: size[1], : size[0]].astype(np.float32)
-    frames = []
+def filmed(seed, *, size=(40, 30), moving=800, speed=70.0):
+    """Light of 0 to 1, 1000 frames a second: a texture, then a rest of 4 s."""
+    wide, frames = texture(seed, (1.5, 3.0, 6.0)), []
     for number in range(moving):
         t = number / 1000
         view = moved(wide, speed * t, 0.4 * speed * t + 6 * np.sin(7 * t), size)
-        if disk:
-            at = size[0] * (0.5 + 0.37 * np.sin(4 * t)), size[1] * (0.5 + 0.22 * np.cos(3 * t))
-            share = np.clip(10.5 - np.hypot(x - at[0], y - at[1]), 0, 1)
-            view += share * (moved(other, -at[0], -at[1], size) - view)
         frames.append((number * 1000, np.clip(view, 0.5, 255) / 255))
     t_us, view = frames[-1]
     return frames + [(t_us + n * 40_000, view) for n in range(1, 101)]
@@ -160,8 +153,6 @@ def test_thresholds_response_and_noise_are_recovered(calibrated):
     assert calibrated["leak_jitter"].value == pytest.approx(0.1, abs=0.04)
     assert calibrated["log_offset"].value is None  # lin-log it was
     assert all(each.samples > 0 for each in calibrated.table if each.value)
-    with pytest.raises(KeyError):
-        calibrated["model"]
 
 
 @pytest.mark.slow
@@ -237,15 +228,6 @@ def test_motion_is_not_taken_for_noise():
     assert calibrate(recorded(frames[:-2], EmulatorParams()))["shot_hz"].value is None
 
 
-@pytest.mark.slow
-def test_a_still_scene_gives_noise_but_no_thresholds():
-    frames = [(t, np.full((32, 32), 60, np.uint8)) for t in range(0, 10_000_001, 1_000_000)]
-    params = EmulatorParams(shot_hz=2.0)
-    found = calibrate(recorded(frames, params), frames)
-    near(found, params, shot_hz=0.1)
-    assert found["threshold_on"].value is None
-
-
 def test_where_it_is_not_known_how_pixels_begin_a_longer_rest_is_asked_for():
     params = EmulatorParams(leak_hz=0.08, leak_spread=0.1, shot_hz=0.2)
     for rest_s, asked in ((8, True), (60, False)):
@@ -284,52 +266,18 @@ SLOW = EmulatorParams(
     threshold_on=0.22, threshold_off=0.18, threshold_sigma=0.03, cutoff_hz=30.0, leak_hz=0.3,
     leak_spread=0.1, shot_hz=5.0,
 )  # fmt: skip
-DEAF = EmulatorParams(
-    threshold_on=0.4, threshold_off=0.3, threshold_sigma=0.04, cutoff_hz=300.0, leak_hz=1.0,
-    leak_spread=0.1, shot_hz=1.0, refractory_us=1000,
-)  # fmt: skip
 KEEN = EmulatorParams(threshold_on=0.1, threshold_off=0.13, threshold_sigma=0.02, shot_hz=1.0)
 
 
-def check_rare(frames, params, shown):
-    found = calibrate(recorded(frames, params), shown, offset_us=0)
-    near(found, params, threshold_on=0.05, threshold_off=0.05, threshold_sigma=0.2)
-    claimed(found, params, *THRESHOLDS, "cutoff_hz", "refractory_us")
-    return found
-
-
 @pytest.mark.slow(seconds=3)
-@pytest.mark.parametrize(
-    ("params", "fps", "exposure_us"),
-    [(SLOW, 25, 8000), (KEEN, 25, 8000), pytest.param(DEAF, 40, 0, marks=pytest.mark.campaign)],
-    ids=["slow", "keen", "deaf"],
-)
-def test_rare_frames_still_give_the_sensor(params, fps, exposure_us):
+@pytest.mark.parametrize("params", [SLOW, KEEN], ids=["slow", "keen"])
+def test_rare_frames_still_give_the_sensor(params):
     frames = filmed(7)
-    found = check_rare(frames, params, rare(frames, fps, exposure_us))
-    near(found, params, shot_hz=0.1)
-    if params is DEAF:
-        near(found, params, leak_hz=0.1, refractory_us=0.3)
+    found = calibrate(recorded(frames, params), rare(frames, 25, 8000), offset_us=0)
+    near(found, params, threshold_on=0.05, threshold_off=0.05, threshold_sigma=0.2, shot_hz=0.1)
+    claimed(found, params, *THRESHOLDS, "cutoff_hz", "refractory_us")
     if params.cutoff_hz:
         near(found, params, cutoff_hz=0.25)
-
-
-@pytest.mark.campaign
-def test_what_is_covered_and_uncovered_does_not_lower_the_thresholds():
-    frames = filmed(8, size=(48, 36), moving=1500, speed=40.0, disk=True)
-    params = EmulatorParams(threshold_on=0.25, threshold_off=0.2, threshold_sigma=0.03)
-    check_rare(frames, params, rare(frames, 25, moving=1500))
-
-
-@pytest.mark.campaign
-def test_light_that_flickers_in_place_is_calibrated_by_frames_alone():
-    """A texture of which each pixel has its own pace: nothing moves."""
-    rng = np.random.default_rng(3)
-    pace, phase = rng.uniform(1, 2.5, (18, 24)), rng.uniform(0, 6, (18, 24))
-    frames = [(n * 1000, 0.3 + 0.25 * np.sin(pace * n / 1000 * 6 + phase)) for n in range(3000)]
-    params = EmulatorParams(threshold_on=0.25, threshold_off=0.2, threshold_sigma=0.02)
-    found = calibrate(recorded(frames, params), frames[::25])
-    near(found, params, threshold_on=0.05, threshold_off=0.05)
 
 
 @pytest.mark.slow(seconds=4)
@@ -359,47 +307,6 @@ def test_a_clip_of_five_frames_gives_coarse_thresholds():
     for name in ("threshold_on", "threshold_off"):
         assert "coarse" in found[name].how
         assert found[name].uncertainty > 0.1 * found[name].value
-    assert found.agreement.counts == pytest.approx(1.0, abs=0.25)
-
-
-@pytest.mark.campaign
-@pytest.mark.parametrize("shot_hz", [0.2, 1.0])
-def test_a_leak_is_known_though_nothing_rests_for_as_long_as_it_takes(shot_hz):
-    frames = filmed(7, size=(48, 36), moving=1500)
-    params = EmulatorParams(
-        threshold_on=0.25, threshold_off=0.22, threshold_sigma=0.03, leak_hz=0.15,
-        leak_spread=0.1, leak_jitter=0.1, shot_hz=shot_hz,
-    )  # fmt: skip
-    found = calibrate(recorded(frames, params), rare(frames, 40, moving=1500))
-    near(found, params, leak_hz=0.1 if shot_hz < 1 else 0.2)
-    claimed(found, params, "leak_hz")
-    assert found["leak_hz"].uncertainty < 0.15 * found["leak_hz"].value
-
-
-@pytest.mark.campaign
-@pytest.mark.parametrize(("seed", "number"), [(1, 8), (3, 5), (7, 9)])
-def test_no_more_is_claimed_than_is_known_of_people_and_textures(seed, number):
-    """Of a person before a plain wall frames hardly explain the events: a note says so."""
-    case = bench.draw(seed, number)
-    shown = bench.pictures_of(case, 5.0)
-    found = calibrate(bench.recorded(case, shown), bench.frames_of(case, shown))
-    names = [name for name in (*THRESHOLDS, "shot_hz") if found[name].value is not None]
-    assert {"threshold_on", "shot_hz"} <= set(names)
-    claimed(found, case.params, *names, errors=2)
-    assert bool(found.notes) == (seed != 7)
-    if seed == 7:
-        # 0.0091 and 0.0080 on processors without AVX-512, which round frames otherwise.
-        for name, most in (("threshold_on", 0.0095), ("threshold_off", 0.0085), ("shot_hz", 0.03)):
-            assert found[name].uncertainty < most * found[name].value, name
-
-
-@pytest.mark.campaign
-def test_a_sensor_that_is_switched_on_with_a_clip_that_never_rests(data):
-    clip = dvskit.video.open_frames(data / "video" / "carphone_pristine.mp4")
-    frames = [(t, frame[:48, :64].copy()) for t, frame in clip]
-    params = EmulatorParams.preset("DAVIS346")
-    found = calibrate(recorded(frames, params, 4), frames)
-    claimed(found, params, "threshold_on", "threshold_off", "leak_hz")
 
 
 @pytest.mark.parametrize("name", ["dvxplorer_320x240_lz4.aedat4", "evt2_gen3_640x480.raw"])
@@ -500,19 +407,3 @@ def test_nothing_is_filled_in_where_nothing_moves_or_the_sensor_is_tiny():
         view = sliding_view(speed, size)
         frames = [(t, view(t).astype(np.uint8)) for t in range(0, 400_000, 40_000)]
         assert inputs.fill_light(*shown(frames, size)) is None
-
-
-def test_the_pixels_of_many_frames_are_fewer(monkeypatch):
-    view = sliding_view()
-    frames = [(t, view(t).astype(np.uint8)) for t in range(0, 400_000, 40_000)]
-    seen, observed = shown(frames, SIZE)
-    whole = inputs.fill_light(seen, observed)
-    # Only frames of gigabytes reach these bounds.
-    monkeypatch.setattr(inputs, "_MOST_FILLED", whole.numbers.size // 2)
-    part = inputs.fill_light(seen, observed)
-    assert part.pixels.size == whole.pixels.size // 2
-    place = np.searchsorted(whole.pixels, part.pixels)
-    assert np.array_equal(whole.numbers[place], part.numbers)
-    assert np.array_equal(whole.sure[place], part.sure)
-    monkeypatch.setattr(inputs, "_MOST_LOOKED_AT", 8 * SIZE[0] * SIZE[1])
-    assert inputs.fill_light(seen, observed).t[-1] <= frames[-1][0]
