@@ -13,7 +13,7 @@ from tests.benchmarks import measured
 from tests.benchmarks.__main__ import BENCHMARKS
 from tests.benchmarks.reliability_campaign import Campaign
 from tests.benchmarks.reliability_cases import Case, cases, check_complete
-from tests.benchmarks.reliability_trials import Moment, moments
+from tests.benchmarks.reliability_trials import Moment
 
 SMALL = f"# Title\n\n{measured.block('one', 'aaaa', '| 1 |')}\n\ntext\n"
 
@@ -65,10 +65,3 @@ def test_a_file_that_is_written_in_place_is_found_by_killing_before_each_operati
             campaign.trial(Moment(number), old, again=False)
     assert campaign.counts["kills"] >= 6
     assert (campaign.faults == []) == good
-
-
-def test_moments_come_before_each_operation_and_at_random_times():
-    made = moments(40, 5, 2.0, random.Random(0))
-    assert [each.operation for each in made[:5]] == [1, 2, 3, 4, 5]
-    assert all(0 < each.seconds <= 2.1 for each in made[5:])
-    assert len(made) == 40

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -11,7 +10,6 @@ import subprocess
 import sys
 import time
 from functools import partial
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -28,7 +26,6 @@ from tests.laws import refused_command, scattered
 from tests.printed_commands import leaves
 from tests.processes import hear_signals
 
-MODEL = "nmnist-signed-lif"
 make = partial(scattered, size=(20, 10), span_us=1000)
 
 
@@ -95,10 +92,8 @@ def commands():
 
 
 @pytest.mark.slow
-def test_every_command_has_a_help_page_that_explains_each_option(run):
-    for words, command in commands():
-        for each in command.params:
-            assert getattr(each, "help", "") or each.name == "help", (words, each.name)
+def test_every_command_has_a_help_page(run):
+    for words, _ in commands():
         code, out, _ = run(*words, "--help")
         assert code == 0, words
         assert "Usage" in out
@@ -118,12 +113,10 @@ def test_only_a_command_that_is_close_is_suggested(run):
         assert repr(meant) in usage_error(run(word))
     assert "did you mean" not in usage_error(run("zzz"))
     assert run()[0] == 2
-    assert run("plot")[0] == 2
 
 
 # The words of a command, and the names, places and values that its error has.
 MISTAKES = {
-    "infoo": "'infoo'|'info'",
     "info": "'file'|dvskit info --help",
     "info a.npz --nope": "--nope",
     "info a.npz --size 64": "--size|'64'",
@@ -136,33 +129,20 @@ MISTAKES = {
     "convert a.npz b": "b:|suffix",
     "convert a.npz b.npz --start 2s --stop 1s": "2s|1s",
     "convert a.npz b.npz --stop 5": "--stop|'5'",
-    "convert a.npz b.npz --start 1,5s": "--start|'1,5s'",
     "convert a.npz b.npz --crop 0,0,99,9": "99|20x10",
     "convert a.npz b.npz --crop 0,0": "--crop|'0,0'",
-    "convert a.npz b.npz --fit 10": "--fit|'10'",
-    "convert a.npz b.npz --scale 2": "--scale|--fit WIDTHxHEIGHT",
-    "emulate": "video",
     "emulate clip": "clip",
     "emulate --camera 0": "event file",
     "emulate clip b.raw --camera 0": "output",
-    "emulate clip a.rav --fps 9": "a.rav|'.raw'",
     "emulate clip a.bin --fps 9": "a.bin|read",
     "emulate clip b.raw --fps 0": "fps|0.0",
     "emulate clip b.raw --fps 9 --set shot=1": "--set shot=1|'shot_hz'",
     "emulate clip b.raw --fps 9 --set shot_hz=x": "shot_hz|'x'",
     "emulate clip b.raw --fps 9 --threshold -1": "threshold_on",
-    "emulate clip b.raw --fps 9 --threshold much": "'--threshold'",
     "emulate clip b.raw --fps 9 --preset claen": "'claen'|'clean'",
     "emulate film.mp4 b.raw --resize 9": "--resize|--size WIDTHxHEIGHT",
-    "calibrate a.npz clip --offset 5": "--offset|'5'",
     "cloud a.npz -o a.jpg": ".html, .png, .svg",
-    "cloud a.npz -o a.png --pixels 9x9": "--pixels|9x9",
-    "cloud a.npz -o a.png --pixels 9": "--pixels|'9'",
-    "cloud a.npz -o a.png --scale 2": "--scale|--pixels WIDTHxHEIGHT",
-    "cloud a.npz -o a.html --elevation 91": "elevation_deg|91",
-    "cloud a.npz -o a.html --model x --every 1": "--every|'1'",
     "render a.npz -o a.txt": "a.txt",
-    "render a.npz -o a.mp4 --slow 0": "slow|0.0",
     "render a.npz -o a.mp4 --window 1": "--window|'1'",
     "render a.npz -o b.mp4 --stabilise blau": "--stabilise|'blau'|'translation', 'rotation'",
     "render a.npz -o -": "standard output",
@@ -172,7 +152,6 @@ MISTAKES = {
     "train a.toml --set loop": "key=value",
     "demo --gesture sleep": "'sleep'",
     "demo -o -": "folder",
-    "sample -": "folder",
 }
 
 
@@ -189,29 +168,22 @@ def test_a_mistake_in_the_words_is_a_usage_error_of_one_line(run, inputs, words)
 FAILURES = {
     "info none.raw": "none.raw",
     "info text.raw": "text.raw|header",
-    "info text.xyz": "text.xyz",
     "convert empty.raw out.npz": "empty.raw|empty",
-    "cloud text.raw -o out.png": "text.raw",
-    f"classify empty.raw --model {MODEL}": "empty.raw",
     "emulate text.mp4 a.raw": "text.mp4|video",
-    "emulate empty.mp4 a.raw": "empty.mp4",
     "emulate e.raw out.npz": "e.raw|evt3|dvskit convert",
     "render a.npz -o a.mp4 --beside e.raw": "e.raw|evt3",
     "emulate film.mp4 a.raw --start 5s": "film.mp4|0 frames",
     "emulate film.mp4 a.raw --stop 30ms": "film.mp4|1 frame;",
+    "emulate --camera 99 a.raw": "camera 99",
     "emulate clip no/a.raw --fps 9": "no",
     "emulate clip /proc/a.raw --fps 9": "/proc",
     "cloud a.npz -o b.html --start 9s": "a.npz|--start|--stop",
-    "cloud a.npz -o b.png --start 9s": "a.npz|--start",
     "plot rate a.npz -o b.png --start 9s": "a.npz",
     "render a.npz -o b.gif --start 9s": "no events",
     "cloud none.npz -o b.gif": "none.npz: there are no events to show",
-    "cloud a.npz none.npz -o b.html": "none.npz",
     "cloud still.mp4 -o b.html": "still.mp4: there are no events",
     "render still.mp4 -o b.gif": "still.mp4: there are no events",
-    "plot raster still.mp4 -o b.png": "still.mp4: there are no events",
     "classify still.mp4 --model dvs128-gestures": "still.mp4: there are no events",
-    "convert a.npz e.raw": "e.raw|--force",
 }
 
 
@@ -230,7 +202,6 @@ def test_a_failure_is_one_line_without_temporary_names_and_leaves_nothing(run, i
     [
         ("convert", "a.npz", "there.npz", "--crop", "1"),
         ("emulate", "clip", "there.npz", "--fps", "0"),
-        ("cloud", "a.npz", "-o", "there.gif", "--turns", "101"),
         ("render", "a.npz", "-o", "there.gif", "--slow", "0"),
         ("plot", "rate", "a.npz", "-o", "there.png", "--stop", "1"),
     ],
@@ -241,17 +212,9 @@ def test_a_wrong_option_is_reported_before_an_output_that_exists(run, inputs, wo
     assert "exists" not in usage_error(run(*words))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_the_right_to_write_is_refused(run, tmp_path, clip):
-    (tmp_path / "locked").mkdir(mode=0o500)
-    assert "locked" in one_line_error(run("emulate", "clip", "locked/a.raw", "--fps", 9))
-
-
 def test_info_of_a_recording_as_text_and_as_json(run, inputs):
     code, out, err = run("info", "a.npz")
-    assert (code, err) == (0, "")
-    assert "500" in out
-    assert "20x10" in out
+    assert (code, err, "20x10" in out) == (0, "", True)
     facts = json.loads(run("info", "a.npz", "--json")[1])
     assert (facts["events"], facts["width"], facts["height"]) == (500, 20, 10)
     assert (facts["on"], facts["off"]) == (int(make(500).p.sum()), int((~make(500).p).sum()))
@@ -264,7 +227,6 @@ def test_emulate_info_convert_and_cloud_go_hand_in_hand(run, tmp_path, clip):
     assert (code, out) == (0, "")
     direct = dvskit.emulate(open_frames(clip, fps=100)).load()
     assert f"bar.raw: {len(direct):,} events on 60x40 from 12 frames" in err
-    assert run("-q", "emulate", "clip", "bar.raw", "--fps", 100, "--force")[2] == ""
     assert dvskit.load_events(tmp_path / "bar.raw") == direct
     assert run("convert", "bar.raw", "b.npz")[0] == 0
     assert dvskit.load_events(tmp_path / "b.npz") == direct
@@ -301,9 +263,6 @@ def test_convert_fits_another_sensor_and_says_how(run, inputs):
     fitted = dvskit.filters.Fit((10, 10)).start(events.size)(events)
     assert dvskit.load_events(inputs / "b.npz") == fitted
     assert "20x10 fitted to 10x10" in err
-    code, _, err = run("convert", "a.npz", "c.npz", "--crop", "3,2,9,5", "--fit", "10x10")
-    assert code == 0
-    assert "9x5 fitted to 10x10" in err
 
 
 def test_a_part_without_events_is_written_and_reported(run, inputs):
@@ -322,29 +281,14 @@ def test_a_short_part_is_no_mistake_of_units(run):
     assert "part.npz: 2 events" in err
 
 
-def test_warnings_of_the_library_are_notes(run, tmp_path):
-    (tmp_path / "dark").mkdir()
-    for number in range(6):
-        picture = np.full((16, 16), 4 + 2 * number, np.uint16)
-        cv2.imwrite(str(tmp_path / "dark" / f"{number}.png"), picture)
-    code, _, err = run("emulate", "dark", "dark.npz", "--fps", "10")
-    assert code == 0
-    assert "dvskit: note: " in err
-    assert "65,535" in err
-
-
 def test_triggers_are_carried_or_their_loss_is_reported(run, data):
     recording = data / "recordings" / "evt3_triggers_640x480.raw"
     code, _, err = run("convert", recording, "a.npz")
     assert code == 0
     assert "4,157 triggers" in err
     code, _, err = run("convert", recording, "a.raw")
-    assert code == 0
-    assert "trigger" not in err
-    again, before = dvskit.open_events("a.raw").triggers(), dvskit.open_events(recording).triggers()
-    assert len(again) == 4157
-    assert np.array_equal(again.t, before.t)
-    assert dvskit.load_events("a.raw") == dvskit.load_events(recording)
+    assert (code, "trigger" in err) == (0, False)
+    assert len(dvskit.open_events("a.raw").triggers()) == 4157
 
 
 def test_an_existing_output_is_replaced_with_force(run, inputs):
@@ -369,18 +313,6 @@ def test_a_truncated_recording_is_refused_with_its_place_or_salvaged(run, tmp_pa
     assert "1 byte lost" in err
     assert len(dvskit.load_events(tmp_path / "out.npz")) > 90_000
     assert "DAMAGE" in run("info", "cut.raw", "--salvage")[1]
-
-
-def test_a_truncated_video_leaves_nothing(run, tmp_path, data):
-    whole = (data / "video" / "carphone_pristine.mp4").read_bytes()
-    (tmp_path / "a.mp4").write_bytes(whole[: len(whole) // 2])
-    one_line_error(run("emulate", "a.mp4", "a.raw"))
-    assert left_behind(tmp_path) == {"a.mp4"}
-
-
-def test_a_pipe_is_written_in_place(run, inputs):
-    assert run("convert", "a.npz", "/dev/null", "--to", "evt3")[0] == 0
-    assert not Path("/dev/null").is_file()
 
 
 def test_debug_shows_where_an_error_came_from(run, monkeypatch):
@@ -425,24 +357,6 @@ def command(*words, **options):
 
 
 @pytest.mark.slow
-def test_a_camera_that_is_not_there_is_an_error_of_one_line(tmp_path):
-    process = command("emulate", "--camera", "99", "a.raw", cwd=tmp_path)
-    out, err = process.communicate(timeout=60)
-    assert "camera 99" in one_line_error((process.returncode, out, err))
-    assert left_behind(tmp_path) == set()
-
-
-@pytest.mark.slow
-def test_a_reader_that_stops_early_is_no_error(inputs):
-    process = command("info", inputs / "a.npz", "--json")
-    process.stdout.close()
-    err = process.stderr.read()
-    process.stderr.close()
-    assert "Traceback" not in err
-    assert process.wait(60) in (0, 1)
-
-
-@pytest.mark.slow
 def test_a_video_is_emulated_from_a_pipe_as_from_its_file(inputs):
     with (inputs / "film.mp4").open("rb") as stdin:
         words = ("emulate", "-", "p.raw", "--crop", "4,4,40,40")
@@ -458,23 +372,17 @@ def test_a_terminal_is_no_video(run, monkeypatch):
     assert "terminal" in usage_error(run("emulate", "-", "a.raw"))
 
 
-def interrupt(folder, *words):
-    """Interrupt a command once it has written something."""
-    process = command(*words, cwd=folder)
+@pytest.mark.slow(seconds=3)
+def test_an_interrupted_emulation_leaves_a_valid_file_of_its_frames(tmp_path, data):
+    film = data / "video" / "bikes.mp4"
+    process = command("emulate", film, "a.raw", cwd=tmp_path)
     begun = time.monotonic()
     while time.monotonic() - begun < 60:
-        if any(file.is_file() and file.stat().st_size > 0 for file in folder.iterdir()):
+        if any(file.is_file() and file.stat().st_size > 0 for file in tmp_path.iterdir()):
             break
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    return process, process.communicate(timeout=60)
-
-
-@pytest.mark.slow(seconds=3)
-@pytest.mark.parametrize("more", [(), pytest.param(("--upsample",), marks=pytest.mark.campaign)])
-def test_an_interrupted_emulation_leaves_a_valid_file_of_its_frames(tmp_path, data, more):
-    film = data / "video" / "bikes.mp4"
-    process, (out, err) = interrupt(tmp_path, "emulate", film, "a.raw", *more)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
     assert left_behind(tmp_path) == {"a.raw"}
     frames = int(err.split("stopped after frame ")[1].split(";")[0]) + 1
@@ -483,17 +391,4 @@ def test_an_interrupted_emulation_leaves_a_valid_file_of_its_frames(tmp_path, da
     times = [t_us for t_us, _ in open_frames(film)]
     assert 1 < frames < len(times)
     assert times[frames - 2] <= int(part.t[-1]) <= times[frames]
-    if not more:
-        whole = dvskit.emulate(film, stop_us=times[frames]).load()
-        assert part == whole[: len(part)]
-
-
-@pytest.mark.slow
-def test_an_interrupted_conversion_ends_with_130_and_leaves_nothing(tmp_path):
-    dvskit.save_events(make(3_000_000), tmp_path / "a.npz")
-    (tmp_path / "out").mkdir()
-    process, (out, err) = interrupt(tmp_path / "out", "convert", "../a.npz", "a.csv")
-    assert (process.returncode, out) == (130, "")
-    assert "dvskit: interrupted" in err
-    assert err.count("\n") == 1
-    assert left_behind(tmp_path / "out") == set()
+    assert part == dvskit.emulate(film, stop_us=times[frames]).load()[: len(part)]
