@@ -120,16 +120,6 @@ def test_a_key_of_what_has_no_lasting_value_is_refused(tmp_path):
             Cache(tmp_path).get(each)
 
 
-def test_files_have_names_that_any_system_takes_whatever_the_key_is_of(tmp_path):
-    cache = Cache(tmp_path)
-    for each in ("../up", "CON", "a:b*?", "x" * 1000, "\0"):
-        cache.put(key_of(each), ARRAYS)
-    files = [str(file.relative_to(tmp_path)) for file in files_in(tmp_path)]
-    assert len(files) == 5
-    assert all(set(file.replace(os.sep, "")) <= set("0123456789abcdefzst.") for file in files)
-    assert all(len(file) < 80 for file in files)
-
-
 # -- damage
 
 
@@ -139,10 +129,9 @@ def damaged(data: bytes) -> dict[str, bytes]:
         "empty": b"",
         "cut": data[:middle],
         "longer": data + b"\0",
-        "twice": data + data,
+        "first": bytes([data[0] ^ 1]) + data[1:],
         "bit": data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :],
         "last": data[:-1] + bytes([data[-1] ^ 255]),
-        "other": b"no entry at all" * 9,
     }
 
 
@@ -161,20 +150,6 @@ def test_a_damaged_entry_is_said_once_counted_and_made_anew(tmp_path, kind):
     assert not cache.path(keys[0]).exists()
     cache.put(keys[0], ARRAYS)
     assert same(cache.get(keys[0]), ARRAYS)
-
-
-def test_any_single_bit_that_changes_is_noticed(tmp_path):
-    cache = Cache(tmp_path)
-    key = key_of("noise")
-    cache.put(key, noise_of(0))  # noise is stored as it is: any byte would do
-    data = cache.path(key).read_bytes()
-    rng = np.random.default_rng(1)
-    with pytest.warns(CacheWarning):  # noqa: PT031
-        for at in rng.integers(0, len(data), 50).tolist():
-            changed = bytes([data[at] ^ 1 << int(rng.integers(8))])
-            cache.path(key).write_bytes(data[:at] + changed + data[at + 1 :])
-            assert cache.get(key) is None
-    assert cache.damaged == 50
 
 
 def test_an_entry_under_the_name_of_another_is_not_taken_for_it(tmp_path):
@@ -362,7 +337,6 @@ def test_entries_in_memory_count_as_what_they_take_and_are_nobody_elses(tmp_path
     "events",
     [
         Events.empty((3, 4)),
-        events_of(0, 1),
         events_of(1, 5000),
         Events(t=[-(1 << 62), 0, 0, 1 << 62], x=[0, 1, 2, 32766], y=[0, 300, 1, 2],
                p=[1, 0, 1, 1], size=(32767, 400)),

@@ -52,10 +52,9 @@ def test_a_list_gives_its_samples_in_its_order_with_all_that_it_says(tmp_path):
         ("list.csv", "Class,Video\nwave,wave/a.npz\nclap,c.npz\n"),
         ("list.csv", "\ufefffile;label\r\nwave/a.npz;wave\r\nc.npz;clap\r\n"),
         ("list.tsv", "path\tgesture\nwave/a.npz\twave\nc.npz\tclap"),
-        ("list.txt", " file , label \n wave/a.npz , wave\nwave/../c.npz, clap\n"),
         ("list.csv", "file,label\nwave\\a.npz,wave\n.\\c.npz,clap\n"),
     ],
-    ids=["no head", "other names", "semicolons of a spreadsheet", "tabs", "spaces", "Windows"],
+    ids=["no head", "other names", "semicolons of a spreadsheet", "tabs", "Windows"],
 )
 def test_lists_are_read_as_people_and_programs_write_them(tmp_path, name, text):
     samples = open_samples(listed(tmp_path, text, name))
@@ -68,10 +67,8 @@ def test_lists_are_read_as_people_and_programs_write_them(tmp_path, name, text):
     ("header", "start", "stop", "span"),
     [
         ("start,stop", "200", "1000", (200, 1000)),
-        ("start_us,stop_us", "200", "1000", (200, 1000)),
         ("start_ms,end_ms", "0.2", "1", (200, 1000)),
         ("start_s,stop_s", "0.0002", "0.001", (200, 1000)),
-        ("begin,end", "0.2ms", "0.001 s", (200, 1000)),
         ("onset,offset", "200µs", "1000 us", (200, 1000)),
         ("start,stop", "", "1ms", (0, 1000)),
         ("start,stop", "", "", None),
@@ -93,7 +90,6 @@ TIMES = "file,label,start,stop\n"
         (f"{TIMES}c.npz,,,", ["line 2", "label"]),
         (f"{TIMES},wave,,", ["line 2", "file"]),
         (f"{TIMES}c.npz,wave,1.5,3", ["line 2", "'1.5'"]),
-        (f"{TIMES}c.npz,wave,x,3", ["line 2", "'x'"]),
         (f"{TIMES}c.npz,wave,-1,3", ["line 2", "'-1'"]),
         (f"{TIMES}c.npz,wave,3,3", ["line 2", "3 us"]),
         (f"{TIMES}c.npz,clap, loud,1,2", ["line 2", "5", "4"]),
@@ -101,10 +97,8 @@ TIMES = "file,label,start,stop\n"
         (f"{TIMES}c.npz,wave,,\nwave/../c.npz,clap,,", ["line 3", "line 2"]),
         (f"{TIMES}c.npz,wave,,\nwave/a.npz,Wave,,", ["Wave", "wave"]),
         ("", ["list.csv"]),
-        ("\n# nothing\n", ["list.csv"]),
         ("file,label\n", ["list.csv"]),
         ("wave/a.npz,wave,anna\n", ["line 1", "file"]),
-        ("name,label,x\nc.npz,wave,1\n", ["line 1", "'file'"]),
         ("file,person\nc.npz,anna\n", ["line 1", "'label'"]),
         ("file,path,label\nc.npz,c.npz,wave\n", ["line 1", "file"]),
         ("file,label,part\nc.npz,wave,trian\n", ["line 2", "'trian'", "'train'"]),
