@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from dvskit.learning import (
-    BPTT,
     DECOLLE,
     Activity,
     DecolleLayer,
@@ -69,30 +68,6 @@ def test_the_dense_rule_written_out_has_the_same_gradients():
         error = (s @ readout.T - target) @ readout
         expected += (error * (u.abs() <= 0.5)).T @ p
     assert_alike(ours, {"network.layers.0.weights.weight": expected}, tolerance=1e-12)
-
-
-def test_one_layer_learns_as_bptt_does():
-    torch.manual_seed(3)
-    network = DecolleNetwork([DecolleLayer(nn.Linear(8, 5))], 3, (8,)).double()
-    x, targets = spikes(T, B, 8), normal(T, B, 3)
-    ours, outputs, _ = gradients(DECOLLE(network), x, targets)
-    theirs, expected, _ = gradients(BPTT(network), x, targets)
-    assert torch.equal(outputs, expected)
-    assert_alike(ours, theirs)
-
-
-@pytest.mark.slow
-def test_later_layers_do_not_change_the_gradients_of_earlier_ones():
-    x, targets = spikes(T, B, 2, 8, 8), normal(T, B, 3)
-    network = decolle()
-    ours, _, _ = gradients(DECOLLE(network), x, targets)
-    with torch.no_grad():
-        network.layers[2].weights.weight.mul_(-1.7)
-        network.readout2.mul_(3)
-    changed, _, _ = gradients(DECOLLE(network), x, targets)
-    for number, same in enumerate([True, True, False]):
-        name = f"network.layers.{number}.weights.weight"
-        assert torch.equal(ours[name], changed[name]) is same
 
 
 def test_pooled_spikes_are_the_maxima_of_unpooled_ones():

@@ -12,7 +12,7 @@ from dvskit.learning import (
     cross_entropy,
     squared_error,
 )
-from dvskit.neurons import ATan, NeuronState, Triangle, lif_step
+from dvskit.neurons import ATan, Triangle
 from tests.learned import assert_alike, gradients, normal, recurrent, spikes
 
 T, B = 40, 3
@@ -114,24 +114,6 @@ def test_the_twin_in_plain_loops_has_the_same_gradients():
     )
 
 
-def test_neurons_are_adaptive_ones_of_lif_step():
-    network = recurrent(0, 5)
-    c, x = network.neurons, spikes(T, B, 6)
-    state, ours = NeuronState(*(torch.zeros(B, 5).double(),), a=torch.zeros(B, 5).double()), None
-    before = torch.zeros(B, 5).double()
-    total = 0
-    for x_t in x:
-        _, ours = network.step(x_t, ours)
-        current = x_t @ network.w_in.T + before @ network.recurrent_weights().T
-        before, state = lif_step(
-            state, current, beta=c.beta, threshold=c.threshold, kappa=c.adaptation, rho=c.rho
-        )
-        assert torch.equal(ours.s, before)
-        assert torch.allclose(ours.v, state.v, atol=1e-12)
-        total += int(before.sum())
-    assert total > 20
-
-
 def test_random_feedback_takes_the_place_of_the_output_weights():
     x, targets = spikes(T, B, 6), normal(T, B, 2)
     rule = EProp(recurrent(), feedback="random", generator=7)
@@ -150,18 +132,3 @@ def test_adaptive_feedback_gets_the_gradient_of_the_output_weights():
     rule = EProp(recurrent(), feedback="adaptive", generator=7)
     found, _, _ = gradients(rule, spikes(T, B, 6), normal(T, B, 2))
     assert torch.equal(found["broadcast"], found["network.w_out"])
-
-
-def test_the_state_does_not_grow_with_time():
-    rule = EProp(recurrent(), rate=FiringRate(1.0))
-
-    def numbers(state):
-        tensors = [getattr(state, name) for name in state.__slots__ if name != "network"]
-        return sum(each.numel() for each in [*tensors, *state.network] if torch.is_tensor(each))
-
-    state = rule.start(B)
-    first = numbers(state)
-    for x_t in spikes(T, B, 6):
-        _, state = rule.step(state, x_t, torch.zeros(B, 2).double())
-    assert numbers(state) == first
-    assert not any(each.requires_grad for each in state.network)

@@ -73,16 +73,6 @@ def test_spikes_are_where_a_fine_search_finds_them():
     assert (found[~silent] - wanted[~silent]).abs().max() < 1e-10
 
 
-@pytest.mark.parametrize("spread", [1.0, 3000.0])
-def test_at_a_spike_the_potential_is_the_threshold(spread):
-    times, weight = random(4, 30, high=spread), random(5, 30, 4, low=-0.6, high=1.0, seed=3)
-    found = first_spikes(times, weight, SYNAPSES)
-    assert (found < math.inf).any()
-    for b, m in (found < math.inf).nonzero().tolist():
-        u = potential(found[b, m].item(), times[b].tolist(), weight[m].tolist(), SYNAPSES)
-        assert abs(u - 1) < 1e-11
-
-
 def test_a_peak_between_two_arrivals_that_barely_reaches_the_threshold_is_found():
     one = Synapses(delays=(0.0,), tau=5.0)
     times = torch.tensor([[0.0, 1e6]], dtype=torch.float64)
@@ -90,20 +80,6 @@ def test_a_peak_between_two_arrivals_that_barely_reaches_the_threshold_is_found(
     found = first_spikes(times, weight, one)[0]
     assert abs(found[0].item() - 5) < 1e-4
     assert found[1] == math.inf
-
-
-def test_a_spike_is_at_its_place_whatever_comes_later_and_moves_with_its_inputs():
-    times, weight = random(3, 6, high=10.0), random(4, 6, 4, high=0.4, seed=2)
-    found = first_spikes(times, weight, SYNAPSES)
-    late = torch.cat((times, found.amax(1, keepdim=True)), 1)  # arrives a delay after all spikes
-    more = torch.cat((weight, 5 * torch.ones(4, 1, 4, dtype=torch.float64)), 1)
-    assert torch.allclose(first_spikes(late, more, SYNAPSES), found, rtol=0, atol=1e-12)
-    assert torch.allclose(
-        first_spikes(times + 64, weight, SYNAPSES), found + 64, rtol=0, atol=1e-12
-    )
-    order = torch.randperm(6, generator=torch.Generator().manual_seed(0))
-    shuffled = first_spikes(times[:, order], weight[:, order], SYNAPSES)
-    assert torch.allclose(shuffled, found, rtol=0, atol=1e-12)
 
 
 def two_layers():

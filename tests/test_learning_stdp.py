@@ -197,15 +197,6 @@ def test_the_weight_given_is_left_alone_and_out_of_autograd():
     assert not state.pre.requires_grad
 
 
-def test_spikes_of_any_layout_change_weights_alike():
-    pre, post, weight = spikes(20, 2, 3, 6, 6), spikes(20, 2, 4, 4, 4, seed=1), weights(4, 3, 3, 3)
-    rule = STDP(WINDOW, Convolution(), **FREE)
-    plain, _ = rule.run(pre, post, weight)
-    turned = pre.transpose(3, 4).contiguous().transpose(3, 4)
-    laid_out, _ = rule.run(turned, post.flip(0).flip(0), weight)
-    assert torch.equal(plain, laid_out)
-
-
 def test_one_neuron_each_side_needs_no_batch():
     pre, post, weight = spikes(20, 6), spikes(20, 3, seed=1), weights(3, 6)
     rule = STDP(WINDOW)

@@ -163,24 +163,6 @@ def test_a_description_of_your_own_is_loaded_by_its_class(bars: Path, tmp_path: 
     assert training.train(later).model.about["start"] == "bars"
 
 
-class StoppedError(Exception):
-    pass
-
-
-def test_an_interrupted_run_of_a_module_gives_the_same_weights(samples: Samples, tmp_path: Path):
-    loop = replace(LOOP, epochs=3, steps=2)
-    whole = run(seeded(), samples, tmp_path / "whole", loop=loop)
-
-    def stop(at: training.Progress) -> None:
-        if at.scores and at.epoch == 1:
-            raise StoppedError
-
-    with pytest.raises(StoppedError):
-        run(seeded(), samples, tmp_path / "cut", loop=loop, progress=stop)
-    rest = run(MyNet(), samples, tmp_path / "cut", loop=loop)
-    assert torch.equal(logits(rest.model.module), logits(whole.model.module))
-
-
 def test_parts_split_beforehand_are_taken_as_they_are(samples: Samples, tmp_path: Path):
     parts = split_by_share(samples, validation=0.2, test=0.4, seed=1)
     trained = run(seeded(), parts, tmp_path / "run", data=(), loop=BRIEF)
@@ -272,19 +254,6 @@ def test_a_class_that_needs_arguments_names_both_ways_to_load_it(samples: Sample
         load_model(tmp_path / "run", networks={"Needy": Needy})
     back = load_model(tmp_path / "run", networks={"Needy": lambda: Needy(4)})
     assert torch.equal(logits(back.module), logits(trained.model.module))
-    described = ModuleNetwork(module=Needy, **SIZE, arguments={"hidden": 4})
-    run(described, samples, tmp_path / "described", loop=BRIEF)
-    assert load_model(tmp_path / "described", networks={"Needy": Needy}).network == described
-
-
-def test_weights_of_other_arguments_than_the_defaults_name_both_ways_to_load_them(
-    samples: Samples, tmp_path: Path
-):
-    folder = saved(tmp_path / "m", samples, MyNet(hidden=5))
-    both = 'arguments={"hidden": ...}', '{"MyNet": lambda: MyNet(hidden=...)}'
-    with refused(ModelError, "(5, 3072)", "hidden", *both):
-        load_model(folder, networks={"MyNet": MyNet})
-    load_model(folder, networks={"MyNet": lambda: MyNet(hidden=5)})
 
 
 @pytest.mark.parametrize(
@@ -295,22 +264,9 @@ def test_weights_of_other_arguments_than_the_defaults_name_both_ways_to_load_the
         (ConfigError, lambda samples: training.train(Mine(), ouput="x"), ["'ouput'", "'output'"]),
         (ConfigError, lambda samples: training.Config(network=MyNet()), ["ModuleNetwork"]),
         (ArgumentError, lambda samples: training.train(MyNet(), "data"), ["open_samples('data')"]),
-        (
-            ArgumentError,
-            lambda samples: training.train(MyNet(), samples.dataset()),
-            ["open_samples"],
-        ),
-        (
-            ArgumentError,
-            lambda samples: training.train(MyNet(), samples, input={"bins": 1}),
-            ["InputConfig("],
-        ),
+        (ArgumentError, lambda samples: training.train(MyNet(), samples, input={}), ["Input"]),
         (ArgumentError, lambda samples: training.train(MyNet(), samples, INPUT), ["input="]),
-        (
-            ArgumentError,
-            lambda samples: evaluation.evaluate(MyNet(), "data"),
-            ["evaluate", "open_samples('data')"],
-        ),
+        (ArgumentError, lambda samples: evaluation.evaluate(MyNet(), "data"), ["open_samples"]),
     ],
 )
 def test_other_things_than_samples_and_inputs_name_the_fix(kind, call, named, samples):

@@ -132,7 +132,6 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     "representation": [
         (lambda: None, "events"),
         (lambda *, bins=5: None, "bins=5"),
-        (lambda bins=5: None, "bins=5"),
         (lambda *events: None, "*events"),
         (lambda events, *rest: None, "*rest"),
         (lambda events, **more: None, "**more"),
@@ -145,8 +144,6 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (ManyNames, "**parameters"),
     ],
     "encoder": [
-        (lambda image: image, "<lambda>"),
-        (lambda image, steps: image, "<lambda>"),
         (lambda image, steps, *, generator: image, "<lambda>"),
         (encoders.poisson, "poisson"),
         (Encode, "Encode"),
@@ -162,7 +159,6 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
     "network": [
         (MyNet(), "MyNet"),
         ("my.module:Net", "str"),
-        (dict, "dict"),
         (Unbuilt, "build()"),
         (Mine, "'bad'"),
     ],
@@ -217,9 +213,6 @@ def test_a_configuration_trains_a_model_with_it_which_is_loaded_and_judges(
         recording = next(bars.glob("left/*.npz"))
         (*_, last) = (each for each in evaluation.decide(back, recording) if each.steps == 6)
         assert last.probabilities == pytest.approx(evaluation.classify(back, recording), abs=1e-5)
-    torch.manual_seed(99)  # what a configuration makes is drawn by its seed
-    again = training.train(config, output=str(tmp_path / "again")).model
-    assert torch.equal(again.module.cpu().eval()(x), trained.model.module.cpu().eval()(x))
     with forgotten(kind.registry):
         del kind.registry._parts[kind.name]  # as in a process that registers nothing
         with refused(ModelError, f"'{kind.name}" if name != "neuron" else kind.name, "register"):
