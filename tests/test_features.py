@@ -133,27 +133,6 @@ def test_long_pauses_and_late_clocks_change_nothing_but_the_age_of_events() -> N
     assert features.transform(apart).tolist() == found_by_twin(features, apart)
 
 
-def test_events_near_the_border_have_no_feature_and_count_for_none() -> None:
-    events = random_events(500, seed=9)
-    features = fit_features(events, layer())
-    width, height = events.size
-    inside = (events.x >= 2) & (events.x < width - 2) & (events.y >= 2) & (events.y < height - 2)
-    assert np.array_equal(features.transform(events) >= 0, inside)
-    assert FeatureCounts(fitted=features)(events).sum() == np.count_nonzero(inside)
-
-
-@pytest.mark.parametrize("way", ["right", "left"])
-def test_features_become_the_edge_that_moves_with_its_wake(way: str) -> None:
-    t, y = (each.ravel() for each in np.meshgrid(np.arange(40), np.arange(40), indexing="ij"))
-    x = t if way == "right" else 39 - t
-    events = Events(t=1_000 * t, x=x, y=y, p=y >= 0, size=(40, 40))
-    features = fit_features(events, layer("merged", eta=0.05), epochs=4)
-    found = features.transform(events)
-    image = features.images[np.bincount(found[found >= 0]).argmax(), 0]
-    row = (image if way == "right" else np.fliplr(image))[2]
-    assert row[2] > row[1] > row[0] > row[3]
-
-
 def test_counts_of_features_are_those_of_each_bin_and_cell() -> None:
     events = random_events(900, seed=10)
     features = fit_features(events, layer())

@@ -90,11 +90,9 @@ def with_nan(weights: np.ndarray) -> np.ndarray:
     [
         ({"weights": with_nan}, "weights.0"),
         ({"weights": lambda each: each * 2}, "length"),
-        ({"weights": lambda each: each[:, :2]}, "(2, 2, 1, 9)"),
         ({"thresholds": lambda each: each.astype(np.float64)}, "float64"),
         ({"thresholds": None}, "thresholds.0"),
         ({"tau": 3}, "'tau'"),
-        ({"patch": 4}, "patch=4"),
         ({"missed": 7}, "missed = 7.0"),
         ({"of": "no layers"}, "layers"),
         ({"of": "others"}, "dvskit features"),

