@@ -147,22 +147,11 @@ def slow_twin(network: ConvLIF, weights: dict[str, torch.Tensor], x: torch.Tenso
     return torch.stack(read).mean(0)
 
 
-@pytest.mark.parametrize("network", [CONV, ConvLIF(dropout=0.0)], ids=["18x21", "34x34"])
-def test_the_module_computes_what_its_layers_do_one_after_another(network: ConvLIF) -> None:
-    # Weights that are multiples of 1/64 make all sums exact: no spike hangs on a rounding.
-    torch.manual_seed(1)
-    module = network.build().eval()
-    with torch.no_grad():
-        for weight in module.parameters():
-            weight.copy_((weight * 64).round() / 64)
-    beta_exact = network_from({**network_values(network), "beta": 0.5})
-    assert isinstance(beta_exact, ConvLIF)
-    exact = beta_exact.build().eval()
-    exact.load_state_dict(module.state_dict())
-    x = inputs(network)
-    expected = slow_twin(beta_exact, module.state_dict(), x)
+def test_the_module_computes_what_its_layers_do_one_after_another() -> None:
+    module, x = exact(CONV), inputs(CONV)
+    expected = slow_twin(replace(CONV, beta=0.5), module.state_dict(), x)
     assert expected.std() > 0
-    torch.testing.assert_close(exact(x), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(module(x), expected, rtol=0, atol=1e-5)
 
 
 WEIGHTS = {
@@ -180,14 +169,6 @@ WEIGHTS = {
 @pytest.mark.parametrize("network", [CONV, MOTION, RESIDUAL, GESTURES, POINTS], ids=label)
 def test_the_number_of_weights_is_that_of_the_description(network: Any) -> None:
     assert sum(weight.numel() for weight in network.build().parameters()) == WEIGHTS[network.name]
-
-
-def test_the_published_gesture_network_has_its_size() -> None:
-    count = sum(weight.numel() for weight in GestureNet().build().parameters())
-    # 2 -> 128 and four of 128 -> 128 with their norms, 2048 -> 512 -> 110, seven time constants.
-    assert count == 2 * 128 * 9 + 4 * 128 * 128 * 9 + 5 * 3 * 128 + 2048 * 512 + 512 + 512 * 110 + (
-        110 + 7
-    )
 
 
 @pytest.mark.parametrize("network", OF_TENSORS, ids=label)
@@ -249,7 +230,6 @@ def test_neighbours_vote_for_a_class() -> None:
     ("values", "named"),
     [
         ({"name": "conv-lif", "neurons": "relo"}, ["'relo'", "'relu'"]),
-        ({"name": "motion-lif", "neurons": "LIF"}, ["'LIF'"]),
         ({"name": "residual-lif", "added": "spike"}, ["'spike'", "'spikes'"]),
         ({"name": "residual-lif", "channels": []}, ["channels = ()"]),
         ({"name": "residual-lif", "pool": 200}, ["200", "128x128"]),
@@ -264,13 +244,12 @@ def test_neighbours_vote_for_a_class() -> None:
         ({"name": "point-nte"}, ["'point-net'"]),
         ({"bta": 0.5}, ["network.bta", "'beta'"]),
         ({"name": "conv-lif", "layers": ["10"]}, ["'conv-lif'", "layers"]),
-        ({"beta": 1.5}, ["beta = 1.5"]),
         ({"channels": [1, 2, 3]}, ["channels"]),
         ({"width": 8}, ["8x34"]),
+        ({"name": "motion-lif", "neurons": "LIF"}, ["'LIF'"]),
+        ({"beta": 1.5}, ["beta = 1.5"]),
         ({"kernel": "5"}, ["conv-lif", "kernel is '5'"]),
-        ({"kernel": 5.5}, ["kernel is 5.5"]),
         ({"channels": 12}, ["channels = 12"]),
-        ({"channels": ["a", "b"]}, ["channels = ['a', 'b']"]),
         ({"threshold": 0}, ["threshold = 0"]),
         ({"name": "motion-lif", "betas": 0.5}, ["betas = 0.5"]),
     ],
