@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from pathlib import Path
@@ -74,15 +73,3 @@ def test_a_stored_notebook_has_outputs_without_errors_and_places_of_a_machine(pa
         data = output.get("data", {"text/plain": output.get("text", "")})
         assert not any(ABSOLUTE.search(data[kind]) for kind in data if kind.startswith("text/"))
     assert not any(ABSOLUTE.search(cell.source) for cell in notebook.cells)
-
-
-@pytest.mark.slow
-def test_a_notebook_that_fails_is_an_error_with_its_cell(runner, tmp_path):
-    wrong = runner.nbformat.v4.new_notebook(
-        cells=[runner.nbformat.v4.new_code_cell("1 / 0")], metadata=runner._METADATA
-    )
-    runner.nbformat.write(wrong, tmp_path / "wrong.ipynb")
-    before = os.environ.copy()
-    with pytest.raises(runner.nbclient.exceptions.CellExecutionError, match="ZeroDivisionError"):
-        runner.execute(tmp_path / "wrong.ipynb", tmp_path)
-    assert os.environ == before
