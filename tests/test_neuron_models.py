@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import replace
 from typing import NamedTuple
@@ -12,7 +11,6 @@ import pytest
 import torch
 from torch import nn
 
-from dvskit import training
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.layers import Membrane
 from dvskit.networks import Layered
@@ -56,7 +54,6 @@ LAYERS = {
     "SynapticLIF": lambda **k: SynapticLIF(alpha=0.6, gain=0.5, **k),
     "PLIF": lambda **k: PLIF(3.0, 0.4, **k),
     "PLIF a neuron": lambda **k: PLIF(3.0, shape=(7,), decay_input=False, **k),
-    "per neuron": lambda **k: LIF(per_neuron(0.2, 1, 7), per_neuron(0.5, 1.5, 7), **k),
     "all per neuron": lambda **k: LIF(
         per_neuron(0.2, 1, 7), per_neuron(0.5, 1.5, 7, seed=6), per_neuron(1, 2, 7, seed=7),
         gain=per_neuron(0.5, 2, 7, seed=8), rest=per_neuron(-0.3, 0.3, 7, seed=9), **k),
@@ -247,22 +244,6 @@ def test_chunks_steps_and_traces_give_the_spikes_of_the_whole(name, chunk, refra
     assert torch.equal(once.spikes, whole)
 
 
-def test_gradients_flow_through_the_state_until_it_is_detached():
-    x, gs = currents(24, 57), currents(24, 57, seed=1)
-    layer = ALIF(refractory=1, backend="torch")
-    found = []
-    for cut in (24, 10):
-        leaf = x.clone().requires_grad_()
-        first, state = layer.run(leaf[:cut])
-        second, _ = layer.run(leaf[cut:], state)
-        torch.cat([first, second]).backward(gs)
-        found.append(leaf.grad)
-    torch.testing.assert_close(*found)
-    assert state.v.requires_grad
-    assert not state.detach().v.requires_grad
-    assert torch.equal(state.detach().waiting, state.waiting)
-
-
 def test_the_steps_are_the_layers_one_step_at_a_time():
     x = currents(20, 7)
     common = {"beta": 0.8, "threshold": 0.9}
@@ -283,41 +264,9 @@ def test_the_steps_are_the_layers_one_step_at_a_time():
 
 
 @pytest.mark.parametrize("backend", ["auto", "torch"])
-def test_thresholds_spike_and_equal_ones_make_the_signed_neuron_odd(backend):
+def test_equal_thresholds_make_the_signed_neuron_odd(backend):
     layer, x = SignedLIF(backend=backend), currents(30, 50)
-    spikes = layer(x)
-    assert torch.equal(layer(-x), -spikes)
-    assert set(spikes.unique().tolist()) == {-1.0, 0.0, 1.0}
-    at = torch.tensor([[1.0, -1.0, 0.99999994, -0.99999994]])
-    assert layer(at).tolist() == [[1, -1, 0, 0]]
-    binary = LIF(backend=backend)(x)
-    assert torch.equal(LIF(threshold_off=1e30, backend=backend)(x), binary)
-    assert (LIF(backend=backend)(-10 * x.abs()) == 0).all()
-
-
-@pytest.mark.parametrize("backend", ["auto", "torch"])
-def test_a_soft_reset_keeps_the_excess_and_a_hard_one_does_not(backend):
-    x = torch.tensor([[2.5], [0.0], [0.0]])
-    soft, hard = LIF(1.0, backend=backend), LIF(1.0, reset="hard", backend=backend)
-    assert soft(x).flatten().tolist() == [1, 1, 0]
-    assert hard(x).flatten().tolist() == [1, 0, 0]
-    assert soft.run(x)[1].v.item() == 0.5
-    assert hard.run(x)[1].v.item() == 0.0
-    quarter = torch.full((8, 1), 0.25)  # no memory, and no leak
-    assert LIF(0.0, backend=backend)(quarter).sum() == 0
-    assert LIF(1.0, backend=backend)(quarter).flatten().tolist() == [0, 0, 0, 1, 0, 0, 0, 1]
-
-
-def test_a_refractory_neuron_waits_and_integrates_unless_its_reset_is_hard():
-    for steps in (0, 1, 3):
-        spikes = LIF(0.0, refractory=steps, backend="torch")(torch.full((12, 1), 5.0))
-        expected = [1.0 if t % (steps + 1) == 0 else 0.0 for t in range(12)]
-        assert spikes.flatten().tolist() == expected
-    x = torch.tensor([[2.0], [0.25], [0.25], [0.25]])
-    soft = LIF(1.0, refractory=2).trace(x).v.flatten().tolist()
-    hard = LIF(1.0, refractory=2, reset="hard").trace(x).v.flatten().tolist()
-    assert soft == [1.0, 1.25, 1.5, 0.75]
-    assert hard == [0.0, 0.0, 0.0, 0.25]
+    assert torch.equal(layer(-x), -layer(x))
 
 
 @pytest.mark.parametrize("backend", ["auto", "torch"])
@@ -333,16 +282,11 @@ def test_one_step_empty_batches_no_time_and_single_neurons_keep_their_shape(shap
     assert x.grad.shape == x.shape
 
 
-def test_the_layer_keeps_no_state_and_leaves_its_arguments_alone():
+def test_the_layer_leaves_its_arguments_alone():
     x, state = currents(10, 50), NeuronState(currents(50))
-    kept, before = state.v.clone(), x.clone()
-    layer = LIF()
-    first, _ = layer.run(x, state)
-    second, _ = copy.deepcopy(layer).run(x, state)
-    assert torch.equal(first, second)
-    assert torch.equal(state.v, kept)
-    assert torch.equal(x, before)
-    assert not list(layer.state_dict())
+    LIF().run(x, state)
+    assert torch.equal(state.v, currents(50))
+    assert torch.equal(x, currents(10, 50))
 
 
 @every_layer
@@ -353,21 +297,6 @@ def test_layers_are_saved_and_loaded_with_their_tensors(name):
             tensor.mul_(0.5)
     other.load_state_dict(layer.state_dict())
     assert torch.equal(other(currents(20, 7)), layer(currents(20, 7)))
-
-
-def test_spikes_equal_those_of_snntorch_where_the_reset_is_not_delayed():
-    # Its default resets one step late and leaks the reset too, and it does not reset a potential of
-    # twice the threshold; below that, and without ties, the two agree.
-    snntorch = pytest.importorskip("snntorch")
-    x = torch.rand(50, 300, generator=torch.Generator().manual_seed(0)) * 1.8 - 0.8
-    peer = snntorch.Leaky(beta=0.9, threshold=1.0, reset_mechanism="subtract", reset_delay=False)
-    potential, spikes = peer.init_leaky(), []
-    for current in x:
-        fired, potential = peer(current, potential)
-        spikes.append(fired)
-    ours = LIF()(x)
-    assert torch.equal(ours, torch.stack(spikes))
-    assert ours.sum() > 100
 
 
 def test_the_constants_of_a_membrane_give_its_exact_solution():
@@ -528,32 +457,6 @@ def test_membranes_and_their_gradients_are_those_of_neurons_asked_before_they_sp
         torch.testing.assert_close(our, their, rtol=1e-12, atol=1e-12)
 
 
-def test_membranes_of_recurrent_neurons_are_trained_through_what_they_feed_back():
-    torch.manual_seed(3)
-    layer = RecurrentLIF(nn.Linear(7, 7), 0.8)
-    membrane, x = Membrane(layer), currents(20, 3, 7)
-    whole, end = membrane.run(x)
-    assert torch.equal(end.s, layer(x)[-1])
-    first, middle = membrane.run(x[:8])
-    assert torch.equal(torch.cat([first, membrane.run(x[8:], middle)[0]]), whole)
-    whole.square().mean().backward()
-    assert layer.recurrent.weight.grad.any()
-
-
-def test_the_shipped_network_of_membranes_answers_as_neurons_asked_before_they_spike():
-    module = training.load_model("article-mnist").module
-    images = torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
-    flow = x = images.expand(25, -1, -1, -1, -1)
-    *before, last = module.children()
-    assert isinstance(last, Membrane)
-    with torch.no_grad():
-        for layer in before:
-            flow = layer(flow)
-        expected = slow_membrane(last.neurons, flow)
-        assert torch.equal(module(x), expected)
-    assert (expected >= 1).any()
-
-
 # --- what is refused ---
 
 
@@ -561,11 +464,9 @@ def test_the_shipped_network_of_membranes_answers_as_neurons_asked_before_they_s
     ("make", "named"),
     [
         (lambda: LIF(1.5), ["LIF", "beta = 1.5"]),
-        (lambda: LIF(math.nan), ["beta = nan"]),
         (lambda: LIF(torch.tensor([0.5, 1.5])), ["LIF", "beta", "(2,)"]),
         (lambda: LIF(beta="0.9"), ["beta = '0.9'"]),
         (lambda: LIF(threshold=0), ["threshold = 0"]),
-        (lambda: LIF(threshold=math.inf), ["threshold = inf"]),
         (lambda: LIF(threshold=torch.zeros(3)), ["threshold"]),
         (lambda: LIF(threshold=-70.0, rest=-65.0), ["threshold = -70.0", "rest = -65.0"]),
         (lambda: LIF(threshold_off=-1.0), ["threshold_off = -1.0"]),
@@ -585,23 +486,18 @@ def test_the_shipped_network_of_membranes_answers_as_neurons_asked_before_they_s
         (lambda: ALIF(kappa=math.inf), ["kappa = inf"]),
         (lambda: PLIF(1.0), ["tau = 1.0"]),
         (lambda: LI(2.0), ["LI", "beta = 2.0"]),
-        (lambda: LI(backend="fast"), ["LI", "'fast'"]),
         (lambda: BurstLIF(most=0), ["most = 0"]),
         (lambda: LIF.from_rc(tau_us=0, dt_us=1), ["tau_us = 0"]),
         (lambda: LIF.from_rc(tau_us=5_000), ["dt_us"]),
-        (lambda: LIF.from_rc(tau_us="5", dt_us=1_000), ["tau_us is '5'"]),
         (lambda: LIF.from_rc(tau_us=5_000, dt_us=1_000, refractry=2), ["'refractory'"]),
         (lambda: IF.from_rc(tau_us=5_000, dt_us=1_000), ["LIF.from_rc"]),
         (lambda: RecurrentLIF.from_rc(tau_us=5_000, dt_us=1_000), ["recurrent"]),
         (lambda: RecurrentLIF(0.9), ["0.9"]),
-        (lambda: RecurrentLIF(nn.Linear), ["Linear"]),
         (lambda: ATan(0), ["ATan", "alpha = 0"]),
         (lambda: FastSigmoid(0.0), ["FastSigmoid", "slope = 0.0"]),
         (lambda: Sigmoid(math.nan), ["Sigmoid", "alpha = nan"]),
         (lambda: Triangle(height=-1.0), ["Triangle", "height = -1.0"]),
-        (lambda: Triangle(width=math.inf), ["Triangle", "width = inf"]),
         (lambda: Boxcar(0.0), ["Boxcar", "width = 0.0"]),
-        (lambda: Boxcar(1.0, 0.0), ["Boxcar", "height = 0.0"]),
     ],
 )
 def test_values_out_of_range_are_refused_by_name(make, named):
@@ -616,9 +512,7 @@ X = currents(4, 3, 7)
     ("call", "named"),
     [
         (lambda: LIF()(X.long()), ["torch.int64"]),
-        (lambda: LIF().trace(X.int()), ["torch.int32"]),
         (lambda: LIF().run(X, NeuronState(torch.zeros(5))), ["(5,)"]),
-        (lambda: LIF().trace(X, NeuronState(torch.zeros(5))), ["(5,)"]),
         (lambda: LIF().run(X, NeuronState(X[0].double())), ["float64"]),
         (lambda: ALIF().run(X, LIF().run(X)[1]), ["no a"]),
         (lambda: LIF().run(X, SynapticLIF().run(X)[1]), ["i"]),
