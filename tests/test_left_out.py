@@ -41,7 +41,7 @@ def bars(root: Path, people: int, each: int = 2) -> Path:
     return root
 
 
-@pytest.mark.parametrize(("people", "parts"), [(0, 3), (2, 2), (4, 4), (7, 5)])
+@pytest.mark.parametrize(("people", "parts"), [(0, 3), (2, 2), (7, 5)])
 def test_each_sample_is_left_out_once_and_people_stay_whole(tmp_path, people, parts):
     samples = open_samples(bars(tmp_path / "set", people, 3))
     splits = parts_to_leave_out(samples, 0)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from dvskit import load_events, open_events
+from dvskit import load_events
 from dvskit.errors import ConfigError
-from dvskit.evaluation import Reject, choose_reject, classify_windows, decide
-from dvskit.training import Trained, load_model, save_model
+from dvskit.evaluation import Reject, choose_reject, classify_windows
+from dvskit.training import Trained, load_model
 from dvskit.training.model_tables import reject_by
 from tests.laws import refused
 
@@ -33,10 +31,6 @@ def test_the_confidence_is_the_largest_that_loses_no_more_than_asked(
     # The next larger one that could be told in three figures loses more.
     larger = chosen.confidence + 0.01
     assert (good < larger).sum() > lost * len(good) or larger > good.max()
-    said = int((good < chosen.confidence).sum())
-    wrong = confidence[~right]
-    assert f"withholds {said:,} of {len(good):,} right" in chosen.how
-    assert f"{(wrong < chosen.confidence).sum():,} of {len(wrong):,} wrong" in chosen.how
 
 
 def test_the_rate_is_half_of_what_nearly_all_recordings_reach() -> None:
@@ -44,7 +38,6 @@ def test_the_rate_is_half_of_what_nearly_all_recordings_reach() -> None:
     rates = np.linspace(20_000, 90_000, 101)
     chosen = reject_by(confidence, right, rates, 0.05)
     assert chosen.events_per_second == 10_300  # half of 20,700, rounded down to three figures
-    assert "99 of 100 of 101 validation recordings" in chosen.how
 
 
 def test_without_right_decisions_or_rates_the_default_stands() -> None:
@@ -57,7 +50,6 @@ def test_without_right_decisions_or_rates_the_default_stands() -> None:
 @pytest.mark.parametrize(
     ("confidence", "rate", "least", "floor", "why"),
     [
-        (0.6, 100.0, 0.5, 0.0, ""),
         (0.6, 100.0, 0.6, 100.0, ""),
         (0.6, 100.0, 0.61, 0.0, "unsure"),
         (0.6, 99.0, 0.5, 100.0, "few events"),
@@ -103,16 +95,6 @@ def test_a_run_writes_what_its_validation_part_chooses(trained: Trained, bars: P
     assert model.reject.confidence > 0.99 * min(sure)
 
 
-def test_live_decisions_are_withheld_as_the_run_chose(trained: Trained, bars: Path) -> None:
-    recording = open_events(next(bars.glob("left/*.npz")))
-    decisions = list(decide(trained.model, recording))
-    reject = trained.model.reject
-    assert [each.nothing for each in decisions] == [
-        reject.why(each.confidence, each.rate) for each in decisions
-    ]
-    assert decisions[-1].answer is not None
-
-
 def test_another_share_or_part_may_be_chosen_by(trained: Trained, bars: Path) -> None:
     all_of_them = choose_reject(trained.model, bars, split="all", lost=0.5)
     assert "of 20 validation recordings" in all_of_them.how
@@ -121,12 +103,3 @@ def test_another_share_or_part_may_be_chosen_by(trained: Trained, bars: Path) ->
         choose_reject(trained.model, bars, lost=1.0)
     with refused(ConfigError, "'valid'"):
         choose_reject(trained.model, bars, split="valid")
-
-
-def test_the_choice_is_kept_when_a_model_is_saved_again(trained: Trained, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    save_model(tmp_path / "m", trained.model)
-    assert load_model(tmp_path / "m").reject == trained.model.reject
-    bare = replace(trained.model, about={})
-    save_model(tmp_path / "m", bare, overwrite=True)
-    assert load_model(tmp_path / "m").reject == Reject()

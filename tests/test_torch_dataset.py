@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 from tonic.collation import PadTensors
-from torch.utils.data import ConcatDataset, DataLoader, Subset, random_split
+from torch.utils.data import DataLoader
 
-from dvskit.datasets import Batches, Encode, ImageChanges, collate_events, collate_tensors
+from dvskit.datasets import Encode, ImageChanges, collate_events, collate_tensors
 from dvskit.errors import ConfigError, FormatError, ShapeError
 from dvskit.filters import Crop, Fit, Vary
-from dvskit.tensors import Counts, PointSet, bin_events
+from dvskit.tensors import Counts, PointSet
 from tests.drawn_samples import DrawnSamples
 from tests.laws import refused
 from tests.test_loader import equal
@@ -61,16 +60,6 @@ def test_size_start_and_change_are_applied_to_each_sample():
     assert torch.equal(samples.dataset(COUNTS, size=(8, 6), start_us=900)[2][0], half)
     on = samples.dataset(COUNTS, change=lambda events: events[events.p])[2][0]
     assert torch.equal(on, COUNTS(events[events.p]))
-    by_function = samples.dataset(lambda events: bin_events(events, bins=3))[2][0]
-    assert torch.equal(by_function, bin_events(events, bins=3))
-
-
-def test_the_tensors_are_those_of_batches():
-    samples = DrawnSamples(9, draws=False)
-    ((whole, labels),) = Batches(samples, COUNTS, size=(8, 6), batch_size=9, shuffle=False).epoch(0)
-    tensor, targets = collate_tensors(every(samples.dataset(COUNTS, size=(8, 6))))
-    assert torch.equal(tensor, whole)
-    assert torch.equal(targets, labels)
 
 
 @pytest.mark.parametrize(
@@ -92,10 +81,10 @@ def test_what_is_drawn_follows_from_the_seed_the_number_and_the_epoch(
     data.set_epoch(1)
     second = every(data)
     assert not any(torch.equal(a, b) for (a, _), (b, _) in zip(first, second, strict=True))
-    for again in (pickle.loads(pickle.dumps(data)), copy.deepcopy(data)):
-        assert alike(every(again), second)
-        again.set_epoch(2)  # of its own
-        assert not alike(every(again), every(data))
+    again = pickle.loads(pickle.dumps(data))
+    again.set_epoch(2)  # of its own
+    assert not alike(every(again), every(data))
+    assert alike(every(data), second)
     data.set_epoch(0)
     assert alike(every(data), first)
 
@@ -120,16 +109,13 @@ def test_vary_counts_times_from_the_start(start_us):
         assert samples.dataset(change=vary, seed=7)[1][0] == changed
 
 
-@pytest.mark.parametrize(
-    ("context", "workers"), [("fork", 2), pytest.param("spawn", 1, marks=pytest.mark.campaign)]
-)
-def test_processes_of_a_dataloader_make_the_same_and_see_the_epoch(context, workers):
+def test_processes_of_a_dataloader_make_the_same_and_see_the_epoch():
     data = DrawnSamples(10).dataset(COUNTS, change=VARY, seed=2)
     loader = DataLoader(
         data,
         batch_size=4,
-        num_workers=workers,
-        multiprocessing_context=context,
+        num_workers=2,
+        multiprocessing_context="fork",
         persistent_workers=True,
         collate_fn=collate_tensors,
     )
@@ -137,17 +123,6 @@ def test_processes_of_a_dataloader_make_the_same_and_see_the_epoch(context, work
         data.set_epoch(epoch)
         wanted = every(data)
         assert equal(list(loader), [collate_tensors(wanted[k : k + 4]) for k in (0, 4, 8)])
-
-
-def test_torchs_own_data_sets_take_them():
-    data = DrawnSamples(9, draws=False).dataset(COUNTS)
-    whole = every(data)
-    assert alike(every(Subset(data, [3, 1])), [whole[3], whole[1]])
-    assert alike(every(ConcatDataset([data, data])), whole + whole)
-    parts = random_split(data, [6, 3], torch.Generator().manual_seed(1))
-    assert alike(every(parts[1]), [whole[k] for k in parts[1].indices])
-    plain, _ = next(iter(DataLoader(data, 4)))
-    assert plain.shape == (4, 5, 2, 6, 8)
 
 
 def test_images_become_spikes(tmp_path: Path):
@@ -159,9 +134,6 @@ def test_images_become_spikes(tmp_path: Path):
     assert torch.equal(tensor, encode(stills.image(3), np.random.default_rng((3, 0, 3))))
     data.set_epoch(1)
     assert not torch.equal(data[3][0], tensor)
-    batch, labels = collate_tensors(every(data))
-    assert batch.shape == (7, 5, 2, 8, 6)
-    assert labels.tolist() == [0, 0, 1, 1, 1]
 
 
 def test_an_error_names_the_sample():
