@@ -32,14 +32,6 @@ def random_events(seed, pixels=7, count=300, span=1_000_000):
     return events, observe(EventsSource(events)).events
 
 
-def test_events_are_sorted_by_pixel_and_stay_in_order():
-    events, by_pixel = random_events(0)
-    for pixel in range(7):
-        part = slice(by_pixel.starts[pixel], by_pixel.starts[pixel + 1])
-        assert np.array_equal(by_pixel.t[part], events.t[events.x == pixel])
-        assert np.array_equal(by_pixel.p[part], events.p[events.x == pixel])
-
-
 def low_passed(t, frame_t, levels, taus):
     """The signal at t by small Euler steps: tau v' = L - v."""
     v, at = levels[0], frame_t[0]
@@ -127,23 +119,6 @@ def test_changes_between_frames_are_those_of_cubics_through_the_events():
     assert np.allclose(np.stack([each[:n] for each in rows[1:4]], 1), expected, atol=1e-6)
     assert (rows.weight[:n] > 0).all()
     assert (rows.weight[:n] <= 1).all()
-
-
-@pytest.mark.parametrize("held", [0.0, 4000.0])
-def test_a_ramp_behind_a_low_pass_is_known_from_its_events(held):
-    """Then all is exact: the signal lags by tau, and what is missed is held times the slope."""
-    slope, threshold = 2e-6, 0.02
-    t = 100_000 + np.round(np.arange(80) * (threshold / slope + held)).astype(np.int64)
-    frame_t = np.arange(0.0, 1e6, 37_000)
-    level = 3.0 + slope * frame_t
-    numbers = (np.exp(level) - 4.0).astype(np.float32)[None]
-    rows = pairs.RowColumns.of(99, weighted=True)
-    events = PixelEvents(t, np.ones(80, bool), np.array([0, 80]))
-    shown, response = Numbers(frame_t, numbers, NO_DOUBT), Response(4.0, 20.0, 0.0, held, 0.0)
-    n = pairs.rows_between_frames(events, shown, response, 1e6, rows)
-    assert n > 15
-    assert np.allclose(rows.change[:n], threshold * rows.on[:n], rtol=1e-3)
-    assert not rows.off[:n].any()
 
 
 def test_rows_are_fitted_as_by_least_squares_and_outliers_do_not_matter():
@@ -397,9 +372,9 @@ def drawn_gaps(rest_us, shot_hz, leak_hz, spread, pixels=1500, known=True):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("rest_us", "known", "part"), [(3e6, False, 0.05), (6e5, True, 0.05)], ids=["long", "short"]
+    ("rest_us", "known"), [(3e6, False), (6e5, True), (6e5, False)], ids=["long", "short", "guess"]
 )
-def test_a_leak_is_the_most_likely_one_of_the_gaps_drawn_from_it(rest_us, known, part):
+def test_a_leak_is_the_most_likely_one_of_the_gaps_drawn_from_it(rest_us, known):
     """Of a rest for longer than the leak takes, or of a short one after a known start."""
     still = drawn_gaps(rest_us, 0.4, 1.0, 0.1, known=known)
     rate = np.full(still.gap_span.size, 0.4e-6)
@@ -408,15 +383,10 @@ def test_a_leak_is_the_most_likely_one_of_the_gaps_drawn_from_it(rest_us, known,
         return leak.most_likely(still, rate, 1.4e6, 0.5, 2.0)
 
     one = same_on_threads(found)
-    assert one.leak_hz == pytest.approx(1.0, rel=part)
+    assert one.guessed == (not known and rest_us < 1e6)
+    if one.guessed:
+        return
+    assert one.leak_hz == pytest.approx(1.0, rel=0.05)
     assert abs(one.leak_hz - 1.0) < 3 * one.leak_error
     assert one.pixels == 1500
-    assert not one.guessed
-    if not known:
-        assert one.spread == pytest.approx(0.1, abs=0.02)
-
-
-def test_pixels_with_unknown_start_and_a_short_rest_only_give_a_guess():
-    still = drawn_gaps(6e5, 0.4, 1.0, 0.1, known=False)
-    found = leak.most_likely(still, np.full(still.gap_span.size, 0.4e-6), 1.4e6, 0.5, 2.0)
-    assert found.guessed
+    assert known or one.spread == pytest.approx(0.1, abs=0.02)

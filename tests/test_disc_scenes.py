@@ -66,25 +66,6 @@ def test_a_scene_of_a_seed_is_always_the_same_and_starts_with_shapes_apart():
     assert not np.array_equal(DiscScene.random(0).frame(0), DiscScene.random(1).frame(0))
 
 
-def test_a_random_scene_has_a_meeting_a_pause_and_a_bar_in_the_way():
-    for seed in range(4):
-        scene = DiscScene.random(seed)
-        times = range(0, scene.duration_us, 20_000)
-        truths = [scene.truth(t_us) for t_us in times]
-        places = np.array([each.place for each in truths])
-        gap = np.hypot(*(places[:, 0] - places[:, 1]).T)
-        assert gap.min() < 10
-        still = np.hypot(*np.array([each.velocity[2] for each in truths]).T) == 0
-        assert 14 <= still.sum() <= 42
-        assert min(each.shown[0] for each in truths[70:]) < 0.9
-
-
-def test_frames_come_at_their_times():
-    scene = drawn(one(), fps=100)
-    assert [t for t, _ in scene] == list(range(0, 100_000, 10_000))
-    assert len(scene) == 10
-
-
 @pytest.mark.parametrize(
     ("given", "named"),
     [

@@ -9,8 +9,7 @@ import pytest
 from dvskit.datasets import DrawnSamples, open_samples
 from dvskit.evaluation import evaluate
 from dvskit.scenes import PERSON_GESTURES
-from dvskit.training import Model, load_config, load_model
-from tests.tree import MODELS, SAMPLES
+from dvskit.training import Model, load_model
 
 
 @pytest.fixture(scope="module")
@@ -22,13 +21,6 @@ def test_it_has_the_sets_classes_and_decides_within_one_and_a_half_seconds(model
     assert model.classes == PERSON_GESTURES
     assert model.size == (128, 128)
     assert model.input.bins * model.input.bin_us == 1_450_000
-
-
-def test_its_runs_are_told_by_configurations_that_are_there(model: Model) -> None:
-    first = load_config(SAMPLES / "dvs128-gestures.toml")
-    last = load_config(MODELS["dvs128-gestures"] / "config.toml")
-    assert first.network == last.network == model.network
-    assert first.input == last.input == model.input
 
 
 @pytest.mark.slow

@@ -57,13 +57,8 @@ def plain_twin(frames, params):
 
 def clip(seed=0, frames=12, shape=(9, 14), dtype=np.uint8, step_us=1000):
     random = np.random.default_rng(seed)
-    levels_ = random.integers(0, 256, (frames, *shape))
-    if dtype == np.uint8:
-        images = levels_.astype(np.uint8)
-    elif dtype == np.uint16:
-        images = (levels_ * 257).astype(np.uint16)
-    else:
-        images = (levels_ / 64).astype(dtype)  # up to 4 times white: a bright float frame
+    scale = {np.uint8: 1, np.uint16: 257}.get(dtype, 1 / 64)  # floats: up to 4 times white
+    images = (random.integers(0, 256, (frames, *shape)) * scale).astype(dtype)
     return [(i * step_us, image) for i, image in enumerate(images)]
 
 
@@ -143,23 +138,12 @@ def test_a_buffer_filled_anew_for_each_frame_gives_the_same_events():
     assert Events.concatenate(parts) == run(frames)
 
 
-def test_emulate_is_a_source_that_starts_anew_unless_its_frames_are_used_up():
+def test_emulate_is_a_source_that_starts_anew():
     frames = clip(8)
     source = emulate(frames, LOG)
     assert source.load() == source.load() == run(frames)
     assert source.size == (14, 9)
     assert isinstance(source, dvskit.Source)
-    once = emulate(iter(frames), LOG)
-    assert once.load() == run(frames)
-    with pytest.raises(VideoError, match="used up"):
-        once.load()
-
-
-def test_white_is_the_same_in_all_types():
-    codes = clip(9)
-    expected = run(codes)
-    assert run([(t, f.astype(np.uint16) * 257) for t, f in codes]) == expected
-    assert run([(t, f / 255) for t, f in codes]) == expected
 
 
 # ---- what cannot be emulated
@@ -229,7 +213,6 @@ def test_every_preset_has_a_source_and_is_found_in_any_case():
         assert EmulatorParams.preset(name.lower()) == EmulatorParams.preset(name.upper()) == params
         assert Emulator(name).params == params
     assert EmulatorParams.preset("clean") == EmulatorParams()
-    assert EmulatorParams.preset("noisy").cutoff_hz == 30.0
 
 
 def test_a_preset_file_is_written_and_read(tmp_path):
@@ -245,7 +228,6 @@ def test_a_preset_file_is_written_and_read(tmp_path):
     [
         ("thresold_on = 0.2", "'threshold_on'"),
         ("threshold_on = 'x'", "'x'"),
-        ("threshold_on = true", "True"),
         ("threshold_on = 99.0", "99.0"),
         ("threshold_on", "mine.toml"),
         ("refractory_us = 1.5", "refractory_us"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -56,26 +55,13 @@ def test_frames_and_times_come_back_exactly(tmp_path, size, gap_us):
     assert_same(list(open_frames(tmp_path / "a.mkv", clock="container")), frames)
 
 
-def test_a_file_has_its_length_in_seconds(tmp_path):
-    frames = noise(30)
-    write(tmp_path / "a.mkv", frames).close()
-    with av.open(str(tmp_path / "a.mkv")) as container:
-        seconds = (frames[-1][0] - frames[0][0]) / 1e6
-        assert seconds <= container.duration / av.time_base <= seconds + 0.05
-        assert container.streams.video[0].codec_context.name == "ffv1"
-
-
-@pytest.mark.parametrize("count", [1, 2, 20])
+@pytest.mark.parametrize("count", [2, 20])
 def test_a_file_that_was_never_closed_holds_all_frames_but_the_last_few(tmp_path, count):
     frames = noise(count)
     writer = write(tmp_path / "a.mkv", frames)
     (tmp_path / "cut.mkv").write_bytes((tmp_path / "a.mkv").read_bytes())
     writer.abandon()
     assert not (tmp_path / "a.mkv").exists()
-    if count == 1:
-        with pytest.raises(VideoError):
-            open_frames(tmp_path / "cut.mkv", strict=False)
-        return
     found = list(open_frames(tmp_path / "cut.mkv", strict=False))
     assert len(found) >= count - 1
     assert_same(found, frames[: len(found)])

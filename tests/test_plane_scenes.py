@@ -4,10 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from dvskit.emulator import emulate
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.scenes import KeyframePath, Patch, PlaneScene, SteadyPath, box
-from dvskit.scenes.planes import noise_texture, polygon_texture
+from dvskit.scenes.planes import noise_texture
 from dvskit.scenes.planes.casting_kernels import cast
 from dvskit.streams import Intrinsics
 from tests.laws import refused
@@ -49,13 +48,6 @@ def test_a_steady_translation_along_a_plane_gives_focal_length_times_speed_over_
     assert np.allclose(truth.flow[..., 0], -drawn.lens.fx * 0.5 / 2, atol=1e-4)
     assert np.allclose(truth.flow[..., 1], 0, atol=1e-4)
     assert np.allclose(truth.depth, 2)
-
-
-def test_a_roll_turns_pixels_about_the_principal_point():
-    drawn = scene(SteadyPath((0, 0, 1.5), (0, 0, 0)), LENS._replace(k1=0, k2=0, p1=0, p2=0, fy=60))
-    y, x = np.mgrid[:48, :64]
-    expected = 1.5 * np.stack([y - 23.0, -(x - 31.0)], -1)
-    assert np.allclose(drawn.truth(0).flow, expected, atol=1e-4)
 
 
 def test_a_steady_path_is_the_integral_of_its_velocity():
@@ -127,27 +119,10 @@ def test_where_nothing_stands_there_is_background_and_no_flow():
     assert frame[24, 31] == 65535
 
 
-def test_a_scene_is_a_source_of_frames_for_the_emulator():
-    drawn = PlaneScene.random(1, size=SIZE, fps=500, duration_us=20_000)
-    assert len(drawn) == 10
-    assert [t for t, _ in drawn] == [2000 * k for k in range(10)]
-    events = emulate(drawn).load()
-    assert events.size == SIZE
-    assert len(events) > 100
-
-
 def test_a_seed_gives_the_same_scene_at_every_rate():
     slow, fast = (PlaneScene.random(5, size=SIZE, fps=fps) for fps in (100, 1000))
     assert np.array_equal(slow.frame(50_000), fast.frame(50_000))
     assert not np.array_equal(slow.frame(0), PlaneScene.random(6, size=SIZE).frame(0))
-
-
-def test_textures_stay_between_black_and_white():
-    rng = np.random.default_rng(0)
-    for texture in (noise_texture(rng, (50, 70)), polygon_texture(rng, (50, 70))):
-        assert texture.shape == (50, 70)
-        assert texture.dtype == np.float32
-        assert 0 <= texture.min() < texture.max() <= 1
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dvskit.errors import ConfigError, VideoError
+from dvskit.errors import VideoError
 from dvskit.video import open_frames
 from dvskit.video.container import cut_short
 from dvskit.video.light import gray_frame, luminance
@@ -25,7 +25,6 @@ from tests.video_kinds import (
     cut_to,
     frame_of,
     mirrored,
-    overwrite,
     rotated,
     sample_aspect,
     scene,
@@ -53,13 +52,9 @@ WHOLE = [
     Kind("mp4 h264", ".mp4", "libx264", options=QUICK),
     Kind("mp4 fragmented", ".mp4", "libx264", options=B_FRAMES,
          muxing={"movflags": "frag_keyframe+empty_moov"}),
-    Kind("mkv hevc", ".mkv", "libx265", options=X265),
-    Kind("mp4 av1", ".mp4", "libsvtav1", size=(96, 64), tolerance=0.02,
-         options={"preset": "12", "crf": "10", "svtav1-params": "lp=1"}),
     Kind("avi mpeg4 B-frames", ".avi", "mpeg4", options={"bf": "2"}),
     Kind("avi h264 B-frames", ".avi", "libx264", options=B_FRAMES),
     Kind("avi mjpeg", ".avi", "mjpeg", "yuvj420p", options={"qmin": "1", "qmax": "1"}, full=True),
-    Kind("avi msmpeg4", ".avi", "msmpeg4v3", size=(64, 48)),
     Kind("avi with frames dropped", ".avi", "mpeg4", times_ms=(0, 40, 160, 200, 480, 520)),
     Kind("3gp h263", ".3gp", "h263", size=(176, 144), notes="12:11"),
     Kind("ts h264 B-frames", ".ts", "libx264", options=B_FRAMES, container_start_ms=80),
@@ -67,21 +62,16 @@ WHOLE = [
     Kind("mpg mpeg2 B-frames", ".mpg", "mpeg2video", options={"bf": "2"}, container_start_ms=540),
     Kind("flv h264 B-frames", ".flv", "libx264", options=B_FRAMES),
     Kind("wmv", ".wmv", "wmv2"),
-    Kind("y4m", ".y4m", "wrapped_avframe"),
-    Kind("mov prores 10 bits", ".mov", "prores_ks", "yuv422p10le", bits=16),
     Kind("mkv with sound", ".mkv", "libx264", options=B_FRAMES, sound=True),
     # times
     Kind("mp4 of uneven rate, B-frames", ".mp4", "libx264", options=B_FRAMES, times_ms=UNEVEN_MS,
          clock=MS),
-    Kind("mkv of uneven rate", ".mkv", "libx264", options=B_FRAMES, times_ms=UNEVEN_MS, clock=MS),
     Kind("mp4 with stamps of decoding", ".mp4", "libx264", options=B_FRAMES, clock=MS,
          times_ms=UNEVEN_MS, packets=stamped_as_decoded),
     Kind("mp4 that begins late", ".mp4", "libx264", options=B_FRAMES,
          times_ms=[480 + 40 * k for k in range(FRAMES)], container_start_ms=480),
     Kind("mp4 whose edit list leaves out the start", ".mp4", "libx264", options=QUICK | {"g": "4"},
          times_ms=[40 * k - 200 for k in range(FRAMES)], shown=range(5, FRAMES)),
-    Kind("mkv that begins late", ".mkv", "libx264", options=QUICK,
-         times_ms=[800 + 40 * k for k in range(FRAMES)], container_start_ms=800),
     Kind("mp4 with negative offsets", ".mp4", "libx264", options=B_FRAMES,
          muxing={"movflags": "negative_cts_offsets", "use_editlist": "0"}),
     Kind("raw h264 with a rate", ".h264", "libx264", options=B_FRAMES, fps=50),
@@ -105,7 +95,6 @@ WHOLE = [
     Kind("interlaced", ".mp4", "libx264", notes="interlaced", tolerance=0.02,
          options=QUICK | {"flags": "+ildct", "x264-params": "tff=1"}),
     Kind("odd size", ".webm", "libvpx-vp9", options=VP, size=(65, 49), tolerance=0.02),
-    Kind("odd size, avi", ".avi", "mpeg4", size=(63, 47)),
     Kind("open groups of pictures", ".mkv", "libx265",
          options=X265 | {"preset": "fast", "x265-params": OPEN_GOP}),
     Kind("begun within an open group", ".ts", "libx265",
@@ -113,10 +102,7 @@ WHOLE = [
          packets=without_the_first_group, shown=range(8, FRAMES), notes="not shown: "),
     Kind("one frame", ".mp4", "libx264", options=QUICK, times_ms=[0]),
     # numbers
-    Kind("full range", ".mp4", "libx264", "yuvj420p", options=QUICK, full=True),
     Kind("4:2:2, luma and chroma side by side", ".mov", "rawvideo", "uyvy422", tolerance=0.003),
-    Kind("nv12", ".mp4", "libx264", "nv12", options=QUICK),
-    Kind("gray", ".mkv", "ffv1", "gray", tolerance=0.003),
     Kind("gray h264", ".mp4", "libx264", "gray", options=LOSSLESS, tolerance=0.003,
          full=False),
     Kind("gray of 16 bits", ".mkv", "ffv1", "gray16le", tolerance=2e-5, bits=16),
@@ -131,7 +117,6 @@ WHOLE = [
     Kind("transparent prores", ".mov", "prores_ks", "yuva444p10le", alpha=0.5, bits=16,
          notes="transparent"),
     Kind("palette", ".mov", "png", "pal8", tolerance=0.003),
-    Kind("black and white", ".mov", "png", "monob", tolerance=0.003, turn=np.round),
     Kind("apng", ".png", "apng", "rgba", container="apng", tolerance=0.003),
     Kind("gif", ".gif", "gif", "gray", tolerance=0.003),
     Kind("webp", ".webp", "libwebp_anim", "bgra", options={"lossless": "1"}, tolerance=0.003),
@@ -157,12 +142,6 @@ DAMAGED = [
          refused="frame|opened"),
     Kind("apng cut", ".png", "apng", "rgba", container="apng", spoil=cut_to(0.6),
          refused="frame 14", kept=10),
-    Kind("mkv with 2 kB overwritten", ".mkv", "mjpeg", "yuvj420p", full=True, size=(160, 120),
-         options={"qmin": "2", "qmax": "2"}, spoil=overwrite(0.3, 2000), refused="frame", kept=12),
-    Kind("avi overwritten", ".avi", "mpeg4", options={"bf": "2"}, size=(160, 120),
-         spoil=overwrite(0.4, 400), refused="frame", kept=6),
-    Kind("ts overwritten", ".ts", "libx264", options=B_FRAMES, size=(160, 120),
-         spoil=overwrite(0.4, 900), refused="frame", kept=6),
     Kind("mkv at 5,000 frames a second", ".mkv", "libx264", options=QUICK,
          times_ms=[k // 5 for k in range(FRAMES)], clock=Fraction(1, 5000),
          refused="not after the previous one.*--fps", kept=4),
@@ -182,26 +161,6 @@ def compare(kind, frames):
         far = [float(np.abs(frame / top - picture).mean()) for picture in pictures]
         assert int(np.argmin(far)) == number
         assert far[number] <= kind.tolerance
-
-
-SPOILED_READING = {
-    "a frame is missing": lambda frames: frames[1:],
-    "two frames change places": lambda frames: [
-        (t, frames[k][1]) for (t, _), k in zip(frames, [1, 0, *range(2, len(frames))], strict=True)
-    ],
-    "a time is off": lambda frames: [(frames[0][0] + 5, frames[0][1]), *frames[1:]],
-    "mirrored": lambda frames: [(t, frame[:, ::-1]) for t, frame in frames],
-    "upside down": lambda frames: [(t, frame[::-1]) for t, frame in frames],
-    "too dark": lambda frames: [(t, (frame * 0.93).astype(frame.dtype)) for t, frame in frames],
-}
-
-
-def test_the_comparison_finds_what_is_read_wrongly(tmp_path):
-    frames = list(open_frames(write(WHOLE[0], tmp_path)))
-    compare(WHOLE[0], frames)
-    for spoil in SPOILED_READING.values():
-        with pytest.raises(AssertionError):
-            compare(WHOLE[0], spoil(frames))
 
 
 def compare_pictures(clip, frames):
@@ -267,22 +226,18 @@ def test_a_file_is_cut_short_where_it_has_fewer_bytes_than_its_header_states(
 
 
 def test_a_file_without_moving_pictures_is_refused(tmp_path):
-    with av.open(str(tmp_path / "sound.m4a"), "w") as container:
-        for packet in silence(container.add_stream("aac", rate=16000), 500):
-            container.mux(packet)
-    with refused(VideoError, "sound.m4a", "no video stream"):
-        open_frames(tmp_path / "sound.m4a")
-    with av.open(str(tmp_path / "cover.m4a"), "w", format="mp4") as container:
-        sound = container.add_stream("aac", rate=16000)
-        cover = container.add_stream("png", rate=1)
-        cover.width, cover.height, cover.pix_fmt = 64, 48, "rgb24"
-        cover.disposition = av.stream.Disposition.attached_pic
-        for packet in silence(sound, 500):
-            container.mux(packet)
-        for packet in cover.encode(frame_of(scene(0), "rgb24")):
-            container.mux(packet)
-    with refused(VideoError, "cover.m4a", "cover image"):
-        open_frames(tmp_path / "cover.m4a")
+    for name, named in (("sound.m4a", "no video stream"), ("cover.m4a", "cover image")):
+        with av.open(str(tmp_path / name), "w", format="mp4") as container:
+            sound, pictures = container.add_stream("aac", rate=16000), []
+            if name == "cover.m4a":
+                cover = container.add_stream("png", rate=1)
+                cover.width, cover.height, cover.pix_fmt = 64, 48, "rgb24"
+                cover.disposition = av.stream.Disposition.attached_pic
+                pictures = cover.encode(frame_of(scene(0), "rgb24"))
+            for packet in [*silence(sound, 500), *pictures]:
+                container.mux(packet)
+        with refused(VideoError, name, named):
+            open_frames(tmp_path / name)
 
 
 def test_a_codec_that_ffmpeg_does_not_know_is_named_so(tmp_path):
@@ -325,16 +280,6 @@ def test_a_change_of_size_within_a_video_is_refused_or_left_out(tmp_path):
     clip = open_frames(path, strict=False)
     assert len(list(clip)) in (7, 8)
     assert clip.damage
-
-
-@pytest.mark.parametrize("clock", ["first", "container"])
-def test_time_0_is_the_first_frame_unless_the_container_s_clock_is_asked_for(tmp_path, clock):
-    kind = Kind("", ".mpg", "mpeg2video", options={"bf": "2"})
-    path = write(kind, tmp_path)
-    start_us = 0 if clock == "first" else 540_000
-    assert [t for t, _ in open_frames(path, clock=clock)] == [t + start_us for t in kind.times_us()]
-    with refused(ConfigError, "'frist'", "'first'"):
-        open_frames(path, clock="frist")
 
 
 @pytest.mark.parametrize(
@@ -388,13 +333,11 @@ def test_a_pq_video_says_so_and_linear_light_goes_above_white(tmp_path):
     kind = Kind("", ".mp4", "libx265", "yuv420p10le", options=X265, prepare=hdr, bits=16)
     path = write(kind, tmp_path)
     assert "high dynamic range (PQ)" in open_frames(path).notes[0]
-    linear = [frame for _, frame in open_frames(path, light="linear")]
     assert open_frames(path, light="linear").notes == ()
-    for number, frame in enumerate(linear):
-        codes = np.rint(scene(number) * 65535).astype(np.uint16)
-        expected = luminance(codes, transfer="pq")
+    for number, (_, frame) in enumerate(open_frames(path, light="linear")):
+        expected = luminance(np.rint(scene(number) * 65535).astype(np.uint16), transfer="pq")
         assert np.abs(np.log(frame + 0.01) - np.log(expected + 0.01)).mean() < 0.06
-    assert max(frame.max() for frame in linear) > 2
+    assert frame.max() > 2
 
 
 @pytest.mark.slow
@@ -433,42 +376,6 @@ def test_frames_that_build_on_a_lost_key_frame_are_left_out_and_on_another_are_t
         assert ("may show it" in str(clip.damage)) == bool(doubtful)
 
 
-def mutated(number, whole, rng):
-    """Return bytes with a few replaced, every other time in the head, and one of three cut."""
-    damaged = bytearray(whole)
-    within = len(whole) if number % 2 else min(len(whole), 1500)
-    for at in rng.integers(0, within, 4):
-        damaged[at] = rng.integers(256)
-    return bytes(damaged[: rng.integers(1, len(whole))] if number % 3 else damaged)
-
-
-def check_any_bytes(kind, folder, count):
-    path = write(kind, folder)
-    whole, rng = path.read_bytes(), np.random.default_rng(1)
-    for number in range(count):
-        path.write_bytes(mutated(number, whole, rng))
-        for strict in (True, False):
-            refusal, times = f"{path}", []
-            try:
-                times += [t_us for t_us, _ in open_frames(path, fps=kind.fps, strict=strict)]
-            except VideoError as error:
-                refusal = str(error)
-            assert times == sorted(set(times))
-            assert refusal.startswith(str(path))
-            assert "\n" not in refusal
-
-
-@pytest.mark.parametrize("kind", WHOLE[::11], ids=lambda kind: kind.name)
-def test_any_bytes_are_read_or_refused_in_one_line(tmp_path, kind):
-    check_any_bytes(kind, tmp_path, 6)
-
-
-@pytest.mark.campaign
-@pytest.mark.parametrize("kind", WHOLE, ids=lambda kind: kind.name)
-def test_many_mutations_are_read_or_refused_in_one_line(tmp_path, kind):
-    check_any_bytes(kind, tmp_path, 100)
-
-
 DAMAGED_ANYWHERE = [
     Kind("mkv", ".mkv", "libx264", options=B_FRAMES),
     Kind("mp4", ".mp4", "libx264", options=B_FRAMES),
@@ -480,19 +387,30 @@ DAMAGED_ANYWHERE = [
 ]
 
 
+def damaged_at_random(whole, rng, *, head):
+    """Return bytes with a part overwritten; or cut, with a few bytes of the head replaced."""
+    damaged = bytearray(whole)
+    at, length = int(rng.integers(600, len(whole) - 300)), int(rng.integers(1, 300))
+    if head:
+        for place in rng.integers(0, 1500, 4):
+            damaged[place] = rng.integers(256)
+        return bytes(damaged[:at])
+    damaged[at : at + length] = rng.integers(0, 256, length).astype(np.uint8).tobytes()
+    return bytes(damaged)
+
+
 def check_damage_anywhere(kind, folder, count):
     path = write(replace(kind, size=(160, 120)), folder)
     whole, rng = path.read_bytes(), np.random.default_rng(0)
-    for _ in range(count):
-        damaged = bytearray(whole)
-        at, length = int(rng.integers(600, len(whole) - 300)), int(rng.integers(1, 300))
-        damaged[at : at + length] = rng.integers(0, 256, length).astype(np.uint8).tobytes()
-        path.write_bytes(bytes(damaged))
-        raised = salvaged = None
+    for number in range(count):
+        path.write_bytes(damaged_at_random(whole, rng, head=number % 3 == 2))
+        raised = salvaged = ""
         try:
             list(open_frames(path))
         except VideoError as error:
             raised = str(error)
+            assert raised.startswith(f"{path}: ")
+            assert "\n" not in raised
         try:
             clip = open_frames(path, strict=False)
             times = [t for t, _ in clip]
@@ -508,10 +426,10 @@ def check_damage_anywhere(kind, folder, count):
 
 @pytest.mark.parametrize("kind", DAMAGED_ANYWHERE, ids=lambda kind: kind.name)
 def test_wherever_damage_lies_strict_refuses_what_salvage_reports(tmp_path, kind):
-    check_damage_anywhere(kind, tmp_path, 4)
+    check_damage_anywhere(kind, tmp_path, 6)
 
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("kind", DAMAGED_ANYWHERE, ids=lambda kind: kind.name)
 def test_strict_refuses_what_salvage_reports_at_many_places(tmp_path, kind):
-    check_damage_anywhere(kind, tmp_path, 60)
+    check_damage_anywhere(kind, tmp_path, 90)

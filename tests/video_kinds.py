@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -44,8 +42,8 @@ def frame_of(
     height, width = picture.shape
     if pix_fmt == "uyvy422":  # luma and chroma lie in one plane
         return frame_of(picture, "yuv422p").reformat(format=pix_fmt)
-    if pix_fmt in ("pal8", "monob"):
-        return _numbered(picture, pix_fmt)
+    if pix_fmt == "pal8":
+        return _numbered(picture)
     frame = av.VideoFrame(width, height, pix_fmt)
     for number, plane in enumerate(frame.planes):
         parts = [c for c in frame.format.components if c.plane == number]
@@ -73,21 +71,17 @@ def frame_of(
     return frame
 
 
-def _numbered(picture: np.ndarray, pix_fmt: str) -> Any:
-    """Return a frame whose pixels are numbers of a palette, from white to black, or bits."""
+def _numbered(picture: np.ndarray) -> Any:
+    """Return a frame whose pixels are numbers of a palette, from white to black."""
     height, width = picture.shape
-    frame = av.VideoFrame(width, height, pix_fmt)
-    plane = frame.planes[0]
-    rows = np.zeros((plane.height, plane.line_size), np.uint8)
-    if pix_fmt == "monob":
-        bits = np.packbits(picture > 0.5, axis=1)
-        rows[:, : bits.shape[1]] = bits
-    else:
-        rows[:, :width] = 255 - np.rint(picture * 255)
-        colors = np.repeat(np.arange(255, -1, -1, dtype=np.uint8)[:, None], 4, axis=1)
-        colors[:, 3] = 255
-        frame.planes[1].update(colors.tobytes())
-    plane.update(rows.tobytes())
+    frame = av.VideoFrame(width, height, "pal8")
+    numbers, palette = frame.planes
+    rows = np.zeros((numbers.height, numbers.line_size), np.uint8)
+    rows[:, :width] = 255 - np.rint(picture * 255)
+    numbers.update(rows.tobytes())
+    colors = np.repeat(np.arange(255, -1, -1, dtype=np.uint8)[:, None], 4, axis=1)
+    colors[:, 3] = 255
+    palette.update(colors.tobytes())
     return frame
 
 
@@ -149,10 +143,7 @@ class Kind:
 def write(kind: Kind, folder: Path) -> Path:
     """Write a video of a kind and return its path."""
     path = folder / f"clip{kind.suffix}"
-    with (
-        _as_it_was_scheduled(),
-        av.open(str(path), "w", format=kind.container, options=kind.muxing) as container,
-    ):
+    with av.open(str(path), "w", format=kind.container, options=kind.muxing) as container:
         video = video_stream(container, kind)
         sound = container.add_stream("aac", rate=16000) if kind.sound else None
         packets = []
@@ -170,22 +161,6 @@ def write(kind: Kind, folder: Path) -> Path:
     if kind.spoil is not None:
         kind.spoil(path)
     return path
-
-
-@contextmanager
-def _as_it_was_scheduled() -> Iterator[None]:
-    """Give this thread its scheduling back: where root asks it to encode, SVT-AV1 takes real time.
-
-    Everything else on the machine would stand still whenever a later test computes.
-    """
-    if not hasattr(os, "sched_getscheduler"):
-        yield
-        return
-    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
-    try:
-        yield
-    finally:
-        os.sched_setscheduler(0, policy, parameters)
 
 
 def video_stream(container: Any, kind: Kind) -> Any:
@@ -230,19 +205,6 @@ def cut_to(share: float) -> Callable[[Path], None]:
         path.write_bytes(whole[: int(len(whole) * share)])
 
     return cut
-
-
-def overwrite(start: float, count: int, *, seed: int = 3) -> Callable[[Path], None]:
-    """Return what overwrites `count` bytes of a file from a share of its length on."""
-
-    def spoil(path: Path) -> None:
-        data = bytearray(path.read_bytes())
-        at = int(len(data) * start)
-        random = np.random.default_rng(seed).integers(0, 256, count).astype(np.uint8).tobytes()
-        data[at : at + count] = random[: len(data) - at]
-        path.write_bytes(bytes(data))
-
-    return spoil
 
 
 def stamped_as_decoded(packets: list[Any]) -> list[Any]:
