@@ -121,12 +121,10 @@ def test_velocities_from_rest_to_two_thirds_of_the_sensor_are_found(velocity):
     assert found.still == (velocity == (0.0, 0.0))
 
 
-def test_one_polarity_and_swapped_polarities_give_the_same_motion():
+def test_swapped_polarities_give_the_same_motion():
     events = moving_points("translation", (250.0, 90.0))
     whole = maximise_contrast(events)
-    one = maximise_contrast(events[events.p])
     swapped = Events(t=events.t, x=events.x, y=events.y, p=~events.p, size=events.size)
-    np.testing.assert_allclose(one.parameters, (250, 90), atol=5)
     np.testing.assert_allclose(maximise_contrast(swapped).parameters, whole.parameters, atol=0.1)
 
 

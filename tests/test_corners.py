@@ -96,15 +96,6 @@ def test_frames_show_tracks_with_enough_events_over_faint_events():
     assert all((moment.index < 64).all() for moment in never.moments())
 
 
-def test_trails_end():
-    pause = Events(t=[EVENTS.t[-1] + 400_000], x=[1], y=[1], p=[1], size=EVENTS.size)
-    style = CornerTracks("e_fast", trail_us=50_000)
-    events = Events.concatenate([EVENTS, pause])
-    *_, (_, before_last), _ = frames(events, style=style, fps=100)
-    colors = style.palette(DARK)[64:]
-    assert not (before_last[..., None, :] == colors).all(-1).any()
-
-
 @pytest.fixture
 def recorded(tmp_path):
     save_events(EVENTS, tmp_path / "in.npz")

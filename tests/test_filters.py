@@ -10,7 +10,7 @@ import pytest
 from dvskit import Events
 from dvskit.errors import ConfigError, EventsError, GeometryError
 from dvskit.events import EventsSource, Size, read_all
-from dvskit.filters import Crop, FilteredSource, Fit, Placement, TimeWindow, as_filter, chain
+from dvskit.filters import Crop, FilteredSource, Placement, TimeWindow, as_filter, chain
 from tests.laws import random_cuts, refused, scattered
 
 EVENTS = scattered(500, (20, 10), span_us=1000)
@@ -65,16 +65,6 @@ def test_a_fit_is_whole_where_that_is_near_and_lays_middle_on_middle(size, targe
         inner = np.unique(columns[columns >= 0], return_counts=True)[1][1:-1]
         assert set(inner) <= {placement.scale.denominator}
     assert rows.max() < target[1]
-
-
-def test_what_a_fit_leaves_out_at_the_edges_is_counted_in_each_pass():
-    x = np.arange(103)[::-1]  # 103 columns on 51: blocks of 2, and a column too many
-    events = Events(t=x[::-1], x=x, y=x * 0, p=x % 2 == 0, size=(103, 3))
-    source = FilteredSource(EventsSource(events), Fit((51, 40)))
-    for _ in range(2):
-        assert len(read_all(source)) == 102
-        assert source.dropped == 1
-    assert Fit(events.size)(events) is events
 
 
 def only_on(events):

@@ -66,13 +66,6 @@ def test_a_filter_of_a_file_gives_the_same_however_the_stream_is_cut(my, text):
     parts = [step(EVENTS[start:stop]) for start, stop in pairwise(random_cuts(len(EVENTS), 1))]
     assert Events.concatenate([*parts, step.finish()]) == OWN[text]
     assert step.dropped == len(EVENTS) - len(OWN[text])
-
-
-def test_convert_applies_it_and_reports_the_number_of_dropped_events(my, run):
-    code, _, err = run("convert", "in.npz", "out.npz", "--filter", "my.py:EveryOther:3")
-    assert code == 0
-    assert dvskit.load_events("out.npz") == EVENTS[::3]
-    assert f"my.py:EveryOther:3: {len(EVENTS) - len(EVENTS[::3]):,} events left out" in err
     assert not (my.parent / "__pycache__").exists()
 
 

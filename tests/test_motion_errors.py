@@ -58,7 +58,6 @@ WRONG = [
     ("reconstruct --camera 7 --salvage -o t.npz --model filter", "--salvage"),
     ("reconstruct --camera 7 --from raw -o t.npz --model filter", "--from"),
     ("reconstruct --camera 7 --size big -o t.npz --model filter", "big"),
-    ("reconstruct --camera -1 -o t.npz --model filter", "--camera"),
     ("reconstruct --camera 63 -o t.npz --model filter", "camera 63"),
 ]
 

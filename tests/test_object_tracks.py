@@ -8,7 +8,7 @@ import pytest
 from dvskit import Events
 from dvskit.errors import ConfigError
 from dvskit.render import Decay, ObjectTracks, frames
-from dvskit.render.frames.trails import TEXT, row_of
+from dvskit.render.frames.trails import row_of
 from dvskit.tracking import OBJECT_ROW
 from tests.laws import refused
 
@@ -87,18 +87,6 @@ def test_an_object_that_is_not_seen_is_dim_and_goes_when_it_has_no_row():
     assert (made[2][42, 57:65] == row_of(1, dim=True)).all()
     assert not (made[3][42, 57:65] >= 64).any()
     assert not (made[4] >= 64).any()  # the trail has ended
-
-
-def test_a_line_has_the_numbers_of_crossings_on_its_sides():
-    line = ((60.0, 10.0), (60.0, 80.0))  # downwards: its right is the left of the picture
-    rows = [row(3, step, 40 + 10 * step, 45) for step in range(1, 6)]
-    made = pictures(Given(*rows), lines=(line,), trail_us=1)
-    assert (made[0][10:81, 60] == TEXT).all()
-    left, right = made[0][:, :60] == TEXT, made[0][:, 61:] == TEXT
-    assert np.array_equal(left[:, left.any(0)], right[:, right.any(0)])  # 0 and 0
-    after = made[-1]
-    assert np.array_equal(after[:, :58] == TEXT, made[0][:, :58] == TEXT)
-    assert not np.array_equal(after[:, 62:] == TEXT, made[0][:, 62:] == TEXT)  # 1
 
 
 @pytest.mark.parametrize(

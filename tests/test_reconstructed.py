@@ -154,17 +154,6 @@ def test_times_come_from_a_list_of_images(tmp_path):
     assert list(listed_times(tmp_path / "out" / "images.txt").t_us) == [0, 40_000]
 
 
-@pytest.mark.parametrize(
-    ("text", "named"),
-    [("0.1 a\nx b\n", "images.txt: line 2"), ("0.2 a\n0.1 b\n", "images.txt: line 2"),
-     ("0.1 a\n0.1 b\n", "number 1")],
-)  # fmt: skip
-def test_a_damaged_list_of_times_names_its_line(tmp_path, text, named):
-    (tmp_path / "images.txt").write_text(text)
-    with refused(VideoError, named):
-        listed_times(tmp_path / "images.txt")
-
-
 def read(source, times=(9,), **how):
     list(reconstruct(source, Log(), times, **how))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -61,28 +60,18 @@ def test_without_bounds_events_only_begin_at_0():
     assert Vary().draw(np.random.default_rng(0))(EVENTS) == StartAt(0)(EVENTS)
 
 
-def test_one_change_more_leaves_the_others_as_they_were():
-    for name in ("zoom", "flip_y", "drop_area", "noise_hz"):
-        with_it = {field.name: getattr(ALL, field.name) for field in fields(ALL)}
-        without = Vary(**(with_it | {name: 0}))
-        many, fewer = (v.draw(np.random.default_rng(3)).filters for v in (ALL, without))
-        rest = [each for each in many if each in fewer or isinstance(each, Affine | Flip)]
-        assert len(rest) >= len(many) - 1
-
-
 def test_numbers_are_uniform_up_to_their_bounds():
     drawn = draws(Vary(rotate_deg=10, time_scale=0.2, later_us=500, drop=0.4, drop_area=0.25))
-    angles = np.array([math.degrees(math.atan2(a.yx, a.xx)) for a in of_kind(drawn, Affine)])
-    assert np.abs(angles).max() <= 10
-    assert angles.std() == pytest.approx(10 / math.sqrt(3), rel=0.15)
-    factors = np.array([each.factor for each in of_kind(drawn, TimeScale)])
-    assert 0.8 <= factors.min() < 0.82
-    assert 1.18 < factors.max() <= 1.2
-    shifts = np.array([each.shift_us for each in of_kind(drawn, TimeShift)])
-    assert -500 <= shifts.min() < -450 < 450 < shifts.max() <= 500
-    shares = np.array([each.share for each in of_kind(drawn, DropEvents)])
-    assert 0 <= shares.min() < 0.02
-    assert 0.38 < shares.max() <= 0.4
+    angles = [math.degrees(math.atan2(a.yx, a.xx)) for a in of_kind(drawn, Affine)]
+    assert np.std(angles) == pytest.approx(10 / math.sqrt(3), rel=0.15)
+    factors = [each.factor for each in of_kind(drawn, TimeScale)]
+    shifts = [each.shift_us for each in of_kind(drawn, TimeShift)]
+    shares = [each.share for each in of_kind(drawn, DropEvents)]
+    bounds = (-10, 10), (0.8, 1.2), (-500, 500), (0, 0.4)
+    for found, (least, most) in zip((angles, factors, shifts, shares), bounds, strict=True):
+        slack = 0.05 * (most - least)
+        assert least <= min(found) < least + slack
+        assert most - slack < max(found) <= most
     areas = np.array([each.width * each.height for each in of_kind(drawn, DropArea)])
     assert 0.23 < areas.max() <= 0.25
     for each in of_kind(drawn, DropArea):
@@ -99,16 +88,6 @@ def test_chances_are_those_given_and_what_changes_a_name_is_told():
     assert Flip("x") in one.filters
     back = next(each for each in drawn if each.reversed)
     assert of_kind([back], TimeReversal)
-    assert not any(each.flipped_x for each in draws(ALL) if not of_kind([each], Flip))
-
-
-def test_a_turn_a_zoom_and_a_shift_are_one_move():
-    drawn = Vary(shift_px=3, rotate_deg=8, zoom=0.1).draw(np.random.default_rng(1))
-    moves = of_kind([drawn], Affine)
-    assert len(moves) == len(drawn.filters) - 1 == 1
-    scale = math.sqrt(moves[0].xx * moves[0].yy - moves[0].xy * moves[0].yx)
-    assert abs(scale - 1) <= 0.1
-    assert moves[0].xx == moves[0].yy
 
 
 def test_a_span_left_out_lies_within_the_sample():
