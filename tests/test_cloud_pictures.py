@@ -7,7 +7,6 @@ import re
 import struct
 import xml.etree.ElementTree as ElementTree
 import zlib
-from itertools import combinations
 from pathlib import Path
 
 import av
@@ -20,49 +19,12 @@ from matplotlib.font_manager import get_font
 from dvskit import Events, render, save_events
 from dvskit.errors import ConfigError, OutputError, ShapeError
 from dvskit.render import CloudView, Turn, cloud_kernels
-from dvskit.render._axes import bounds
-from dvskit.render._drawing import TextLine
-from dvskit.render._scene import Scene
-from dvskit.render._thin import thin
 from dvskit.render.colormap import DARK, LIGHT, nearest_rows, rgb
 from dvskit.render.frames import frame_kernels
 from dvskit.render.frames.writers import yuv_table
 from tests.laws import on_threads, refused, refused_command
 from tests.pictures import matches
 from tests.test_cloud import some_events
-
-# -- words: their places are in no file, so these tests look at the scene itself
-
-
-def check_words(view, events, size_px, angles):
-    """Check that box and words lie within the picture, and that no word crosses another."""
-    scene = Scene(thin(events, 9), view, size_px)
-    for camera in scene.cameras(angles):
-        words = [item for item in scene.drawing(camera) if isinstance(item, TextLine)]
-        sides = np.array([bounds(item) for item in words])
-        assert (sides[:, :2] >= -0.5).all()
-        assert (sides[:, 2:] <= np.array(size_px) + 0.5).all()
-        for (one, a), (other, b) in combinations(zip(words, sides, strict=True), 2):
-            apart = a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] + 1 or b[3] <= a[1] + 1
-            assert apart, (one.text, other.text, size_px)
-
-
-@pytest.mark.parametrize(
-    ("sensor", "size_px", "span_us", "angles"),
-    [
-        ((34, 34), (1280, 960), 310_470, (48, 24)), ((1280, 720), (390, 520), 1, (90, 0)),
-        ((1, 1), (640, 300), 36 * 10**9, (0, 0)), ((1, 500), (300, 900), 310_470, (0, 90)),
-        ((1, 500), (390, 520), 310_470, (-130, -60)), ((640, 480), (640, 300), 95_870, (200, 10)),
-    ],
-)  # fmt: skip
-def test_words_and_box_lie_within_the_picture_and_words_do_not_cross(
-    sensor, size_px, span_us, angles
-):
-    events = Events(t=[0, span_us], x=[0, 0], y=[0, 0], p=[1, 0], size=sensor)
-    view = CloudView(title="A title")
-    check_words(view, events, size_px, [angles])
-    check_words(view, events, size_px, [(48 + 30 * k, 24) for k in range(12)])
-
 
 # -- kernels, by loops over the definition
 
@@ -140,38 +102,12 @@ def test_png_holds_the_picture_and_its_resolution_where_one_is_given(dpi, tmp_pa
         assert png[at + 13 : at + 17] == struct.pack(">I", zlib.crc32(png[at : at + 13]))
 
 
-def points_of(path):
-    """Return the events of an SVG or PDF, (height, width, 4) RGB and alpha."""
-    data = path.read_bytes()
-    if path.suffix == ".pdf":
-        return np.concatenate([pdf_picture(data, 500, 400, n)[::-1] for n in (3, 1)], axis=2)
+def points_of(data):
+    """Return the events of an SVG, (height, width, 4) RGB and alpha."""
     found = re.findall(rb'"data:image/png;base64,\s*([^"]+)"', data)
     pictures = [np.frombuffer(base64.b64decode(text), np.uint8) for text in found]
     decoded = [cv2.imdecode(each, cv2.IMREAD_UNCHANGED) for each in pictures]
     return cv2.cvtColor(max(decoded, key=np.size), cv2.COLOR_BGRA2RGBA)
-
-
-def pdf_picture(data, width, height, channels):
-    """Return the picture of so many channels in a PDF, the lowest row first, coded as in PNG."""
-    space = b"DeviceRGB" if channels == 3 else b"DeviceGray"
-    for found in re.finditer(rb"<<((?:[^<>]|<<[^<>]*>>)*)>>\s*stream\r?\n", data):
-        head = found[1]
-        if b"/Width %d" % width in head and b"/ColorSpace /" + space in head:
-            body = zlib.decompressobj().decompress(data[found.end() :])
-            if b"/Predictor" not in head:
-                return np.frombuffer(body, np.uint8).reshape(height, width, channels)
-            kind = 2 if channels == 3 else 0
-            parts = [
-                (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)),
-                (b"IDAT", zlib.compress(body)), (b"IEND", b""),
-            ]  # fmt: skip
-            png = b"\x89PNG\r\n\x1a\n" + b"".join(
-                struct.pack(">I", len(b)) + k + b + struct.pack(">I", zlib.crc32(k + b))
-                for k, b in parts
-            )
-            picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
-            return picture.reshape(height, width, channels)[:, :, ::-1]
-    raise AssertionError("no such picture")
 
 
 @pytest.mark.slow
@@ -185,16 +121,16 @@ def test_vector_files_hold_the_points_of_the_picture_and_words_as_vectors(name, 
         render.cloud(some_events(3000), path, view=view, **size)
     data, path = (tmp_path / name).read_bytes(), tmp_path / name
     assert data == (tmp_path / f"again-{name}").read_bytes()
-    points, picture = points_of(path), render.cloud_image(some_events(3000), view=view, **size)
-    full = points[:, :, 3] == 255
-    assert full.sum() > 1000
-    np.testing.assert_allclose(points[full][:, :3], picture[full], atol=1)
     side_pt = 500 * 72 / (dpi or 96)
     if name == "a.pdf":
         assert b"/FontFile2" in data, "the font is embedded"
         box = re.search(rb"/MediaBox \[ 0 0 ([\d.]+) ([\d.]+) \]", data)
         assert (float(box[1]), float(box[2])) == pytest.approx((side_pt, 0.8 * side_pt), abs=1e-3)
     else:
+        points, picture = points_of(data), render.cloud_image(some_events(3000), view=view, **size)
+        full = points[:, :, 3] == 255
+        assert full.sum() > 1000
+        np.testing.assert_allclose(points[full][:, :3], picture[full], atol=1)
         root = ElementTree.parse(path).getroot()
         assert not list(root.iter("{http://www.w3.org/2000/svg}text"))  # but outlines
         assert float(root.attrib["width"].removesuffix("pt")) == pytest.approx(side_pt, abs=1e-3)

@@ -57,19 +57,6 @@ def test_the_sparkline_counts_all_events():
     np.testing.assert_allclose(heights, 30 - 28 * counts / counts.max(), atol=0.06)
 
 
-@pytest.mark.parametrize(
-    "events",
-    [
-        Events.empty((3, 4)),
-        Events(t=[5], x=[0], y=[0], p=[True], size=(1, 1)),
-        Events(t=[7, 7], x=[0, 0], y=[0, 0], p=[True, False], size=(32767, 1)),
-    ],
-    ids=["none", "one", "wide"],
-)
-def test_hostile_events_show_themselves(events):
-    assert f"{len(events):,}" in words(events._repr_html_())
-
-
 def test_a_recording_shows_its_figures_and_a_picture_of_its_first_second(tmp_path):
     path, events = tmp_path / "a<b>.npz", scattered(4000, span_us=2_000_000)
     dvskit.save_events(events, path)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
-import time
 
 import numpy as np
 import pytest
-from selenium.webdriver.common.actions.action_builder import ActionBuilder
 
 from dvskit import open_events, render, save_events
 from dvskit.cli._options import Reading
@@ -20,7 +18,8 @@ from dvskit.tracking import Tracker, track
 from tests.laws import refused, scattered
 from tests.test_object_tracks import SQUARES
 from tests.test_page import EVENTS, ROWS, START_US
-from tests.test_page_browser import apart, rect_of, words_drawn
+from tests.test_page_browser import words_drawn
+from tests.test_view import wait_until
 
 SHADES = (40, 120, 200)  # of images at 0.25, 0.5 and 0.75 s
 IMAGES = [
@@ -57,35 +56,11 @@ def test_the_page_shows_the_latest_image_at_the_end_of_the_window(browser, pages
     browser.js("setTime(0.6)")
     browser.wait(f"{CAPTION} === 'image at 500 ms'")
     assert abs(shade(browser) - SHADES[1]) < 5
-    saved = browser.driver.execute_async_script(
-        "const [done] = arguments, {left, top} = document.querySelector('#images img')"
-        ".getBoundingClientRect(); png().then(createImageBitmap).then(picture => {"
-        "const canvas = document.createElement('canvas'), ctx = canvas.getContext('2d');"
-        "ctx.drawImage(picture, -left - 9, -top - 9); done(ctx.getImageData(0, 0, 1, 1).data[0]);})"
-    )
-    assert abs(saved - SHADES[1]) < 5
     browser.js("setTime(0.1)")
     browser.wait("document.querySelector('#images figure').hidden")
-    browser.js("setTime(0.3)")
-    for size in ((1440, 900), (320, 568)):
-        browser.resize(*size)
-        browser.wait(f"innerWidth === {size[0]} && $('axes').width === innerWidth && !pending")
-        beside = rect_of(browser, "images")
-        assert (beside[2] - beside[0] > 60, beside[3] - beside[1] > 40) == (True, True)
-        assert 0 <= beside[0] < beside[2] <= size[0]
-        corners = np.array(browser.js("return window.dvskit.box()"))
-        assert not ((corners > beside[:2]).all(1) & (corners < beside[2:]).all(1)).any()
-        assert all(apart(rect_of(browser, name), beside) for name in ("head", "key", "bar"))
     browser.js("KEYS.i()")
     browser.wait("document.getElementById('images').hidden && aside()[0] === 0")
     assert browser.complaints() == []
-
-
-def wait_until(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_the_view_takes_any_images(tmp_path):
@@ -147,40 +122,3 @@ def test_paths_are_drawn_with_identities_and_can_be_hidden(browser, pages):
     assert "objects=0" in browser.js("return dvskit.link")
     browser.press("o")
     assert marked(browser) > 0
-    browser.open(pages / "objects.html", (390, 844), "look=side")  # steps are shorter than dashes
-    levels = browser.js(
-        "const {t, x, y} = CLOUDS[0].told.objects.tracks[0];"
-        "const [a, b] = [...arguments].map(i => dvskit.place(x[i], y[i], t[i]));"
-        "const d = $('marks').getContext('2d').getImageData("
-        "  Math.round(a[0]), Math.round(a[1]), Math.round(b[0] - a[0]), 1).data;"
-        "return Array.from(d).filter((_, i) => i % 4 === 3);", 41, 57,
-    )  # fmt: skip
-    assert min(levels) == 0, "dashed where the object is not seen"
-    assert max(levels) > 200
-
-
-@pytest.mark.slow
-def test_the_path_under_the_pointer_is_described_and_boxes_are_on_the_flat_view(browser, pages):
-    browser.open(pages / "objects.html", state="at=0.6")
-    for index, words in ((49, "object 7 · 500 ms · 98 px/s · 12×8 px · not seen"),
-                         (20, "object 7 · 210 ms · 98 px/s · 12×8 px")):  # fmt: skip
-        place = browser.js(
-            "const {t, x, y} = CLOUDS[0].told.objects.tracks[0], i = arguments[0];"
-            "return dvskit.place(x[i], y[i], t[i]);", index,
-        )  # fmt: skip
-        action = ActionBuilder(browser.driver)
-        action.pointer_action.move_to_location(*map(round, place))
-        action.perform()
-        browser.wait("under !== null")
-        assert words in words_drawn(browser)
-    browser.open(pages / "objects.html", state="at=0.35&flat=1&region=0,0,50,40")
-    browser.frame()
-    pixel = browser.js(
-        "const f = dvskit.flat(), x = f.left + (34 * 0.9 + 0.5 - 6) * f.pixel;"
-        "const d = $('marks').getContext('2d').getImageData("
-        "  Math.round(x) - 2, Math.round(f.top + 26.5 * f.pixel) + 4, 5, 1).data;"
-        "return Math.max(...[0, 1, 2, 3, 4].map(i => d[4 * i + 3]));"
-    )
-    assert pixel > 100
-    assert browser.js("return objectCount()") == 2
-    assert browser.complaints() == []

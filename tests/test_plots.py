@@ -282,16 +282,6 @@ def test_edges_of_intervals_are_whole_and_hold_each_power_of_ten():
     assert {10**k for k in range(13)} <= set(edges.tolist())
 
 
-def test_a_lamp_has_mixed_intervals_of_half_its_period():
-    axes = plots.intervals(lamp(100)).axes[0]
-    values, edges = stairs(axes, "mixed")
-    at = int(np.nanargmax(values))
-    assert edges[at] <= 5000 < edges[at + 1]
-    per_decade = np.diff(np.log10(edges))[at]
-    assert values[at] * per_decade == pytest.approx(199 * 24)
-    assert np.isnan(stairs(axes, "ON-ON")[0]).all()
-
-
 # --- maps ---
 
 
@@ -329,17 +319,6 @@ def test_a_hot_pixel_is_found_at_borders_too_and_a_bright_edge_is_not_hot():
         assert np.argwhere(hot_pixels(counts)).tolist() == [list(at)]
     even[:, 9:12] = 500
     assert not hot_pixels(even).any()
-
-
-def test_where_all_flickers_the_busiest_are_not_hot_and_those_far_above_are():
-    rng = np.random.default_rng(2)
-    # Contrast about the threshold: many pixels see nothing, some fire often, none of them is hot.
-    counts = np.where(rng.random((120, 160)) < 0.4, rng.geometric(0.12, (120, 160)), 0)
-    assert np.count_nonzero(hot_pixels(counts)) < 0.002 * counts.size
-    hot = [(10, 10), (10, 12), (60, 80), (119, 0)]  # two of them near each other
-    for row, column in hot:
-        counts[row, column] = 900
-    assert all(hot_pixels(counts)[place] for place in hot)
 
 
 def test_small_pixels_are_shown_by_the_most_of_their_block():
@@ -398,20 +377,6 @@ def test_peaks_are_chosen_by_power_and_before_multiples_of_lower_ones(step_hz, p
     assert found[0].above_db == pytest.approx(10 * math.log10(peaks[expected[0]]), abs=0.1)
 
 
-SWING = np.arange(0, 2_000_000, 50)
-TEETH = {
-    "whole bins": (np.repeat(np.arange(0, 3_000_000, 10_000), 20), [100, 200, 300]),
-    "parts of bins": (np.repeat(np.arange(0, 3_000_000, 15_152), 20), [66, 132, 198]),
-    "a square": (SWING[SWING % 10_000 < 5_000], [100, 300, 500]),  # which has odd multiples alone
-}
-
-
-@pytest.mark.parametrize(("times_us", "expected"), TEETH.values(), ids=TEETH)
-def test_a_comb_is_named_by_its_first_teeth(times_us, expected):
-    found = plots.find_peaks(plots.rate_spectrum(at_pixel(times_us)), most=3)
-    np.testing.assert_allclose([p.frequency_hz for p in found], expected, atol=0.5)
-
-
 def test_the_spectrum_of_noise_has_no_peaks_and_the_power_of_a_poisson_process():
     events = scattered(100_000, span_us=10_000_000)
     found = plots.rate_spectrum(events)
@@ -462,26 +427,6 @@ def test_flicker_is_what_a_slow_search_finds():
     assert 10 < np.isfinite(found).sum() < 50
 
 
-def test_a_lamp_is_found_below_noise_and_while_it_is_seen_for_a_part_of_the_time():
-    rng = np.random.default_rng(2)
-    times = [np.concatenate([lamp_times(100, 200_000, 300, rng) + 400_000,
-                             rng.integers(0, 400_000, 6)]) for _ in range(24)]  # fmt: skip
-    found = plots.measure_flicker(in_turn([np.sort(one) for one in times], (6, 4)))
-    assert np.isfinite(found.frequency_hz).mean() > 0.9
-    np.testing.assert_allclose(found.frequency_hz[np.isfinite(found.frequency_hz)], 100, rtol=0.05)
-
-
-@pytest.mark.parametrize("rate_hz", [8, 200])
-def test_independent_events_do_not_flicker_however_their_rate_changes(rate_hz):
-    rng = np.random.default_rng(rate_hz)
-    swell = np.repeat([1.0, 0.02, 3.0, 0.1, 0.6], rate_hz)  # of the times between: bursts
-    times = [np.cumsum(rng.exponential(1e6 / rate_hz, len(swell)) * swell).astype(np.int64)
-             for _ in range(40 * 30)]  # fmt: skip
-    found = plots.measure_flicker(in_turn(times, (40, 30)))
-    assert found.periods.sum() > 1000, "periods are alike now and then"
-    assert not np.isfinite(found.frequency_hz).any()
-
-
 def two_lamps():
     """Left half at 40 Hz, right half at 160 Hz, one stray pixel at 20 Hz, and one that is noisy."""
     times = [lamp_times(40 if n % 20 < 10 else 160) for n in range(200)]
@@ -498,37 +443,6 @@ def test_pixels_that_flicker_are_in_color_others_gray_and_those_without_events_b
     assert np.argwhere(gray).tolist() == [[9, 19]]  # ON alone is no flicker
     shade = behind.cmap(0.5)[:3]
     assert max(shade) - min(shade) < 0.05
-
-
-def test_beside_the_map_is_how_many_pixels_have_each_frequency_in_its_colors():
-    axes = plots.flicker(two_lamps()).axes[0]
-    (beside,) = axes.child_axes
-    image = axes.images[1]
-    bars = [bar for bar in beside.patches if bar.get_width()]
-    assert [bar.get_width() for bar in bars] == [1, 99, 98]
-    for bar, hz in zip(bars, (20, 40, 160), strict=True):
-        assert bar.get_y() < hz < bar.get_y() + bar.get_height()
-        np.testing.assert_allclose(bar.get_facecolor(), image.cmap(image.norm(hz)), atol=0.06)
-    assert image.norm.vmin > 30, "a stray pixel does not press all others into one color"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("count", "size", "larger"),
-    [(3, (320, 240), True), (1000, (320, 240), True), (40, (20, 20), False)],
-)
-def test_few_pixels_that_flicker_are_drawn_larger(count, size, larger):
-    pixels = np.arange(count) * 7
-    times = [np.empty(0, np.int64)] * (size[0] * size[1])
-    for number in pixels:
-        times[number] = lamp_times(80, 400_000)
-    marks = plots.flicker(in_turn(times, size)).axes[0].collections
-    assert len(marks) == larger
-    for each in marks:
-        assert each.get_offsets().tolist() == [[n % size[0], n // size[0]] for n in pixels]
-        np.testing.assert_allclose(each.get_array(), 80, rtol=0.001)
-        side_pt = math.sqrt(each.get_sizes()[0])
-        assert side_pt > 3 if count < 9 else 0.5 < side_pt < 3  # a pixel is 0.5 wide
 
 
 # --- noise ---
@@ -572,16 +486,6 @@ def test_noise_of_a_known_rate_is_found_again(rate_hz):
     assert sum(found.rates_hz) == pytest.approx(rate_hz, rel=0.05)
     assert found.shot_hz == pytest.approx(0.6 * rate_hz, rel=0.08)
     assert found.leak_hz == pytest.approx(0.4 * rate_hz, rel=0.15)
-
-
-@pytest.mark.parametrize(
-    ("size", "each", "within"), [((640, 480), 0.078, 0.12), ((33, 31), 8, 0.4), ((5, 3), 8, 0.4)]
-)
-def test_even_noise_has_one_rate_in_the_quietest_tenth_and_in_all(size, each, within):
-    """Also of so few events, 10 a block, that the blocks with the least have half as many."""
-    count = round(size[0] * size[1] * each)
-    found = plots.measure_noise(scattered(count, size=size, span_us=10_000_000, seed=1))
-    assert found.quiet_rates_hz == pytest.approx(found.rates_hz, rel=within)
 
 
 def test_the_quietest_tenth_has_no_noise_where_a_scene_without_noise_rests():
@@ -645,15 +549,6 @@ def test_a_command_plots_a_part_of_a_file(dvskit, file, tmp_path, kind):
     part = scattered().between(first_us + 10_000, first_us + 60_000)
     plots.save(draw(part, style=plots.Style(dark=True, width_mm=60)), tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-
-
-@pytest.mark.slow
-def test_a_command_tells_that_a_raster_is_thinned(dvskit, tmp_path):
-    save_events(scattered(plots.RASTER_EVENTS + 1), tmp_path / "in.npz")
-    code, _, err = dvskit("raster", "in.npz", "-o", "a.png")
-    assert code == 0
-    assert "1 in 2 " in err
-    assert f"{plots.RASTER_EVENTS // 2 + 1:,}" in err
 
 
 @pytest.mark.parametrize(

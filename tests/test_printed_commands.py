@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,7 @@ from tests.printed_commands import (
     words_of,
 )
 from tests.sample_files import video
-from tests.tree import MODELS, SAMPLES, TOP, text_of
+from tests.tree import MODELS, SAMPLES, TOP
 
 PACKAGE = Path(dvskit.__file__).parent
 PAGES = sorted({
@@ -43,16 +42,6 @@ def test_the_commands_of_pages_parse(page: Path) -> None:
         check_mention(words)
 
 
-def test_the_commands_of_pages_are_found() -> None:
-    text = text_of("README.md")
-    assert len(list(commands_of(text))) > 12
-    assert len(list(spans_of(text))) > 2
-    card = (MODELS["nmnist-signed-lif"] / "README.md").read_text(encoding="utf-8")
-    assert ["dvskit", "classify", "digit.bin", "--model", "nmnist-signed-lif"] in commands_of(card)
-    continued = next(words for words in commands_of(card) if "runs/second" in words)
-    assert continued[-1] == "loop.learning_rate=1e-3"
-
-
 def test_the_commands_in_texts_of_the_source_parse() -> None:
     found = 0
     for module in MODULES:
@@ -64,21 +53,6 @@ def test_the_commands_in_texts_of_the_source_parse() -> None:
     assert found > 10
 
 
-def test_a_command_in_a_sentence_ends_where_the_sentence_goes_on() -> None:
-    (words,) = said_in("others; dvskit eval runs/mine OTHERS does")
-    assert words == ["dvskit", "eval", "runs/mine", "OTHERS"]
-    (words,) = said_in("dvskit emulate turns it into events")
-    assert words == ["dvskit", "emulate"]
-    (words,) = said_in("use a pipe: ... - | dvskit info -")
-    assert words == ["dvskit", "info", "-"]
-    with pytest.raises(pytest.fail.Exception):
-        check_mention(["dvskit", "eval", "mine", "--modle"])
-    check_mention(["dvskit", "--version"])
-    for wrong in ("evaluate", "--versions"):
-        with pytest.raises(AssertionError):
-            check_mention(["dvskit", wrong])
-
-
 def test_every_option_that_a_text_names_exists() -> None:
     known = options_of(typer.main.get_command(app)) | {"--nthreads"}  # of dask worker
     for module in MODULES:
@@ -86,15 +60,6 @@ def test_every_option_that_a_text_names_exists() -> None:
             continue  # it has those that people look for in vain
         for text in texts_of(module):
             assert options_in(text) <= known, f"{module.name}: {text}"
-
-
-def test_extras_that_are_named_exist() -> None:
-    text_of("README.md")  # and the other pages, which name extras, too
-    known = tomllib.loads(text_of("pyproject.toml"))["project"]["optional-dependencies"]
-    texts = [path.read_text(encoding="utf-8") for path in (*MODULES, *PAGES)]
-    named = {name for text in texts for name in re.findall(r"(?:dvskit|'\.)\[(\w+)\]", text)}
-    assert len(named) > 5
-    assert named <= known.keys()
 
 
 def test_the_next_command_that_info_and_emulate_print_runs(run, tmp_path) -> None:

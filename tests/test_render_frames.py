@@ -12,7 +12,7 @@ import pytest
 from dvskit.errors import ConfigError, EventsError, GeometryError, VideoError
 from dvskit.events import Events, Size
 from dvskit.render import Count, Decay, LatestPolarity, LinearFade, Surface, frames, styles
-from dvskit.render.colormap import DARK, LIGHT, diverging, rgb, sequential
+from dvskit.render.colormap import LIGHT, rgb
 from dvskit.render.frames.styles import LEVELS, count_table
 from tests.laws import InBlocks, refused, scattered
 
@@ -178,17 +178,6 @@ def test_iterating_gives_rgb_images_of_the_palette():
     assert image.dtype == np.uint8
     colours = {tuple(colour) for colour in image.reshape(-1, 3).tolist()}
     assert colours == {rgb(LIGHT.on), rgb(LIGHT.off), rgb(LIGHT.ground)}
-
-
-@pytest.mark.parametrize("theme", [DARK, LIGHT], ids=["dark", "light"])
-def test_colours_go_from_the_ground_in_one_direction_of_lightness(theme):
-    weights = np.array([0.2126, 0.7152, 0.0722])
-    light = sequential(theme, 126) @ weights
-    steps = np.diff(light) * (1 if theme is DARK else -1)
-    assert (steps > -0.6).all()
-    both = diverging(theme, LEVELS)
-    assert tuple(both[LEVELS]) == rgb(theme.ground)
-    assert (tuple(both[0]), tuple(both[-1])) == (rgb(theme.off), rgb(theme.on))
 
 
 class Tape(InBlocks):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
 from fractions import Fraction
 
 import av
@@ -32,7 +29,6 @@ from dvskit.render.frames.writers import packed_table, yuv_table
 from dvskit.video import open_frames
 from tests.laws import on_threads, refused, scattered
 from tests.pictures import matches
-from tests.processes import hear_signals
 
 PLAIN = VideoView(style=LatestPolarity(), scale=1, footer=False)
 
@@ -322,30 +318,6 @@ def test_the_command_shows_a_video_beside(recording):
     assert decoded(wide)[0].shape[1] > 640
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="signals differ there")
-def test_an_interrupted_command_leaves_nothing(tmp_path):
-    rng = np.random.default_rng(0)
-    events = Events(
-        t=np.sort(rng.integers(0, 500_000_000, 200_000)), x=rng.integers(0, 640, 200_000),
-        y=rng.integers(0, 480, 200_000), p=rng.random(200_000) < 0.5, size=(640, 480),
-    )  # fmt: skip
-    save_events(events, tmp_path / "a.npz")
-    words = [sys.executable, "-m", "dvskit", "render", str(tmp_path / "a.npz"), "-o",
-             str(tmp_path / "b.mp4")]  # fmt: skip
-    running = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, preexec_fn=hear_signals)
-    end = time.monotonic() + 100
-    while not list(tmp_path.glob(".b.*.partial.mp4")) and time.monotonic() < end:
-        time.sleep(0.05)
-    time.sleep(0.3)
-    running.send_signal(2)
-    _, told = running.communicate(timeout=60)
-    assert running.returncode == 130
-    assert told.startswith("dvskit: interrupted; ")
-    assert told.count("\n") == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
-
-
 # -- beside stored pictures
 
 
@@ -381,9 +353,3 @@ def test_each_style_of_video_looks_as_its_stored_picture(tmp_path, name):
     assert matches(
         f"frame-{name}", last_frame(tmp_path, style=styles[name](), dark=dark), tolerance=ALIKE
     )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("wrong", [{"style": LatestPolarity(1000)}, {"footer": False}], ids=str)
-def test_a_video_that_lacks_something_does_not_look_so(tmp_path, wrong):
-    assert not matches("frame-decay", last_frame(tmp_path, **wrong), tolerance=ALIKE)

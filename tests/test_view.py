@@ -176,14 +176,13 @@ def test_a_recording_is_handed_out_in_other_formats(served, name, tmp_path):
     assert load_events(tmp_path / f"back{ending}", size=EVENTS.size) == EVENTS
 
 
+def job_of(view, number):
+    return json.loads(ask(view, "told")[1])["jobs"][number]
+
+
 def wait_for(view, number):
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        job: dict[str, str] = json.loads(ask(view, "told")[1])["jobs"][number]
-        if job["state"] != "running":
-            return job
-        time.sleep(0.05)
-    raise AssertionError("the job does not end")
+    wait_until(lambda: job_of(view, number)["state"] != "running", 60)
+    return job_of(view, number)
 
 
 def clip(path):
