@@ -401,9 +401,10 @@ def damaged_at_random(whole, rng, *, head):
 
 def check_damage_anywhere(kind, folder, count):
     path = write(replace(kind, size=(160, 120)), folder)
-    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    whole, bodies, heads = path.read_bytes(), np.random.default_rng(0), np.random.default_rng(1)
     for number in range(count):
-        path.write_bytes(damaged_at_random(whole, rng, head=number % 3 == 2))
+        head = number % 3 == 2
+        path.write_bytes(damaged_at_random(whole, heads if head else bodies, head=head))
         raised = salvaged = ""
         try:
             list(open_frames(path))
