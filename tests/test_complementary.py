@@ -97,8 +97,6 @@ def test_without_events_an_image_is_mid_gray_or_the_latest_frame():
     assert image_of(chosen, none, 5)[0, 0] == pytest.approx(0.42, abs=1e-5)
     frames = some_frames((1, 2))
     np.testing.assert_allclose(image_of(chosen, none, 5, frames[:1]), frames[0][1] / 255, atol=1e-6)
-    slow = image_of(chosen, none, 10_000_000, frames)  # the pull has ended
-    np.testing.assert_allclose(slow, frames[1][1] / 255, atol=2e-3)
 
 
 def sliding(threshold_on, threshold_off):
@@ -130,17 +128,6 @@ def test_given_thresholds_stay_and_a_sensor_gives_them(tmp_path):
     file.write_text("threshold_on = 0.31\nthreshold_off = 0.17\n")
     assert load_reconstructor(f"filter:sensor={file}").thresholds() == (0.17, 0.31)
     assert ComplementaryFilter(sensor=EmulatorParams(threshold_on=0.4)).thresholds() == (0.2, 0.4)
-
-
-@pytest.mark.parametrize(("given", "place"), [("threshold_on", 1), ("threshold_off", 0)])
-def test_one_given_threshold_stays_while_the_other_is_estimated(given, place):
-    events, frames = sliding(0.25, 0.15)
-    run = ComplementaryFilter(**{given: 0.2}).start(events.size)
-    run.see(*frames[0])
-    run.add(events.between(1, frames[1][0] + 1))
-    run.see(*frames[1])
-    assert run.thresholds[place] == 0.2
-    assert run.thresholds[1 - place] not in (0.15, 0.2)
 
 
 def test_a_pass_without_frames_ignores_them():

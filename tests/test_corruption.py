@@ -141,15 +141,12 @@ def test_recordings_have_no_other_threshold_and_images_no_events(
 @pytest.fixture
 def videos(tmp_path: Path) -> Path:
     """Two videos a class of a bright bar that moves left or right."""
-    for label, seed in (("left", 0), ("left", 1), ("right", 2), ("right", 3)):
+    for number, label in enumerate(("left", "left", "right", "right")):
         (tmp_path / "videos" / label).mkdir(parents=True, exist_ok=True)
-        frames = []
-        for k in range(12):
-            at = 2 * k if label == "right" else 28 - 2 * k
-            frame = np.full((32, 32), 60, np.uint8)
-            frame[:, at : at + 4] = 150 + 20 * seed
-            frames.append((10_000 * k, frame))
-        write_video(frames, tmp_path / "videos" / label / f"{seed}.mp4", fps=100)
+        first, way = np.full((32, 32), 60, np.uint8), 2 if label == "right" else -2
+        first[:, 14:18] = 150 + 20 * number
+        frames = [(10_000 * k, np.roll(first, way * k, 1)) for k in range(12)]
+        write_video(frames, tmp_path / "videos" / label / f"{number}.mp4", fps=100)
     return tmp_path / "videos"
 
 

@@ -42,28 +42,24 @@ def placed(x: int, y: int, placement: Placement) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(
-    ("size", "target", "scale", "words"),
+    ("size", "target", "scale"),
     [
-        ((128, 128), (34, 34), 1 / 4, "4x4 pixels to one, in the middle"),
-        ((100, 60), (33, 33), 1 / 3, "3x3 pixels to one, without 1 column at the edges"),
-        ((346, 260), (240, 180), 9 / 13, "scaled by 0.692, in the middle"),
-        ((32, 32), (34, 34), 1, "at its own scale, in the middle"),
-        ((34, 34), (128, 128), 64 / 17, "scaled by 3.76"),
-        ((1280, 720), (5, 5), 1 / 256, "256x256 pixels to one, in the middle"),
+        ((128, 128), (34, 34), 1 / 4),
+        ((100, 60), (33, 33), 1 / 3),
+        ((346, 260), (240, 180), 9 / 13),
+        ((32, 32), (34, 34), 1),
+        ((34, 34), (128, 128), 64 / 17),
+        ((1280, 720), (5, 5), 1 / 256),
     ],
 )
-def test_a_fit_is_whole_where_that_is_near_and_lays_middle_on_middle(size, target, scale, words):
+def test_a_fit_is_whole_where_that_is_near_and_lays_middle_on_middle(size, target, scale):
     placement = Placement.of(Size(*size), Size(*target))
     assert float(placement.scale) == pytest.approx(scale)
     assert placement.weight == pytest.approx(scale**2)
-    assert f"({words})" in str(placement)
     columns, rows = placement.places(axis=0), placement.places(axis=1)
     for x in range(0, size[0], 3):
         wanted = placed(x, 0, placement)[0]
         assert columns[x] == (wanted if 0 <= wanted < target[0] else -1)
-    if placement.scale.numerator == 1:  # each pixel of the picture has a block of the same size
-        inner = np.unique(columns[columns >= 0], return_counts=True)[1][1:-1]
-        assert set(inner) <= {placement.scale.denominator}
     assert rows.max() < target[1]
 
 

@@ -32,7 +32,6 @@ def kept(text_or_filter):
         ("circle_mask:9,7,5", (X - 9) ** 2 + (Y - 7) ** 2 <= 25),
         ("circle_mask:0.5,-2,radius=4", (X - 0.5) ** 2 + (Y + 2) ** 2 <= 16),
         ("rectangle_mask:3,2,6,9", (X >= 3) & (X < 9) & (Y >= 2) & (Y < 11)),
-        ("rectangle_mask:-5,-5,8,8", (X < 3) & (Y < 3)),
         ("polygon_mask:2.5,2.5,12.5,2.5,12.5,9.5,2.5,9.5", (X > 2) & (X < 13) & (Y > 2) & (Y < 10)),
         ("polygon_mask:-1,-1,21,-1,-1,21", X + Y < 20),
     ],

@@ -156,28 +156,22 @@ class Webcam(CameraFrames):
 
 @pytest.fixture
 def webcam(monkeypatch):
-    """Let a stand-in of so many frames be the only webcam; gives those that were opened."""
-    opened: list[Webcam] = []
+    """Let a stand-in of so many frames be the only webcam, of number 7."""
 
-    def plug(count: int, interrupt_at: int = 0) -> list[Webcam]:
-        def camera(number: int) -> Webcam:
-            assert number == 7
-            opened.append(Webcam(count, interrupt_at))
-            return opened[-1]
-
-        monkeypatch.setattr(dvskit.video, "CameraFrames", camera)
-        return opened
+    def plug(count: int, interrupt_at: int = 0) -> Webcam:
+        camera = Webcam(count, interrupt_at)
+        monkeypatch.setattr(dvskit.video, "CameraFrames", {7: camera}.__getitem__)
+        return camera
 
     return plug
 
 
 def test_a_webcam_is_emulated_and_reconstructed(run, tmp_path, webcam):
-    opened = webcam(15)
+    camera = webcam(15)
     words = ("--camera", "7", "-o", "c.npz", "--fps", "100", "--size", "16x12")
     code, out, err = run(*FILTERED, *words)
     assert (code, out) == (0, "")
     assert "camera 7: is a webcam" in err
-    (camera,) = opened
     times, images = arrays(tmp_path / "c.npz")
     wanted = expected(SteadyTimes(100), dvskit.emulate(camera.seen, size=(16, 12)))
     assert times == [t for t, _ in wanted]
@@ -187,14 +181,14 @@ def test_a_webcam_is_emulated_and_reconstructed(run, tmp_path, webcam):
 
 def test_ctrl_c_completes_the_images_of_a_webcam(run, tmp_path, webcam, monkeypatch):
     forget_interrupts(monkeypatch)
-    opened = webcam(100_000, 20)
+    camera = webcam(100_000, 20)
     code, _, err = run(*FILTERED, "--camera", "7", "-o", "c.npz", "--fps", "50")
     assert code == 130
     assert "error" not in err
     times, images = arrays(tmp_path / "c.npz")
     assert 3 < len(times) == len(images)
-    assert len(opened[0].seen) < 30
-    assert opened[0].plugged.released
+    assert len(camera.seen) < 30
+    assert camera.plugged.released
 
 
 def test_a_webcam_that_sees_nothing_and_has_no_past_is_refused(run, tmp_path, webcam):

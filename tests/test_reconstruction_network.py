@@ -64,19 +64,6 @@ def test_stateful_windows_give_the_images_of_one_unrolled_pass():
     assert torch.get_num_threads() == threads
 
 
-def test_many_windows_at_once_give_the_images_of_one_after_the_other():
-    module = model().module
-    voxels = torch.randn(5, 2, 5, 16, 24)
-    with torch.no_grad():
-        found, after = module.windows(voxels[2:], module.windows(voxels[:2])[1])
-        states = None
-        for window in voxels:
-            image, states = module(window, states)
-    torch.testing.assert_close(found[-1], image)
-    for one, two in zip(after, states, strict=True):
-        torch.testing.assert_close(one, two)
-
-
 def test_the_onnx_export_gives_the_images_of_torch(tmp_path: Path):
     made = model()
     to_onnx(made, tmp_path / "net.onnx", size=SIZE)

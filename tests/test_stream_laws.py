@@ -26,14 +26,13 @@ from dvskit.motion import (
 from dvskit.reconstruction import (
     ComplementaryFilter,
     EventsPerPixel,
-    GivenTimes,
     NetworkReconstructor,
     ReconstructionModel,
     ReconstructionNetwork,
     SteadyTimes,
     reconstruct,
 )
-from dvskit.render import CornerTracks, FlowArrows, FlowColours, ObjectTracks, frames
+from dvskit.render import CornerTracks, FlowColours, ObjectTracks, frames
 from dvskit.tensors import FeatureCounts, FeatureLayer, fit_features
 from dvskit.tracking import MeanShift, Tracker, track
 from tests.laws import InBlocks, on_threads, random_cuts
@@ -120,13 +119,9 @@ READ = {
     "images by number": lambda source: images(
         source, ComplementaryFilter(uses_frames=False, carried=False), EventsPerPixel(0.3)
     ),
-    "images at times": lambda source: images(
-        source, ComplementaryFilter(carried=False), GivenTimes([-5, 40_000, 99_999, 400_000])
-    ),
     "images of a network": lambda source: images(source, network(), SteadyTimes(20)),
     "features": fitted,
     "frames of flow": lambda source: shown(source, FlowColours(full_px_s=300)),
-    "frames of arrows": lambda source: shown(source, FlowArrows(full_px_s=300, cell_px=8)),
     "frames of corners": lambda source: shown(source, CornerTracks("arc_star:1ms")),
     "frames of objects": lambda source: shown(
         source, ObjectTracks(Tracker(hits=2, join_px=2), lines=(((20, 0), (20, 29)),))
