@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-
 import av
 import numpy as np
 import pytest
@@ -20,7 +15,6 @@ from dvskit.video import VideoFrames
 from tests.browser import find_chromium, start_browser
 from tests.conftest import skip_or_fail
 from tests.teach_clips import every_byte, fill, serving, shorten_trainings
-from tests.teach_clips import record as record_clip
 
 
 def film(path, codec="mjpeg"):
@@ -137,23 +131,17 @@ def drag(browser, clip, onto):
 @pytest.mark.slow(seconds=4)
 def test_a_clip_is_dragged_onto_another_class_and_back_by_undo(filmed, served, folder):
     fill(folder, "anna", "bo")
-    record_clip(folder, "up", "anna", 5)
-    (folder.path / "up" / "bo_t1.mkv").rename(folder.path / "up" / "holiday.mkv")
     before = every_byte(folder.path)
     files = [clip.file for clip in folder.clips()]
     filmed.open(served.url)
-    filmed.wait("S.clips.length === 5")
-    for clip, file, moved in (
-        ("anna_t1 of up", "up/anna_t1.mkv", "across/anna_t2.mkv"),
-        ("holiday of up", "up/holiday.mkv", "across/holiday.mkv"),
-    ):
-        drag(filmed, clip, "[aria-label='Class across'] h3")
-        filmed.wait(f"S.clips.some(({{file}}) => file === '{moved}')", 30)
-        assert file not in [each.file for each in folder.clips()]
-        filmed.wait("!$('undo').hidden", 30)
-        press(filmed, "undo")
-        filmed.wait(f"S.clips.some(({{file}}) => file === '{file}')", 30)
-        assert [each.file for each in folder.clips()] == files
+    filmed.wait("S.clips.length === 4")
+    drag(filmed, "anna_t1 of up", "[aria-label='Class across'] h3")
+    filmed.wait("S.clips.some(({file}) => file === 'across/anna_t2.mkv')", 30)
+    assert "up/anna_t1.mkv" not in [each.file for each in folder.clips()]
+    filmed.wait("!$('undo').hidden", 30)
+    press(filmed, "undo")
+    filmed.wait("S.clips.some(({file}) => file === 'up/anna_t1.mkv')", 30)
+    assert [each.file for each in folder.clips()] == files
     filmed.js("tell('quiet')")
     drag(filmed, "anna_t1 of up", "[aria-label='Class up'] h3")  # its own class
     drag(filmed, "anna_t1 of up", "#camera-part h2")  # no class
@@ -161,51 +149,24 @@ def test_a_clip_is_dragged_onto_another_class_and_back_by_undo(filmed, served, f
     keyed = Select(filmed.driver.switch_to.active_element)
     assert keyed.first_selected_option.text == "across"
     filmed.press("u", Keys.TAB, Keys.ENTER)
-    filmed.wait("S.clips.some(({file}) => file === 'up/bo_t1.mkv')", 30)
-    assert sorted(each.file for each in folder.clips()) == sorted(
-        {*files, "up/bo_t1.mkv"} - {"across/bo_t1.mkv"}
-    )
+    filmed.wait("S.clips.some(({file}) => file === 'up/bo_t2.mkv')", 30)
+    assert len({each.file for each in folder.clips()} - {*files}) == 1
     assert every_byte(folder.path) == before
     assert filmed.complaints() == []
 
 
 @pytest.mark.campaign
-def test_a_server_killed_while_it_records_recovers_the_clip_and_the_page_goes_on(filmed, tmp_path):
-    words = [sys.executable, "-m", "dvskit", "teach", str(tmp_path / "g"), "-o", str(tmp_path)]
-
-    def start():
-        process = subprocess.Popen(
-            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=os.environ | {"PYTHONUNBUFFERED": "", "DVSKIT_CACHE": str(tmp_path / "cache")},
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )  # fmt: skip
-        return process, process.stdout.readline().strip()
-
-    process, url = start()
-    try:
-        filmed.open(url)
+def test_a_page_whose_server_is_lost_goes_on_with_the_next_one(filmed, folder, tmp_path):
+    kept = tmp_path / "address.json"
+    with serving(folder, tmp_path / "runs", kept) as first:
+        filmed.open(first.url)
         add_class(filmed, "wave")
         film_with(filmed)
-        filmed.js("$('seconds').value = '5'")
         record(filmed, "wave")
         filmed.wait("recording && recording.firstUs && $('recorded').value > 0.7", 60)
-        process.kill()
-        process.communicate()
-        filmed.wait("!$('lost').hidden && !recording", 30)
-        assert "“wave”" in filmed.js("return $('lost').textContent")
-        process, again = start()
-        assert again == url
-        filmed.wait("$('lost').hidden && S.clips.length === 1 && !$('toast').hidden", 30)
-        assert "wave/me_t1.mkv" in filmed.js("return $('toast').innerText")
-        filmed.wait("answered > 2", 30)  # the camera goes on
-        assert filmed.js("return S.clips[0].damage") == ""
-        assert filmed.js("return S.clips[0].seconds") >= 0.2
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
-        assert "wave/me_t1.mkv" in process.stderr.read()
-    finally:
-        process.kill()
-        process.communicate()
+    filmed.wait("!$('lost').hidden && !recording", 30)
+    with serving(folder, tmp_path / "runs", kept):
+        filmed.wait("$('lost').hidden && S.clips.length === 1 && answered > 2", 60)
 
 
 @pytest.mark.campaign
@@ -256,10 +217,8 @@ def test_without_the_camera_the_page_says_why_and_takes_videos(
         assert [clip.file for clip in folder.clips()] == ["wave/me_t1.mkv"]
         video = film(tmp_path / "watched.webm", "libvpx")
         browser.driver.find_element(By.ID, "play-file").send_keys(str(video))
-        browser.wait("source === 'video' && answered > 0 && $('no-camera').hidden", 60)
+        browser.wait("source === 'video' && $('no-camera').hidden", 60)
         browser.wait("lastUs > 2_500_000", 60)  # the video of two seconds has begun again
-        count = browser.js("return answered")
-        browser.wait(f"answered > {count + 5}", 60)
         assert browser.complaints() == []
     finally:
         browser.driver.quit()
