@@ -25,7 +25,6 @@ _BLOCK = re.compile(
     r"^(?:<!-- not run: (?P<reason>[^\n]+) -->\n+)?^```(?P<kind>bash|python)\n(?P<text>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
-_ANY_BLOCK = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 _TWO_STEPS = ("--set", "loop.epochs=1", "--set", "loop.steps=2")
 _NINE_MINUTES = ("--minutes", "9")
 _OF_A_SHELL = re.compile(r"[|<>&;$*]")
@@ -52,11 +51,6 @@ def blocks_of(page: str) -> Iterator[Block]:
     for found in _BLOCK.finditer(page):
         line = page.count("\n", 0, found.start("kind")) + 1
         yield Block(found["kind"], found["text"], line, found["reason"] or "")
-
-
-def prose_of(page: str) -> list[str]:
-    """Return the words of a page outside its blocks of code and comments."""
-    return re.sub(r"<!--.*?-->", "", _ANY_BLOCK.sub("", page), flags=re.DOTALL).split()
 
 
 def run_command(line: str) -> None:

@@ -9,7 +9,7 @@ from typing import assert_type
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 import dvskit
 from dvskit import (
@@ -34,7 +34,6 @@ assert_type(events.t, NDArray[np.int64])
 assert_type(events[100:200], Events)
 assert_type(events[events.p], Events)
 assert_type(recording.between(0, 5_000).load(), Events)
-counts = [len(block) for block in recording.blocks(duration_us=10_000)]
 assert_type(recording.plot_rate(bin_us=1_000), Plot)
 assert_type(events.plot_map(style=render.plots.Style(width_mm=88)), Plot)
 events.page(height_px=500).save("turn.html", overwrite=True)
@@ -69,18 +68,6 @@ assert_type(output, Tensor)
 built = networks.ConvLIF(classes=10, neurons="plif").build()
 
 
-class MyNet(nn.Module):
-    """Counts (T, B, 2, 34, 34) to logits (B, 10)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.readout = nn.Linear(2 * 34 * 34, 10)
-
-    def forward(self, counts: Tensor) -> Tensor:
-        logits: Tensor = self.readout(counts.flatten(2)).mean(0)
-        return logits
-
-
 # Samples, training and decisions.
 samples = datasets.open_samples("gestures", params="noisy", size=(34, 34))
 assert_type(samples[0], tuple[Events, str])
@@ -90,8 +77,8 @@ batches = datasets.Batches(samples, tensors.Counts(bins=10, bin_us=31_000), size
 for inputs, labels in batches.epoch(0):
     assert_type((inputs, labels), tuple[Tensor, Tensor])
 given = training.InputConfig(bins=10, bin_us=31_000)
-trained = training.train(MyNet(), samples, output="runs/my-net", input=given, note=print)
-model = training.load_model("runs/my-net", networks={"MyNet": MyNet})
+trained = training.train(built, samples, output="runs/my-net", input=given, note=print)
+model = training.load_model("runs/my-net")
 assert_type(evaluation.evaluate(model, samples).accuracy, float)
 assert_type(evaluation.classify(model, events), dict[str, float])
 for decision in evaluation.decide(model, recording):
