@@ -16,7 +16,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from dvskit.errors import ConfigError
-from dvskit.neurons import ALIF, LIF, gpu
+from dvskit.neurons import LIF, gpu
 from dvskit.neurons.operator import BACKENDS, why_not_fused
 from tests import test_neuron_kernels
 from tests.laws import refused
@@ -99,34 +99,6 @@ def launched(monkeypatch, name, launch):
         patched.setattr(triton_kernels, name, recorder)
         launch()
     return kernel, recorder.launches[0]
-
-
-@triton_only
-@pytest.mark.parametrize(
-    ("layer", "shape", "wanted", "share"),
-    [
-        (LIF(), (50, 1_000_000), [], 0),
-        (ALIF(torch.nn.Parameter(torch.tensor(0.9))), (50, 10_000_000), ["beta"], 1),
-        (ALIF(), (1_000_000, 600), [], None),  # the least is above what is given
-    ],
-)
-def test_scratch_is_bounded_and_none_for_the_plain_neuron(layer, shape, wanted, share, monkeypatch):
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        x = torch.empty(shape)
-        state, none = layer.initial_state(x[0]), (None, None, None)
-        _, ((programs,), args, options) = launched(
-            monkeypatch,
-            "neurons_backward",
-            lambda: gpu.backward(layer.dynamics, x, state, x, none, wanted),
-        )
-    rows = [each for each in args if isinstance(each, torch.Tensor) and each.ndim == 3]
-    used = sum(each.numel() * 4 for each in rows)
-    assert all(each.shape == (programs, shape[0], options["BLOCK"]) for each in rows)
-    if share is None:
-        assert programs == 1
-    else:
-        assert share * gpu.SCRATCH / 2 <= used <= share * gpu.SCRATCH
-        assert programs > 1
 
 
 def compiled_for_a_gpu(kernel, args, options):
