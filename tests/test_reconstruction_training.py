@@ -63,7 +63,6 @@ def test_the_sample_is_a_configuration_of_no_classifier():
         ({"loop__epoch": "2"}, "loop.epoch; did you mean"),
         ({"loop__epochs": "two"}, "loop.epochs"),
         ({"task": "classification"}, "task = 'reconstruction'"),
-        ({"network__channels": "[0]"}, "channels = 0"),
         ({"sequences__clips": "0.5"}, "clips"),
         ({"sequences__photographs": "0"}, "all 0"),
         ({"sequences__window_ms": "[20, 10]"}, "window_ms"),
