@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +17,7 @@ import torch
 
 from dvskit import evaluation, training
 from dvskit.datasets import FileSamples, open_samples
-from dvskit.errors import ConfigError, FittedWarning, FormatError, ModelError, OutputError
+from dvskit.errors import ConfigError, FormatError, OutputError
 from dvskit.events import Events
 from dvskit.formats import save_events
 from dvskit.networks import Layered
@@ -29,7 +28,7 @@ from dvskit.training.inspect_folder import inspect_samples
 from dvskit.training.models import with_classes
 from dvskit.training.sets import load_sets
 from tests.bars import blown_up, moving_bar, write_bars
-from tests.laws import refused, refused_command
+from tests.laws import refused
 from tests.sample_files import folder, video
 from tests.test_depth import SWING, write_npz
 
@@ -90,7 +89,6 @@ def kinds_of_notes(output: Path) -> list[str]:
     [
         (("left_wave", "right_wave"), ("right_wave", "left_wave")),
         (("clockwise", "counter-clockwise"), ("counter-clockwise", "clockwise")),
-        (("arm anticlockwise", "arm clockwise"), ("arm clockwise", "arm anticlockwise")),
         (("clap", "right_hand_wave", "0"), (None, None, None)),
     ],
 )
@@ -231,8 +229,6 @@ def test_a_folder_becomes_a_model_with_all_beside_it_and_is_not_trained_again(tm
     values = json.loads(again)
     assert values["classes"] == ["left", "right"]
     assert sum(map(sum, values["confusion"])) == values["samples"] == 10
-    assert f"{100 * values['accuracy']:.0f} % of 10" in out
-    assert values["people"] == {}
     config = training.load_config(tmp_path / "mine" / "config.toml")
     assert (config.data[0].kind, config.loop.keep) == ("recordings", "last")
     model = training.load_model(tmp_path / "mine")
@@ -243,10 +239,6 @@ def test_a_folder_becomes_a_model_with_all_beside_it_and_is_not_trained_again(tm
     weights = model.module.state_dict()
     assert all(torch.equal(value, weights[key].cpu())
                for key, value in alone.model.module.state_dict().items())  # fmt: skip
-    code, out, _ = run("eval", "mine", root, "--split", "all")
-    assert (code, out.startswith("nothing was held out: ")) == (0, True)
-    (tmp_path / "a.toml").write_text("")
-    refused_command(run("train", "a.toml", "--json"), "a.toml", "--json")
 
 
 @pytest.mark.slow(seconds=6)
@@ -273,10 +265,6 @@ def test_videos_are_judged_and_shown_as_the_model_says_that_its_clips_were_emula
     values = json.loads(out)
     assert len(values) == 5
     assert values[0]["probabilities"] == values[1]["probabilities"] == pytest.approx(expected)
-    text = (tmp_path / "mine" / "model.toml").read_text()
-    (tmp_path / "mine" / "model.toml").write_text(text.replace("threshold_on", "treshold"))
-    with refused(ModelError, "[emulation]", "treshold"):
-        training.load_model(tmp_path / "mine")
 
 
 @pytest.mark.slow(seconds=4)
@@ -301,12 +289,8 @@ def test_an_interrupted_run_goes_on_with_the_steps_that_were_chosen(tmp_path, mo
     assert training.load_config(tmp_path / "mine" / "config.toml") == config
     assert len(done.trained.history) == config.loop.epochs
     assert len(done.left_out) == 10
-    for changes, seed, named in [
-        ({}, 1, ["seed = 0", "1"]),
-        ({"loop.learning_rate": "0.1"}, 0, ["loop.learning_rate = 0.003", "0.1"]),
-    ]:
-        with refused(OutputError, tmp_path / "mine", *named):
-            train_folder(root, output=tmp_path / "mine", changes=changes, seed=seed)
+    with refused(OutputError, tmp_path / "mine", "loop.learning_rate = 0.003", "0.1"):
+        train_folder(root, output=tmp_path / "mine", changes={"loop.learning_rate": "0.1"})
     for name in ("1.npz", "99.npz"):  # one has changed, one is new
         save_events(moving_bar(True, 99), root / "right" / name, overwrite=True)
         with refused(OutputError, f"right/{name}"):
@@ -355,7 +339,6 @@ def test_the_layers_of_a_start_before_the_first_dense_one_stay_as_they_are(tmp_p
                      callbacks=stop_behind(10))  # fmt: skip
     model = training.load_model(tmp_path / "mine")
     config = training.load_config(tmp_path / "mine" / "config.toml")
-    assert (config.input, config.network.channels) == (trained.model.input, (4, 4))
     assert len(model.classes) == 3
     assert config.loop.trained_layers == "dense"
     before, now = trained.model.module.state_dict(), model.module.cpu().state_dict()
@@ -382,22 +365,14 @@ def damaged(root: Path) -> Path:
     return root
 
 
-def one_frame(root: Path) -> Path:
-    clips(root)
-    video(root / "bow" / "p3_t0.mp4", frames=1)
-    return root
-
-
 WRONG: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "none": (lambda root: root, [], "set"),
     "empty": (lambda root: root.mkdir(), [], "set"),
     "one class": (lambda root: folder(root, "bow/1.mp4", "bow/2.mp4"), [], "bow"),
     "damaged": (damaged, [], "p1_t0.mp4"),
-    "one frame": (one_frame, [], "p3_t0.mp4"),
     "minutes": (clips, ["--minutes", "0"], "minutes"),
     "model": (clips, ["--from", "no-such-model"], "no-such-model"),
     "sweep": (clips, ["--seeds", "2"], "--seeds"),
-    "place": (clips, ["-o", "file/run"], "file/run"),
     "key": (clips, ["--set", "loop.epoch=3"], "loop.epoch"),
 }
 
@@ -449,48 +424,11 @@ def test_clips_that_there_is_no_time_for_are_left_out_evenly(tmp_path, monkeypat
     assert f"{len(rows)} of 36 clips" in told[-1]
     minutes = float(told[-1].split("--minutes ")[1].split()[0])
     assert 72 <= 60 * minutes <= 90
-    # Those that were emulated are kept: as many more fit in the next time.
-    with pytest.raises(KeyboardInterrupt):
-        train_folder(root, output=tmp_path / "mine", minutes=1.0, callbacks=callbacks)
-    assert len(rows) == len(set(rows)) == 36
+    each_s = 30.0
     for path in (tmp_path / "cache").rglob("*.zst"):
         path.unlink()
-    each_s = 30.0
     with refused(ConfigError, "36 clips", "--minutes 36."):
         train_folder(root, output=tmp_path / "mine", minutes=1.0)
-
-
-# -- campaigns
-
-
-@pytest.mark.campaign
-@pytest.mark.parametrize("kind", ["videos", "mixed", "depth"])
-def test_each_kind_of_folder_is_trained_again_judged_and_classified(tmp_path, run, kind):
-    root = tmp_path / "set"
-    for k, label in itertools.product(range(5), ("left", "right")):
-        if kind == "depth":
-            (root / label).mkdir(parents=True, exist_ok=True)
-            clip = replace(SWING, depth_m=SWING.depth_m + 0.01 * (k + 5 * (label == "left")))
-            write_npz(root / label / f"p{k}_t0.npz", clip)
-        else:
-            video(root / label / f"clip{k}.mp4", seed=k + 20 * (label == "left"))
-        if kind == "mixed":
-            save_events(moving_bar(label == "right", k), root / label / f"{k}.npz")
-    code, out, err = run("train", root, "-o", "mine", *WORDS)
-    assert code == 0, err
-    config = training.load_config(tmp_path / "mine" / "config.toml")
-    assert config.data[0].kind == kind
-    model = training.load_model(tmp_path / "mine")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FittedWarning)
-        again = training.train(replace(config, output=str(tmp_path / "again")))
-    weights = model.module.state_dict()
-    assert all(torch.equal(value, weights[key].cpu())
-               for key, value in again.model.module.state_dict().items())  # fmt: skip
-    code, out, err = run("classify", root / "right", "--model", "mine")
-    assert code == 0, err
-    assert len(out.splitlines()) == 1 + len(list((root / "right").iterdir()))
-    assert run("eval", "mine", root, "--split", "all")[0] == 0
 
 
 @pytest.mark.campaign

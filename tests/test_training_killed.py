@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from dvskit import training
-from dvskit.__main__ import main
 from dvskit.training import Config
-from tests.bars import config_for, write_bars
+from tests.bars import config_for
 from tests.processes import start
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes are forked")
@@ -130,83 +128,3 @@ def test_a_run_killed_while_its_log_or_model_is_written_writes_it_again(
     losses = trained_or_killed(config)
     assert losses is not None
     check_same(tmp_path / "run", losses, whole)
-
-
-# -- the command, interrupted at any moment
-
-MOMENTS = 5  # of each signal
-
-
-def command(place: Path, words: list[str]) -> int:
-    """Run `dvskit` in a folder; return its exit code. The file `ready` appears just before."""
-    os.chdir(place)
-    log = os.open(place / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    sys.argv = ["dvskit", *words]
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
-    (place / "ready").touch()
-    try:
-        main()
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    except KeyboardInterrupt:
-        return 130
-    return 0
-
-
-def run_until(place: Path, words: list[str], when: float | None, sent: int = 0) -> bool:
-    """Run a command, and send it a signal `when` seconds later; return whether it finished."""
-    (place / "ready").unlink(missing_ok=True)
-    process, answer = start(command, place, words, DVSKIT_CACHE=str(place / "cache"))
-    while not (place / "ready").exists() and process.is_alive():
-        time.sleep(0.005)
-    if when is not None:
-        process.join(when)
-        if process.is_alive() and process.pid is not None:
-            os.kill(process.pid, sent)
-    process.join(300)
-    try:
-        code = answer.recv()
-    except EOFError:
-        code = process.exitcode
-    log = (place / "log").read_text()
-    assert code == 0 or (when is not None and code in (130, 143, -sent)), log[-2000:]
-    assert "another configuration" not in log
-    return bool(code == 0)
-
-
-def words_for(kind: str, output: str) -> list[str]:
-    if kind == "folder":
-        return ["train", "set", "-o", output, "--set", "loop.steps=1"]
-    return ["train", "bars.toml", "--set", f"output={output}"]
-
-
-@pytest.mark.campaign
-@pytest.mark.parametrize("kind", ["folder", "configuration"])
-def test_a_command_interrupted_at_any_moment_ends_with_the_weights_of_one_left_alone(
-    kind: str, tmp_path: Path
-) -> None:
-    write_bars(tmp_path / "set", 6)
-    config = config_for(Path("set"), Path("alone"), epochs=8)
-    config = replace(config, loop=replace(config.loop, steps=3))
-    training.write_config(config, tmp_path / "bars.toml")
-    assert run_until(tmp_path, words_for(kind, "alone"), None)
-    began = time.monotonic()  # loops are compiled and clips emulated by now
-    assert run_until(tmp_path, words_for(kind, "again"), None)
-    took = time.monotonic() - began
-    expected = load_file(tmp_path / "alone" / "weights.safetensors")
-    rng = np.random.default_rng(1)
-    for sent in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-        interrupted = finished = 0
-        while interrupted < MOMENTS or not finished:
-            words = words_for(kind, f"{sent}-{finished}")
-            last = interrupted >= MOMENTS
-            if not run_until(tmp_path, words, None if last else rng.uniform(0, took), sent):
-                interrupted += 1
-                continue
-            found = load_file(tmp_path / f"{sent}-{finished}" / "weights.safetensors")
-            assert found.keys() == expected.keys()
-            for key, value in expected.items():
-                assert np.array_equal(found[key], value), key
-            finished += 1

