@@ -103,7 +103,6 @@ def test_what_is_no_public_set_is_refused(tmp_path):
         (lambda: register_public_set("mine"), "'mine'"),
         (lambda: register_public_set(row(name="n-mnist")), "'n-mnist'"),
         (lambda: row(open="mine"), "open is 'mine'"),
-        (lambda: row(where=3), "where is 3"),
         (lambda: open_public(3, tmp_path), "3"),
     ):
         with refused(ConfigError, named):

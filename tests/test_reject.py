@@ -54,7 +54,6 @@ def test_without_right_decisions_or_rates_the_default_stands() -> None:
         (0.6, 100.0, 0.61, 0.0, "unsure"),
         (0.6, 99.0, 0.5, 100.0, "few events"),
         (0.6, 0.0, 0.0, 0.0, "few events"),
-        (1.0, 5.0, 0.9, 6.0, "few events"),
     ],
 )
 def test_why_a_decision_is_withheld(

@@ -111,7 +111,6 @@ def test_errors_are_those_of_their_definitions() -> None:
         ({"loop.epochs": [1, 0]}, 1, ["loop.epochs", 0]),
         ({"loop.epochs": [2, 2]}, 1, ["loop.epochs", "2, 2"]),
         ({"loop.epochs": []}, 1, ["loop.epochs", "[]"]),
-        ({"seed": [1, 2]}, 1, ["seed"]),
         ({}, 0, ["seeds", 0]),
         ({}, [1, 1], ["seeds", "[1, 1]"]),
     ],
