@@ -62,28 +62,6 @@ def write_idx(path, array):
     path.write_bytes(gzip.compress(head + array.tobytes(), 1))
 
 
-@pytest.mark.slow
-def test_features_learned_without_labels_tell_stripes_apart(tmp_path):
-    guide = names_of("stdp_mnist")
-    pixels, labels = (torch.tensor(each) for each in stripes(250, 0))
-    layer = guide["learn_features"](pixels, neurons=12, steps=60, seed=0)
-    assert layer.weight.shape == (12, 2, 5, 5)
-    assert 0 <= layer.weight.min() <= layer.weight.max() <= 1
-    features = guide["describe"](pixels, layer)
-    assert features.shape == (250, 12 * 36)
-    readout = guide["choose_readout"](features[:150], labels.long()[:150], kept_back=50, epochs=5)
-    assert guide["accuracy"](readout, features[150:], labels.long()[150:]) > 0.95
-
-
-def test_one_neuron_at_most_wins_a_patch_and_a_step_after_it_is_first():
-    compete = names_of("stdp_mnist")["compete"]
-    potentials = torch.tensor(
-        [[[0.5, 0.0], [0.2, 1.1], [0.0, 0.1]], [[1.2, 1.5], [3.0, 2.0], [0.9, 0.1]]]
-    )
-    spikes = compete(potentials)
-    assert spikes.nonzero().tolist() == [[1, 1, 1], [2, 0, 1]]
-
-
 def test_the_digits_guide_runs_from_files_to_its_score(tmp_path, capsys, monkeypatch):
     for part, count in (("train", 120), ("t10k", 40)):
         pixels, labels = stripes(count, count)

@@ -27,25 +27,6 @@ def samples(bars: Path) -> Samples:
     return open_samples(bars)
 
 
-class Looped(nn.Module):
-    """snntorch's neurons with states in forward, as in its tutorials."""
-
-    def __init__(self) -> None:
-        import snntorch
-
-        super().__init__()
-        self.fc1, self.lif1 = nn.Linear(512, 16), snntorch.Leaky(beta=0.9)
-        self.fc2, self.lif2 = nn.Linear(16, 2), snntorch.Leaky(beta=0.9, reset_mechanism="none")
-
-    def forward(self, counts: Tensor) -> Tensor:
-        first, second, out = self.lif1.reset_mem(), self.lif2.reset_mem(), []
-        for step in counts.flatten(2):
-            spikes, first = self.lif1(self.fc1(step), first)
-            _, second = self.lif2(self.fc2(spikes), second)
-            out.append(second)
-        return torch.stack(out)
-
-
 class Hidden(nn.Module):
     """snntorch's neurons with hidden states."""
 
@@ -88,8 +69,7 @@ class Jelly(nn.Module):
         return self.layers(counts).mean(0)
 
 
-PEERS = {"snntorch": (Looped, Hidden), "spikingjelly": (Jelly,)}
-CLASSES = [(name, kind) for name, kinds in PEERS.items() for kind in kinds]
+CLASSES = [("snntorch", Hidden), ("spikingjelly", Jelly)]
 
 
 @pytest.mark.slow
@@ -125,21 +105,6 @@ def test_a_network_whose_states_are_not_reset_is_refused(
         run(kind(), samples, tmp_path / "run")
     with refused(ConfigError, fix):
         model_of(kind(), samples, INPUT)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize(("package", "kind"), CLASSES[1:])
-def test_any_module_is_written_as_onnx(package: str, kind, tmp_path: Path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    pytest.importorskip(package)
-    module = kind().eval()
-    write_onnx(module, tmp_path / "net.onnx", SHAPE, steps=6)
-    x = torch.rand(6, 1, *SHAPE, generator=torch.Generator().manual_seed(2)).round()
-    session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"))
-    (out,) = session.run(None, {"x": x.numpy()})
-    np.testing.assert_allclose(out, module(x).detach().numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_what_onnx_cannot_write_is_an_error_of_one_line(tmp_path: Path):
