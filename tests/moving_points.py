@@ -11,6 +11,11 @@ from dvskit.streams import Intrinsics
 SIZE = (120, 90)
 LENS = Intrinsics(100, 100, 59.5, 44.5, 0, 0, 0, 0, 0)
 BARREL = LENS._replace(k1=-0.3, k2=0.1)
+MOTIONS = {
+    "translation": (400.0, -300.0),
+    "rotation": (2.0, -3.0, 4.0),
+    "similarity": (200.0, 100.0, 3.0, -4.0),
+}
 
 
 def moving_points(

@@ -17,13 +17,7 @@ from dvskit.motion.models import MODELS, model_of
 from dvskit.motion.objectives import OBJECTIVES
 from dvskit.scenes.planes.path import rotation_of
 from tests.laws import refused, scattered
-from tests.moving_points import BARREL, LENS, SIZE, moving_points
-
-MOTIONS = {
-    "translation": (400.0, -300.0),
-    "rotation": (2.0, -3.0, 4.0),
-    "similarity": (200.0, 100.0, 3.0, -4.0),
-}
+from tests.moving_points import BARREL, LENS, MOTIONS, SIZE, moving_points
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

@@ -14,13 +14,7 @@ from dvskit.motion import Stabilised, maximise_contrast, motion_over_time, warpe
 from dvskit.motion.models import MODELS
 from dvskit.scenes.planes.path import rotation_of
 from tests.laws import InBlocks, refused
-from tests.moving_points import BARREL, LENS, SIZE, moving_points
-
-MOTIONS = {
-    "translation": (300.0, -200.0),
-    "rotation": (1.0, -2.0, 3.0),
-    "similarity": (150.0, 100.0, 2.0, -2.0),
-}
+from tests.moving_points import BARREL, LENS, MOTIONS, SIZE, moving_points
 
 
 @pytest.mark.parametrize("model", MODELS)
