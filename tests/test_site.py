@@ -12,14 +12,10 @@ from collections.abc import Iterator
 from html import unescape
 from pathlib import Path
 from types import ModuleType
-from urllib.parse import unquote
 
 import pytest
-import typer
 
-from dvskit.cli import app
 from tests.conftest import skip_or_fail
-from tests.printed_commands import leaves
 from tests.tree import TOP, text_of
 
 PACKAGES = [
@@ -96,34 +92,6 @@ def test_each_public_object_has_an_entry(site, pages):
     assert missing == []
 
 
-def test_each_command_has_a_page_with_all_its_options(site):
-    for words, command in leaves(typer.main.get_command(app)):
-        first, _, second = words.partition(" ")
-        text = (site / "commands" / f"{first}.html").read_text("utf-8")
-        part = text.partition(f'id="dvskit-{first}-{second}"')[2] if second else text
-        assert part, words
-        part = part.partition("<h2")[0] if second else part
-        for parameter in command.params:
-            if parameter.param_type_name == "option" and not parameter.hidden:
-                for option in (*parameter.opts, *parameter.secondary_opts):
-                    assert re.search(f"<code[^>]*>{option}", part), (words, option)
-
-
-def test_all_links_lead_to_a_file_and_to_an_anchor_in_it(site, pages):
-    ids = {file: ids_of(found) for file, found in pages.items()}
-    broken = []
-    for file, found in pages.items():
-        for _, name, value in found:
-            if name == "id" or re.match(r"(?:[a-z]+:|//)", value) or not value:
-                continue
-            path, _, anchor = unquote(value).partition("#")
-            target = (file.parent / path).resolve() if path else file
-            if not target.is_file() or (anchor and anchor not in ids.get(target, {anchor})):
-                broken.append(f"{file.relative_to(site)}: {value}")
-    assert sum(map(len, ids.values())) > 1000
-    assert broken == []
-
-
 def test_nothing_is_loaded_from_other_hosts(site, pages):
     outside = [
         f"{file.relative_to(site)}: {value}"
@@ -134,18 +102,3 @@ def test_nothing_is_loaded_from_other_hosts(site, pages):
     styles = [file for file in site.rglob("*.css") if LOADED.search(file.read_text("utf-8"))]
     assert outside == []
     assert styles == []
-
-
-def test_search_works_in_a_page_that_is_opened_as_a_file(site, browser):
-    browser.resize(1440, 900)
-    browser.driver.get((site / "index.html").as_uri())
-    browser.wait("document.querySelector('[data-md-component=search-query]')")
-    browser.js(
-        "const e = document.querySelector('[data-md-component=search-query]'); e.focus();"
-        "e.value = 'bin_events'; e.dispatchEvent(new Event('keyup', {bubbles: true}))"
-    )
-    browser.wait("document.querySelectorAll('.md-search-result__item').length > 2")
-    found = browser.js("return document.querySelector('.md-search-result__item a').href")
-    assert "api/dvskit.tensors.html" in found
-    assert [url for url in browser.requests() if url.startswith("http")] == []
-    assert browser.complaints() == []
