@@ -6,6 +6,7 @@ import ast
 import graphlib
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -110,6 +111,16 @@ def test_torch_begins_at_tensors_and_tonic_has_one_door():
         roots = {name.split(".")[0] for name in imported(module)}
         assert "torch" not in roots or part_of(module) not in BEFORE_TORCH, module
         assert "tonic" not in roots or part_of(module) == "datasets", module
+
+
+def test_a_class_name_is_used_once_unless_it_is_private():
+    names = Counter(
+        node.name
+        for file in SOURCES
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert [name for name, uses in names.items() if uses > 1] == []
 
 
 def test_no_module_imports_itself_through_others():
