@@ -37,6 +37,26 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def test_an_output_replaces_another_one_only_if_that_is_asked(tmp_path: Path) -> None:
+    writers = {
+        "events.npz": dvskit.save_events,
+        "page.html": dvskit.render.page,
+        "cloud.png": dvskit.render.cloud,
+        "video.mp4": dvskit.render.video,
+    }
+    for name, write in writers.items():
+        path = tmp_path / name
+        path.write_text("old")
+        with refused(OutputError, name, "overwrite"):
+            write(EVENTS, path)
+        assert path.read_text() == "old"
+        write(EVENTS, path, overwrite=True)
+        assert path.read_bytes() != b"old"
+        with refused(OutputError, tmp_path / "no"):
+            write(EVENTS, tmp_path / "no" / name)
+    assert names_in(tmp_path) == sorted(writers)
+
+
 @pytest.fixture(params=[0o022, 0o002, 0o077], ids=oct)
 def new_mode(request: pytest.FixtureRequest) -> Iterator[int]:
     """The mode of a new file while a umask is set."""
