@@ -93,12 +93,13 @@ def test_ramp_gives_eight_events_a_pixel_at_the_times_of_the_crossings():
     assert np.abs(pixel - np.array(true)).mean() < 1.0  # half a microsecond of it is rounding
 
 
-def test_a_change_of_exactly_one_threshold_is_an_event_at_the_frame_s_own_time():
-    table = levels.level_table(np.dtype(np.uint8), LOG)
-    threshold = (int(table[140]) - int(table[100])) / levels.UNIT
+@pytest.mark.parametrize(("dtype", "scale"), [(np.uint8, 1), (np.uint16, 257)])
+def test_a_change_of_exactly_one_threshold_is_an_event_at_the_frame_s_own_time(dtype, scale):
+    table = levels.level_table(np.dtype(dtype), LOG)
+    threshold = (int(table[140 * scale]) - int(table[100 * scale])) / levels.UNIT
     params = EmulatorParams(threshold_on=threshold, threshold_off=threshold)
     for codes, polarity in (((100, 140), True), ((140, 100), False)):
-        frames = [(777 * k, np.full((1, 1), code, np.uint8)) for k, code in enumerate(codes)]
+        frames = [(777 * k, np.full((1, 1), scale * code, dtype)) for k, code in enumerate(codes)]
         assert rows_of(run(frames, params)) == [(777, 0, 0, polarity)]
 
 
