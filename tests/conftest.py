@@ -45,6 +45,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(
         [str(_TOP), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     ).rstrip(os.pathsep)
+    # Without byte code each of some hundred processes would compile all sources again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in loops)).hexdigest()[:12]
     cache = config.cache.mkdir("dvskit-loops")
     for older in cache.iterdir():

@@ -190,6 +190,7 @@ def test_the_log_offset_is_recovered():
     assert found.params.refractory_us == 0
 
 
+@pytest.mark.slow
 def test_an_ideal_sensor_is_found_ideal_with_a_given_offset():
     frames = wandering(16, moving_s=0.6, still_s=2.0)
     found = calibrate(recorded(frames, EmulatorParams()), later(frames, 9000), offset_us=-9000)
@@ -228,6 +229,7 @@ def test_motion_is_not_taken_for_noise():
     assert calibrate(recorded(frames[:-2], EmulatorParams()))["shot_hz"].value is None
 
 
+@pytest.mark.slow
 def test_where_it_is_not_known_how_pixels_begin_a_longer_rest_is_asked_for():
     params = EmulatorParams(leak_hz=0.08, leak_spread=0.1, shot_hz=0.2)
     for rest_s, asked in ((8, True), (60, False)):
@@ -309,6 +311,7 @@ def test_a_clip_of_five_frames_gives_coarse_thresholds():
         assert found[name].uncertainty > 0.1 * found[name].value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dvxplorer_320x240_lz4.aedat4", "evt2_gen3_640x480.raw"])
 def test_real_recordings_give_sane_values(data, name):
     found = calibrate(dvskit.open_events(data / "recordings" / name))

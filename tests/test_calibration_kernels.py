@@ -45,6 +45,7 @@ def low_passed(t, frame_t, levels, taus):
     return v
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("held", "doubtful"), [(0.0, True), (3000.0, False)])
 def test_changes_between_events_are_those_of_the_integrated_signal(held, doubtful):
     rng = np.random.default_rng(5)

@@ -48,6 +48,7 @@ def test_a_camera_gives_gray_frames_at_the_times_they_came():
     assert capture.released
 
 
+@pytest.mark.slow
 def test_frames_that_come_too_fast_give_way_to_later_ones_and_are_counted():
     camera = CameraFrames(capture=Capture(40, 0.005))
     seen = []

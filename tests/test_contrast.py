@@ -138,6 +138,7 @@ def test_noise_is_still(seed):
     assert np.linalg.norm(found.parameters) * 0.02 < 20  # pixels: next to rest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1), (34, 34), (2000, 1), (1, 2000)])
 @pytest.mark.parametrize("model", MODELS)
 def test_any_size_of_sensor_and_any_events_give_finite_motions(size, model):

@@ -145,6 +145,7 @@ def scores_of(chosen, events: Events) -> np.ndarray:
     return chosen.start(events.size).scores(events)
 
 
+@pytest.mark.slow
 def test_e_fast_decides_as_the_definition():
     events = squares(1, (44, 29))
     wanted = e_fast_twin(events)

@@ -61,6 +61,7 @@ def test_results_depend_on_the_seed_alone(bars: Path, kind: str) -> None:
     assert loss(1) == pytest.approx(first, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", OF_EVENTS)
 def test_each_recording_is_changed_by_the_filter_with_draws_that_follow_from_its_name(
     bars: Path, kind: str
@@ -185,6 +186,7 @@ def test_drawn_people_are_seen_by_the_same_sensor_with_other_thresholds() -> Non
     assert len({each.fingerprint(0) for each in (drawn, twice, thrice)}) == 3
 
 
+@pytest.mark.slow
 def test_eval_prints_draws_and_gives_each_kind_as_json(
     run, trained: Trained, bars: Path, tmp_path: Path
 ) -> None:

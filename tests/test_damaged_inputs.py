@@ -118,6 +118,7 @@ def list_frames(path: Path) -> None:
     list(video.open_frames(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "read", "kind", "named"),
     [

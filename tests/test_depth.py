@@ -332,6 +332,7 @@ def test_values_out_of_range_are_refused(fields):
         DepthScene(SWING, **fields)
 
 
+@pytest.mark.slow
 def test_real_clips_move_where_their_hands_are(data):
     clip = read_depth_clip(data / "gestures" / "utd-mhad" / "wave" / "s1_t1.npz")
     scene = DepthScene.random(clip, 1, flip=False)

@@ -56,6 +56,7 @@ def test_what_hides_a_shape_is_in_its_truth():
     assert drawn(one(places=((-50, 9), (0, 9)))).truth(0).shown[0] == 0
 
 
+@pytest.mark.slow
 def test_a_scene_of_a_seed_is_always_the_same_and_starts_with_shapes_apart():
     for seed in range(8):
         scene, again = DiscScene.random(seed), DiscScene.random(seed)

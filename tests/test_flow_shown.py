@@ -76,6 +76,7 @@ def recorded(tmp_path):
     return "bars.npz"
 
 
+@pytest.mark.slow
 def test_a_page_shows_each_event_in_the_color_of_its_velocity(browser, run, recorded, tmp_path):
     words = (recorded, "-o", "flow.html", "--stop", "150ms", "--full", "300")
     assert run("flow", *words)[0] == 0
@@ -131,6 +132,7 @@ def test_the_command_writes_arrays_equal_to_the_library_and_reports_as_json(
     assert np.array_equal(np.load("b.npz")["vx"], pooled_flow(BARS).vx, equal_nan=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["a.png"], ["a.mp4"], ["a.png", "--arrows"]])
 def test_the_command_draws_a_part(run, recorded, tmp_path, words):
     part = ("--start", "20ms", "--stop", "120ms", "--method", "pooled")

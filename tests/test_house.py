@@ -96,6 +96,7 @@ def test_every_file_stands_in_the_order():
     assert {part_of(module) for module in MODULES} <= set(ORDER)
 
 
+@pytest.mark.slow
 def test_imports_only_run_down():
     wrong = [
         (module, name)
@@ -113,6 +114,7 @@ def test_torch_begins_at_tensors_and_tonic_has_one_door():
         assert "tonic" not in roots or part_of(module) == "datasets", module
 
 
+@pytest.mark.slow
 def test_a_class_name_is_used_once_unless_it_is_private():
     names = Counter(
         node.name

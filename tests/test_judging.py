@@ -47,6 +47,7 @@ def test_a_model_is_judged_by_what_it_was_not_trained_on(
         assert f"the {count} of the {part} part" in err
 
 
+@pytest.mark.slow
 def test_recordings_are_known_again_under_any_name_and_new_ones_are_judged(
     trained: Trained, bars: Path, tmp_path: Path
 ) -> None:
@@ -274,6 +275,7 @@ def test_a_name_a_path_and_any_source_classify_as_the_model_and_the_events(
 EVENTS_34 = Events(t=[0, 9, 70_000], x=[3, 20, 33], y=[4, 12, 33], p=[1, 0, 1], size=(34, 34))
 
 
+@pytest.mark.slow
 def test_a_video_is_classified_by_its_events_of_the_models_emulation(
     trained: Trained, tmp_path: Path, run
 ) -> None:

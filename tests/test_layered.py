@@ -224,6 +224,7 @@ def test_counts_of_another_shape_are_refused() -> None:
         ARTICLE.build()(torch.zeros(5, 2, 2, 28, 28))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layers",
     [

@@ -108,6 +108,7 @@ def test_each_step_gives_the_answer_to_all_steps_so_far(
         torch.testing.assert_close(out, expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_dropout_leaves_out_the_same_in_all_chunks() -> None:
     layers = spiking(MeanMembrane())
     torch.manual_seed(3)
@@ -232,6 +233,7 @@ def test_a_checkpointed_run_gives_the_same_output_states_and_gradients(
     torch.testing.assert_close(out, whole if readout() else whole[3:], rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_checkpointed_run_keeps_the_states_between_chunks_only() -> None:
     layers = spiking(SpikeCount()).eval()
     x = counts(steps=60)

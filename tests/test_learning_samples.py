@@ -62,6 +62,7 @@ def write_idx(path, array):
     path.write_bytes(gzip.compress(head + array.tobytes(), 1))
 
 
+@pytest.mark.slow
 def test_the_digits_guide_runs_from_files_to_its_score(tmp_path, capsys, monkeypatch):
     for part, count in (("train", 120), ("t10k", 40)):
         pixels, labels = stripes(count, count)

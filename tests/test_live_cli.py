@@ -112,6 +112,7 @@ def test_blocks_that_wait_are_all_decided_on_with_the_time_at_which_they_came():
     assert found == list(decide(MODEL, EVENTS))
 
 
+@pytest.mark.slow
 def test_silence_is_told_and_an_error_of_the_reader_is_raised_where_it_is_waited_for():
     def coming():
         yield EVENTS

@@ -271,6 +271,7 @@ def test_a_sample_that_fails_is_raised_by_name_behind_the_batches_ahead_of_it(th
     assert not alive()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(20)
 def test_threads_end_with_an_iterator_that_is_left_early():
     for leave in ("close", "forget", "raise"):

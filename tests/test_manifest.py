@@ -100,6 +100,7 @@ def test_reruns_do_what_failed_and_skip_what_is_done(here, capsys):  # noqa: F81
     assert "0 files written, 2 skipped" in err
 
 
+@pytest.mark.slow
 def test_outputs_of_other_options_are_an_error_until_force(here):  # noqa: F811
     touch(here / "i", "a.in")
     run_copy()

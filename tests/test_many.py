@@ -263,6 +263,7 @@ def test_a_process_that_dies_and_a_bug_fail_alone_and_leave_nothing(here, capsys
     assert files_in(here / "o") == {"a.out": b"1", "e.out": b"1"}
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_all_with_one_line(here, capsys):
     touch(here / "i", "a.in", "b-full.in", "c-slow.in", "d.in", "sub/e.in")
     with refused(OutputError, "o/b-full.out", "No space left on device", "1 of 5 files are done"):

@@ -39,6 +39,7 @@ def test_memory_of_a_tensor_that_is_gone_serves_the_next():
     assert pool.idle_bytes == 0
 
 
+@pytest.mark.slow
 def test_memory_in_use_by_any_view_is_not_given_out():
     pool = BufferPool(8 * MB)
     first = block(pool)

@@ -230,6 +230,7 @@ def answers(model: Model) -> torch.Tensor:
         return model.module.cpu()(counts.float())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cases", [60, pytest.param(3_000, marks=pytest.mark.campaign)])
 def test_changed_files_are_refused_in_one_line_or_answer_with_finite_numbers(folder, cases):
     rng = random.Random(20)

@@ -66,6 +66,7 @@ def test_windows_are_durations_counts_or_all(run, turning):
     assert len(lengths("--window", "10ms", "--start", "10ms", "--stop", "30ms")) == 2
 
 
+@pytest.mark.slow
 def test_tables_and_plots_are_files(run, turning):
     for words in (["a.csv"], ["b.npz"], ["c.svg"], ["c.png"], ["d.png", "--dark", "--width", 120]):
         code, out, err = run("motion", "a.npz", "-o", *words)
@@ -138,6 +139,7 @@ def test_few_events_and_long_windows_are_named_in_a_line(run, turning):
     assert run("motion", "one.npz", "-o", "one.png")[0] == 0  # a plot over 0 us, without a warning
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["rotation", "similarity"])
 def test_the_plot_shows_the_motion_and_the_gyroscope(turning_events, model):
     imu = Imu.from_si(np.arange(0, 60_000, 1000), np.zeros((60, 3)), np.tile(TURN, (60, 1)))

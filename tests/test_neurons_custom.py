@@ -109,6 +109,7 @@ def test_the_equations_of_lif_give_its_spikes_potentials_and_gradients_bit_for_b
     assert fired == {-1.0, 0.0, 1.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "dtype"),
     list(zip(PAIRS, [torch.bfloat16, torch.float16, torch.float64], strict=True)),
@@ -155,6 +156,7 @@ class MyLI(CustomNeurons):
         raise AssertionError("there are no spikes")
 
 
+@pytest.mark.slow
 def test_without_a_threshold_they_return_their_potential_as_li_does():
     x, layer = currents(9, 4), MyLI()
     out, state = layer.run(x)
@@ -164,6 +166,7 @@ def test_without_a_threshold_they_return_their_potential_as_li_does():
     assert layer.trace(x).threshold.isinf().all()
 
 
+@pytest.mark.slow
 def test_values_move_with_the_layer_and_are_learned():
     fixed, given = torch.rand(7), nn.Parameter(torch.tensor(0.9))
     layer = MyALIF(given, kappa=fixed)

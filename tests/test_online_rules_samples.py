@@ -30,6 +30,7 @@ def assert_picture(path):
     assert picture.std() > 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "rule", "words"),
     [

@@ -107,6 +107,7 @@ def test_a_network_whose_states_are_not_reset_is_refused(
         model_of(kind(), samples, INPUT)
 
 
+@pytest.mark.slow
 def test_what_onnx_cannot_write_is_an_error_of_one_line(tmp_path: Path):
     class Listing(MyNet):
         def forward(self, counts: Tensor) -> Tensor:

@@ -98,6 +98,7 @@ def edges(speed, angle, *, size=(48, 40), each=4, spacing_px=20, seed=0, crossin
     return Events(t=table[0], x=table[1], y=table[2], p=table[3] > 0, size=size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", range(4))
 def test_plane_flow_equals_the_slow_version(case):
     events = [
@@ -158,6 +159,7 @@ def slow_pool(flow, tau_us):
     return found
 
 
+@pytest.mark.slow
 def test_pooled_flow_equals_the_slow_version():
     events = edges(400, 1.1, size=(60, 30))[:2500]
     flow = pooled_flow(events, tau_us=15_000)

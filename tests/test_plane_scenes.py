@@ -50,6 +50,7 @@ def test_a_steady_translation_along_a_plane_gives_focal_length_times_speed_over_
     assert np.allclose(truth.depth, 2)
 
 
+@pytest.mark.slow
 def test_a_steady_path_is_the_integral_of_its_velocity():
     path = SteadyPath((0.3, -0.9, 0.5), (1.0, 0.2, -0.4))
     rotation, position = np.eye(3), np.zeros(3)

@@ -145,6 +145,7 @@ def test_no_word_lies_over_another_at_any_width_and_size(name, width, font_pt):
     check_words(name, plots.Style(width_mm=max(width, 5.6 * font_pt), font_pt=font_pt))
 
 
+@pytest.mark.slow
 def test_names_may_be_of_any_letters(tmp_path):
     folder = f"{mpl.get_data_path()}/fonts/ttf"
     letters = [set(get_font(f"{folder}/{name}.ttf").get_charmap())

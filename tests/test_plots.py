@@ -321,6 +321,7 @@ def test_a_hot_pixel_is_found_at_borders_too_and_a_bright_edge_is_not_hot():
     assert not hot_pixels(even).any()
 
 
+@pytest.mark.slow
 def test_small_pixels_are_shown_by_the_most_of_their_block():
     events = scattered(500, size=(1280, 721))
     shown = np.ma.filled(image(plots.pixel_map(events).axes[0]), 0)
@@ -501,6 +502,7 @@ def test_the_quietest_tenth_has_no_noise_where_a_scene_without_noise_rests():
     assert found.quiet_rates_hz == (0, 0)
 
 
+@pytest.mark.slow
 def test_a_lone_pixel_with_the_most_isolated_events_is_counted_and_circled():
     """Beside an edge that passes often it is not hot by its events, but stands out on the map."""
     place, size = np.arange(24), (24, 24)

@@ -42,6 +42,7 @@ def test_the_commands_of_pages_parse(page: Path) -> None:
         check_mention(words)
 
 
+@pytest.mark.slow
 def test_the_commands_in_texts_of_the_source_parse() -> None:
     found = 0
     for module in MODULES:
@@ -53,6 +54,7 @@ def test_the_commands_in_texts_of_the_source_parse() -> None:
     assert found > 10
 
 
+@pytest.mark.slow
 def test_every_option_that_a_text_names_exists() -> None:
     known = options_of(typer.main.get_command(app)) | {"--nthreads"}  # of dask worker
     for module in MODULES:

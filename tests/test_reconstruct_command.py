@@ -113,6 +113,7 @@ def test_a_folder_is_a_clip_that_can_be_emulated_again(run, recording):
     assert len(dvskit.load_events(recording / "again.npz")) > 100
 
 
+@pytest.mark.slow
 def test_beside_shows_the_image_at_the_left_and_its_events_at_the_right(run, recording):
     assert run(*FILTERED, "a.npz", "-o", "b.mp4", "--beside", "--fps", "50")[0] == 0
     pictures = [image for _, image in open_frames(recording / "b.mp4").pictures()]

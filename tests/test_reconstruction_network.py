@@ -64,6 +64,7 @@ def test_stateful_windows_give_the_images_of_one_unrolled_pass():
     assert torch.get_num_threads() == threads
 
 
+@pytest.mark.slow
 def test_the_onnx_export_gives_the_images_of_torch(tmp_path: Path):
     made = model()
     to_onnx(made, tmp_path / "net.onnx", size=SIZE)

@@ -96,6 +96,7 @@ def test_no_photograph_and_no_clip_is_in_two_parts(tiny: Path, tmp_path: Path):
     assert [*parts["judged"].clips] == ["a/p2.mp4"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["photographs", "crossings", "planes", "people"])
 def test_a_sequence_holds_its_events_and_moves_as_its_flow_says(tiny: Path, kind):
     shares = {f"sequences__{each}": "0.0" for each in ("photographs", "planes", "people")}
@@ -288,6 +289,7 @@ def weights_of_run(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "weights.safetensors")
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_the_weights_of_another(tiny: Path, tmp_path: Path):
     first = train_reconstruction(tiny_config(tiny, loop__epochs="1"))
     config = tiny_config(
@@ -329,6 +331,7 @@ def test_an_interrupted_run_continues_to_the_same_weights(tiny: Path, tmp_path: 
         assert one | {"seconds": 0} == two | {"seconds": 0}
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_judged_again_and_another_configuration_refused(tiny: Path):
     first = train_reconstruction(tiny_config(tiny, loop__epochs="1"))
     log = (first.folder / "log.csv").read_text()

@@ -153,6 +153,7 @@ def test_addresses_are_shown_whole_and_without_credentials(text, shown):
     assert _console.shown(text) == shown
 
 
+@pytest.mark.slow
 def test_inputs_come_over_http(run, store, tmp_path):
     if find_spec("aiohttp") is None:
         skip_or_fail("no aiohttp: pip install 'dvskit[remote]'")

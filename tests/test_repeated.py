@@ -56,6 +56,7 @@ def test_a_module_of_another_kind_is_run_whole_with_its_first_layers_fixed():
     assert [each.requires_grad for each in module.parameters()] == [False] * 4 + [True] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept_bytes", [1 << 30, 0])
 def test_later_epochs_repeat_the_first_ones_whether_they_are_kept_or_not(
     bars: Path, tmp_path: Path, monkeypatch, kept_bytes: int

@@ -175,6 +175,7 @@ def test_listen_writes_any_format_until_ctrl_c(run, ros, packets, tmp_path, name
     assert ros.open == 0
 
 
+@pytest.mark.slow
 def test_listen_reports_missing_messages_and_stops_at_its_time(run, ros, packets):
     ros.say(TOPIC, PACKET, [packets[0], *packets[2:]])
     ros.at_end = None

@@ -109,6 +109,7 @@ def test_a_large_sensor_and_a_large_trigger_id_are_written_as_libcaer(tmp_path):
     assert_same_triggers(recording.triggers(), triggers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("container", "gap_us"),
     [("bag", 4096), ("mcap", 1 << 24), ("db3", (1 << 32) + 4096)],

@@ -64,6 +64,7 @@ def test_the_mean_of_emulated_digits_is_that_of_their_recordings(pairs: Pairs) -
     assert correlation(pairs.real.mean(axis=0), pairs.emulated.mean(axis=0)) > 0.93
 
 
+@pytest.mark.slow
 def test_as_many_events_of_each_polarity_are_emulated_as_recorded(pairs: Pairs) -> None:
     events = [counts.sum() for counts in pairs]
     on = [counts[:, :, 1].sum() / counts.sum() for counts in pairs]

@@ -66,6 +66,7 @@ def same(a, b) -> bool:
     return a == b if isinstance(a, Events) else np.array_equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MAKE)
 def test_samples_are_a_sequence_of_contents_and_labels(name: str, bars: Path, tmp_path: Path):
     samples = MAKE[name](bars, tmp_path)

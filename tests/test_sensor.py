@@ -298,6 +298,7 @@ def test_shot_noise_falls_with_the_light(value, rate, dtype):
     assert noise.all()
 
 
+@pytest.mark.slow
 def test_shot_noise_is_rarer_the_higher_the_threshold_down_to_the_few_lowest_ones():
     # The pixels with the lowest thresholds are drawn in another way than the others.
     size, params = (128, 96), EmulatorParams(shot_hz=200.0, threshold_sigma=0.08)

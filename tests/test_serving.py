@@ -148,6 +148,7 @@ def test_a_transfer_that_breaks_off_is_an_error(served):
     assert served.problems
 
 
+@pytest.mark.slow
 def test_closing_waits_neither_for_answers_nor_for_web_sockets(served):
     link = raw(served, f"GET /TOKEN/blocked HTTP/1.1\r\nHost: {served.host}\r\n\r\n")
     with connect(f"{served.url.replace('http', 'ws')}echo"):

@@ -123,6 +123,7 @@ def many(sent, count):
         yield Events(t=t, x=block.x, y=block.y, p=block.p, size=SIZE)
 
 
+@pytest.mark.slow
 @BOTH
 def test_a_writer_waits_for_a_slow_receiver_in_bounded_memory(address):
     sent: list[int] = []
@@ -191,6 +192,7 @@ def test_a_browser_garbage_and_a_closed_peer_get_nothing_and_the_next_is_served(
     assert len(sender.sink.notes) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["tcp", "ws"])
 def test_a_peer_that_shows_no_token_in_time_makes_room(scheme, monkeypatch):
     monkeypatch.setattr(network, "_HANDSHAKE_S", 0.3)
@@ -200,6 +202,7 @@ def test_a_peer_that_shows_no_token_in_time_makes_room(scheme, monkeypatch):
     assert sender.ended() is None
 
 
+@pytest.mark.slow
 def test_a_receiver_that_takes_nothing_ends_the_output(monkeypatch):
     monkeypatch.setattr(network, "_STALL_S", 0.3)
     sender = Sender(many([], 120))
@@ -223,6 +226,7 @@ def test_a_receiver_that_leaves_is_an_error_of_the_sender():
     assert isinstance(sender.ended(), OutputError)
 
 
+@pytest.mark.slow
 @BOTH
 def test_events_before_a_lost_connection_are_kept_and_the_loss_is_reported(address):
     def blocks():

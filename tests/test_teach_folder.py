@@ -52,6 +52,7 @@ OPERATIONS = {
 }
 
 
+@pytest.mark.slow
 def test_any_sequence_of_operations_keeps_the_bytes_of_all_clips(folder):
     fill(folder, "anna", "bo", each=2)
     before, rng = every_byte(folder.path), np.random.default_rng(3)

@@ -112,6 +112,7 @@ def test_actions_change_the_folder_and_answer_with_the_state(served, folder):
     assert (status, b"no model" in answer) == (400, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "named"),
     [
@@ -160,6 +161,7 @@ def test_recorded_frames_are_on_disk_bit_for_bit(served, folder):
         np.testing.assert_array_equal(frame, sent_frame)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("discards", [False, True])
 def test_a_page_that_goes_away_keeps_its_recording_and_one_that_discards_does_not(
     served, folder, discards
@@ -234,6 +236,7 @@ def test_a_video_is_added_shown_and_deleted(served, folder, tmp_path):
     assert [each.file for each in folder.clips()] == ["wave/anna_t1.mkv"]
 
 
+@pytest.mark.slow
 def test_the_next_server_of_a_folder_has_its_address_and_still_refuses_other_tokens(
     folder, tmp_path
 ):
@@ -251,6 +254,7 @@ def test_the_next_server_of_a_folder_has_its_address_and_still_refuses_other_tok
         assert refuses(other, token)
 
 
+@pytest.mark.slow
 def test_a_token_whose_port_another_program_has_taken_is_not_used_again(folder, tmp_path):
     kept = tmp_path / "address.json"
     with serving(folder, tmp_path / "runs", kept) as first:

@@ -236,6 +236,7 @@ def test_a_training_that_an_earlier_server_started_goes_on_and_can_be_stopped(
     assert one.state()["running"] is False
 
 
+@pytest.mark.slow
 def test_a_training_that_cannot_be_started_is_not_taken_for_the_one_before(
     folder, stub, tmp_path, monkeypatch
 ):
@@ -288,6 +289,7 @@ def test_a_folder_that_cannot_be_trained_on_is_an_error_of_one_line(tmp_path, st
         assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_process_that_ignores_an_interrupt_is_killed(folder, stub, tmp_path, monkeypatch):
     monkeypatch.setattr(train_process, "_PATIENCE_S", 0.3)  # else it takes ten seconds
     stub.write_text("import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"

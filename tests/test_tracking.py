@@ -52,6 +52,7 @@ def scores_of(name, rows):
     return score_tracks(rows, np.array(truth, TRUTH))
 
 
+@pytest.mark.slow
 def test_discs_that_cross_keep_their_numbers_and_are_within_a_pixel():
     events = drawn("crossing")[1]
     rows = track(events)

@@ -243,6 +243,7 @@ def test_a_run_begins_with_the_weights_of_its_start_and_goes_on_from_its_checkpo
     assert same(weights(training.train(faster).folder), once)
 
 
+@pytest.mark.slow
 def test_a_start_that_does_not_fit_is_refused(bars: Path, trained: Trained, tmp_path: Path) -> None:
     config = started(bars, tmp_path / "run", trained.folder, 0.02)
     wider = replace(config, network=replace(config.network, channels=(4, 6)))

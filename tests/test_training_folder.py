@@ -96,6 +96,7 @@ def test_a_mirror_of_a_mirror_is_the_class_itself(names, expected):
     assert tuple(mirrored(name, names) for name in names) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("people", "trials", "held", "left_out"),
     [(1, 1, 0, 0), (1, 3, 0, 3), (2, 2, 0, 2), (8, 1, 0, 5), (1, 100, 40, 0), (4, 25, 50, 0)],
@@ -188,6 +189,7 @@ def one_place(path: Path, seed: int, shade: int) -> None:
         file.mux(stream.encode(None))
 
 
+@pytest.mark.slow
 def test_notes_warn_of_few_clips_and_of_one_background(tmp_path):
     def notes_of(root: Path) -> list[tuple[str, dict]]:
         found = inspect_samples(open_samples(root), root).warnings

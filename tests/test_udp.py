@@ -58,6 +58,7 @@ def datagrams(events: Events, layout: str, count: int = 50) -> list[bytes]:
     return [b"".join(made[at : at + count]) for at in range(0, len(made), count)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layout", "count"), [(LAYOUTS[0], 1), (LAYOUTS[1], 50), (LAYOUTS[2], 63), (LAYOUTS[0], 50)]
 )
@@ -69,6 +70,7 @@ def test_what_is_sent_arrives(layout, count):
     assert not recording.damage
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS[1:])
 def test_a_wrap_of_32_bits_is_counted_on_and_a_late_datagram_does_not_undo_it(layout):
     events = make(300, start_us=2**32 - 600)
@@ -84,6 +86,7 @@ def test_a_wrap_of_32_bits_is_counted_on_and_a_late_datagram_does_not_undo_it(la
     assert events.t[0] < 2**32 < events.t[-1]
 
 
+@pytest.mark.slow
 def test_events_without_a_time_get_that_of_their_arrival():
     recording = listen("spif")
     word = struct.pack("<I", 1 << 31 | 7 << 16 | 1 << 15 | 5)
@@ -114,6 +117,7 @@ def test_events_come_while_others_are_still_to_be_sent():
     assert list(blocks) == []
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_left_out_and_counted():
     events = make(40)
     sent = rows(events, LAYOUTS[0])

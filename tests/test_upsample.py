@@ -46,6 +46,7 @@ def clips():
     return [Events.concatenate(emulate(each)) for each in (frames(1000), frames(30), added)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bin_us", [2000, 10_000])
 def test_events_of_30_frames_a_second_come_nearer_to_those_of_1000(clips, bin_us):
     truth, plain, added = (

@@ -145,6 +145,7 @@ def test_a_receiver_with_a_wrong_address_gets_one_line(address, named):
     assert sender.ended() is None
 
 
+@pytest.mark.slow
 def test_an_output_that_is_no_web_socket_is_one_line(monkeypatch):
     sender = Sender([make()], "tcp://127.0.0.1:0")
     with refused(FormatError, "ws://127.0.0.1"):
