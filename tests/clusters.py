@@ -6,8 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 _FAILURES = "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES"  # deaths, before a file is given up
@@ -72,10 +70,3 @@ class LocalCluster:
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)} | self._limits,
             cwd=self._folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-
-
-def wait_until(held: Callable[[], bool], *, limit_s: float = 60) -> None:
-    """Wait until held() is true."""
-    end_s = time.monotonic() + limit_s
-    while not held() and time.monotonic() < end_s:
-        time.sleep(0.02)

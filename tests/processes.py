@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable
@@ -22,6 +23,14 @@ def hear_signals() -> None:
     """Undo what a shell does for background jobs, and nohup: they ignore signals."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
+
+
+def wait_until(held: Callable[[], bool], limit_s: float = 30) -> None:
+    """Wait until held() is true; a test fails where that takes longer than the limit."""
+    end_s = time.monotonic() + limit_s
+    while not held():
+        assert time.monotonic() < end_s, f"it took more than {limit_s} s"
+        time.sleep(0.005)
 
 
 def children_of(number: int) -> list[int]:

@@ -18,10 +18,11 @@ from dvskit.cli import _cluster
 from dvskit.cli._trees import FileJob
 from dvskit.errors import ConfigError, OutputError
 from tests.bars import blown_up, moving_bar
-from tests.clusters import LocalCluster, wait_until
+from tests.clusters import LocalCluster
 from tests.conftest import skip_or_fail
 from tests.laws import refused
 from tests.many_jobs import copy
+from tests.processes import wait_until
 from tests.sample_files import recording
 from tests.test_cli import usage_error
 from tests.test_many import clip, files_in, here, recordings, touch  # noqa: F401
@@ -108,7 +109,7 @@ def test_files_of_killed_workers_are_complete_once(here, cluster, capsys):  # no
 
     def kill() -> None:
         for number, done in enumerate((1, 12)):
-            wait_until(lambda done=done: len(list((here / "o").glob("[!.]*.out"))) >= done)
+            wait_until(lambda done=done: len(list((here / "o").glob("[!.]*.out"))) >= done, 60)
             touch(here / "o", f".{number:02}-nap.0123abcd.partial.out")  # as of an unseen loss
             time.sleep(dice.uniform(0, 0.4))
             cluster.replace(number)
@@ -144,7 +145,7 @@ def test_a_lost_scheduler_is_one_line(here, dask, tmp_path_factory):  # noqa: F8
     touch(here / "i", *(f"{number}-nap.in" for number in range(20)))
 
     def kill() -> None:
-        wait_until(lambda: any((here / "o").glob("[!.]*.out")))  # a whole one
+        wait_until(lambda: any((here / "o").glob("[!.]*.out")), 60)  # a whole one
         cluster.scheduler.kill()
 
     with LocalCluster(tmp_path_factory.mktemp("lost")) as cluster:

@@ -78,10 +78,15 @@ def nodes_at_run_time(node: ast.AST) -> Iterator[ast.AST]:
 
 
 @cache
+def tree_of(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text(encoding="utf-8"))
+
+
+@cache
 def imported(module: str) -> set[str]:
     """The modules that a module imports at any time, and the packages of other projects."""
     found = set()
-    for node in nodes_at_run_time(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+    for node in nodes_at_run_time(tree_of(module)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -96,7 +101,6 @@ def test_every_file_stands_in_the_order():
     assert {part_of(module) for module in MODULES} <= set(ORDER)
 
 
-@pytest.mark.slow
 def test_imports_only_run_down():
     wrong = [
         (module, name)
@@ -118,8 +122,8 @@ def test_torch_begins_at_tensors_and_tonic_has_one_door():
 def test_a_class_name_is_used_once_unless_it_is_private():
     names = Counter(
         node.name
-        for file in SOURCES
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        for module in MODULES
+        for node in ast.walk(tree_of(module))
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     )
     assert [name for name, uses in names.items() if uses > 1] == []

@@ -16,10 +16,10 @@ from dvskit.errors import ConfigError
 from dvskit.render.view import Viewed, ViewServer
 from dvskit.tracking import Tracker, track
 from tests.laws import refused, scattered
+from tests.processes import wait_until
 from tests.test_object_tracks import SQUARES
 from tests.test_page import EVENTS, ROWS, START_US
 from tests.test_page_browser import words_drawn
-from tests.test_view import wait_until
 
 SHADES = (40, 120, 200)  # of images at 0.25, 0.5 and 0.75 s
 IMAGES = [

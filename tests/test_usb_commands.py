@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import time
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from dvskit.errors import OutputError
 from dvskit.formats import keeping_up
 from dvskit.training import save_model
 from tests.laws import forget_interrupts, refused, refused_command
+from tests.processes import wait_until
 from tests.test_live import EVENTS as MOVING
 from tests.test_live import MODEL
 from tests.test_usb import EVENTS, SIZE
@@ -164,19 +164,12 @@ def test_decisions_slower_than_a_camera_drop_events_and_count_them(
     assert sum(json.loads(line)["events"] for line in out.splitlines()) == len(MOVING) - dropped
 
 
-def wait_until(condition, seconds=20.0):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it took too long"
-        time.sleep(0.005)
-
-
 @pytest.mark.parametrize(("name", "limit"), [("_WAITING_EVENTS", 1250), ("_WAITING_BLOCKS", 12)])
 def test_a_slow_page_skips_events_that_the_file_holds(plug, tmp_path, monkeypatch, name, limit):
     monkeypatch.setattr(keeping_up, name, limit)
     plug(packets(EVENTS, 100), fails="unplugged")
     shown = ShownArrivals(dvskit.open_events("usb://evk4"), tmp_path / "o.npz")
-    wait_until(lambda: shown.skipped == 3800)
+    wait_until(lambda: shown.skipped == 3800, 20)
     assert Events.concatenate(shown) == EVENTS[:1200]
     shown.close()
     assert dvskit.load_events(tmp_path / "o.npz") == EVENTS

@@ -11,7 +11,6 @@ import struct
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -30,6 +29,7 @@ from dvskit.render.page import PIECE
 from dvskit.render.view import Decided, Decisions, Viewed, ViewedLive, ViewServer
 from dvskit.training import save_model
 from tests.laws import refused, refused_command
+from tests.processes import wait_until
 from tests.test_live import EVENTS as BARS
 from tests.test_live import MODEL
 
@@ -313,13 +313,6 @@ def rows_of(events):
 
 def deciding(source):
     yield from rows_of(next(iter(source)))
-
-
-def wait_until(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 @pytest.mark.slow

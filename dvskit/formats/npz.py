@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any
@@ -21,7 +21,7 @@ from dvskit.formats.npy import COLUMN_NAMES
 from dvskit.formats.recording import BLOCK_EVENTS, ReadOptions, Recording, SizeOrigin
 from dvskit.formats.sensor_size import choose_size
 from dvskit.formats.storage import Storage
-from dvskit.formats.stored_array import StoredArray
+from dvskit.formats.stored_array import StoredArray, open_archive
 
 _KINDS = {"t": "<i8", "x": "<i2", "y": "<i2", "p": "?"}
 _COLUMNS: dict[str, np.dtype[Any]] = {name: np.dtype(kind) for name, kind in _KINDS.items()}
@@ -59,8 +59,7 @@ class NpzRecording(Recording):
             losses.lose(0, 0, f"arrays differ in length: {self._lengths}; {count} rows are read")
         if not self.strict:
             self._check()
-        # The file is closed by its own context: members left open by an error would hold it.
-        with self.path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        with open_archive(self.path) as archive:
             members = {
                 column: StoredArray(archive, name, self.path)
                 for column, name in self._names.items()
@@ -74,7 +73,7 @@ class NpzRecording(Recording):
 
     def _check(self) -> None:
         """Raise FormatError if an array is damaged."""
-        with self.path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        with open_archive(self.path) as archive:
             for name in self._names.values():
                 member, count = StoredArray(archive, name, self.path), self._lengths[name]
                 for start in range(0, count, BLOCK_EVENTS):
@@ -145,11 +144,7 @@ def open_recording(path: Path, options: ReadOptions) -> NpzRecording:
 
     In salvage mode unequal arrays are read up to the end of the shortest.
     """
-    with ExitStack() as stack:
-        try:
-            archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(path.open("rb"))))
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-            raise FormatError(f"{path}: is not a complete NumPy archive: {error}") from error
+    with open_archive(path) as archive:
         stored = {name.removesuffix(".npy") for name in archive.namelist()}
         names = _find_columns(path, stored)
         lengths = {name: StoredArray(archive, name, path).shape[0] for name in names.values()}

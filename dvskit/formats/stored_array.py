@@ -6,7 +6,8 @@ import ast
 import re
 import zipfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
@@ -55,6 +56,23 @@ def _read(file: IO[bytes], count: int) -> bytes:
     if len(data) < count:
         raise ValueError(f"the header ends behind {len(data)} of {count} bytes")
     return data
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a NumPy archive to read it. Raises FormatError for any other file.
+
+    The file is closed by its own context: members left open by an error would hold it.
+    """
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("rb"))
+            archive = stack.enter_context(zipfile.ZipFile(file))
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            raise FormatError(
+                f"{path}: is not a complete NumPy archive: {one_line(error)}"
+            ) from error
+        yield archive
 
 
 def load_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:

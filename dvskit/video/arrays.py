@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from numpy.typing import NDArray
 
 from dvskit.errors import FormatError, MissingFileError, VideoError, count_of, one_line
 from dvskit.events import as_size
-from dvskit.formats.stored_array import StoredArray
+from dvskit.formats.stored_array import StoredArray, open_archive
 from dvskit.video.light import luminance
 from dvskit.video.source import FileFrames, checked_times, nth_time_us
 
@@ -65,13 +65,11 @@ class ImageArrays(FileFrames):
 
     @contextmanager
     def _archive(self) -> Iterator[zipfile.ZipFile]:
-        with self.path.open("rb") as file:  # which arrays of an archive would keep open
+        with ExitStack() as stack:
             try:
-                archive = zipfile.ZipFile(file)
-            except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-                raise VideoError(
-                    f"{self.path}: is not a complete NumPy archive: {one_line(error)}"
-                ) from error
+                archive = stack.enter_context(open_archive(self.path))
+            except FormatError as error:
+                raise VideoError(one_line(error)) from error
             yield archive
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
