@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import av
 import cv2
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from PIL import Image
 
 import dvskit
-from dvskit.errors import ConfigError, VideoError
+from dvskit.errors import ConfigError, MissingFileError, VideoError
 from dvskit.video import ImageFolder, open_frames, write_video
 from dvskit.video.light import gray_frame
 from tests.laws import refused
@@ -79,6 +81,13 @@ def test_other_files_and_folders_without_images_are_refused(tmp_path, data):
 
 
 # ---- writing
+
+
+def test_a_file_that_is_moved_away_while_it_is_opened_is_a_missing_file(monkeypatch):
+    for look in ("exists", "is_file"):  # it was there at that moment: too short to be hit
+        monkeypatch.setattr(Path, look, lambda path: True)
+    with pytest.raises(MissingFileError, match=r"gone\.mkv"):
+        open_frames("gone.mkv")
 
 
 def test_a_written_video_reads_back_with_its_times(tmp_path):

@@ -228,6 +228,8 @@ def open_video(path: Path, *, exact: bool) -> Iterator[OpenVideo]:
         raise MissingFileError(path)
     try:
         container = av.open(str(path))
+    except FileNotFoundError:  # deleted meanwhile
+        raise MissingFileError(path) from None
     except (av.error.FFmpegError, OSError, ValueError) as error:
         why = reason(error)
         if isinstance(error, av.error.InvalidDataError) and lacks_its_index(path):

@@ -137,8 +137,11 @@ def is_animation(path: Path) -> bool:
     """Return whether a file begins like GIF or WebP."""
     if not path.is_file():
         return False
-    with path.open("rb") as file:
-        head = file.read(12)
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+    except OSError:  # deleted meanwhile, say; the reader of videos names the reason
+        return False
     return head[:6] in (b"GIF87a", b"GIF89a") or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
 
 
