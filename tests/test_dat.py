@@ -83,6 +83,14 @@ def test_an_impossible_event_is_an_error_with_its_offset_and_salvage_skips_it(
     assert recording.damage.count == 1
 
 
+def test_events_that_are_lost_apart_are_losses_of_their_own(tmp_path: Path) -> None:
+    rows = [(i, 320 if i in (2, 3, 6) else 0) for i in range(9)]
+    recording = open_events(dat(tmp_path / "a.dat", rows), strict=False)
+    assert len(read_all(recording)) == 6
+    at = [f"byte {len(HEADER) + 8 * number}" for number in (2, 6)]
+    assert [part in str(loss) for part, loss in zip(at, recording.damage.losses, strict=True)]
+
+
 @pytest.mark.parametrize(
     ("content", "named"),
     [

@@ -19,6 +19,7 @@ from dvskit.errors import (
     UnknownFormatError,
 )
 from dvskit.formats import Format, find_format, format_for_writing, register_format
+from dvskit.formats.losses import FormatOrderError
 from dvskit.formats.table import TABLE
 from tests.examples import example_of
 from tests.laws import refused, rows_of, scattered
@@ -182,6 +183,14 @@ def test_a_mistake_in_a_format_is_one_line_with_the_file_the_format_and_the_line
     with refused(DvskitError, f"{path}: format own: ", named):
         dvskit.save_events(one, path)
         dvskit.load_events(path)
+
+
+def test_blocks_that_run_back_by_a_microsecond_are_refused(registers, tmp_path):
+    back = BLOCK.replace("[1]", "[0]", 1)
+    registers(FORMAT.replace(BLOCK, f"{BLOCK}; {back}"))
+    (tmp_path / "a.own").write_bytes(b"OWN")
+    with refused(FormatOrderError, "a.own", "0"):
+        dvskit.load_events(tmp_path / "a.own")
 
 
 def test_a_format_that_fails_to_recognise_hides_no_other(registers, tmp_path):

@@ -33,19 +33,24 @@ def bin_file(path: Path, data: bytes) -> Path:
     return path
 
 
-def unmarked_bytes(count: int = 2000) -> bytes:
+def unmarked_bytes(count: int = 2000, most_us: int = 150) -> bytes:
     rng = np.random.default_rng(5)
-    t = np.cumsum(rng.integers(0, 150, count))
+    t = np.cumsum(rng.integers(0, most_us, count))
     x, y, p = rng.integers(0, 34, count), rng.integers(0, 34, count), rng.integers(0, 2, count)
     rows = np.stack([x, y, p << 7 | t >> 16, t >> 8 & 255, t & 255], axis=1)
     return rows.astype(np.uint8).tobytes()
+
+
+def long_bytes() -> bytes:
+    """Return events whose times need all 23 bits."""
+    return unmarked_bytes(most_us=8000)
 
 
 def rows(*given: tuple[int, int, int, int]) -> bytes:
     return b"".join(bytes([x, y, p << 7 | t >> 16, t >> 8 & 255, t & 255]) for x, y, p, t in given)
 
 
-@pytest.mark.parametrize("make", [marked_bytes, unmarked_bytes])
+@pytest.mark.parametrize("make", [marked_bytes, unmarked_bytes, long_bytes])
 @pytest.mark.parametrize(("strict", "block"), [(True, 7), (False, 500), (False, 1 << 20)])
 def test_events_are_those_of_a_plain_decoder_however_they_are_cut(tmp_path, make, strict, block):
     path = bin_file(tmp_path / "a.bin", make())
