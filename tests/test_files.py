@@ -12,6 +12,7 @@ import signal
 import stat
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ import torch
 
 import dvskit
 from dvskit import _files
+from dvskit.cli._jobs import remove_begun
 from dvskit.errors import DamagedFileError, FormatError, OutputError
 from dvskit.formats import formats
 from dvskit.networks import ConvLIF
@@ -100,6 +102,17 @@ def test_unfinished_files_are_known_by_their_names(tmp_path, name, end, found):
     assert [whole.name for _, whole in _files.unfinished(tmp_path)] == [found]
     _files.discard(partial, target)
     assert names_in(tmp_path) == []
+
+
+def test_of_a_lost_job_only_its_own_unfinished_files_are_removed(tmp_path):
+    begun_s = time.time()
+    own, other = partials = [_files.begin(tmp_path / name) for name in ("a.npz", "b.npz")]
+    for partial in partials:
+        partial.touch()
+    remove_begun([tmp_path / "a.npz"], begun_s + 60)  # begun before it
+    assert own.exists()
+    remove_begun([tmp_path / "a.npz"], begun_s)
+    assert (own.exists(), other.exists()) == (False, True)
 
 
 def test_a_command_reports_what_killed_ones_left_of_its_output(run, tmp_path):

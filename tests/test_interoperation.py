@@ -349,6 +349,8 @@ def test_one_step_in_onnx_after_another_gives_the_network_s_answers(tmp_path, on
     states = onnx_start(layers, (2, 10, 10), batch=3)
     assert {"2.v", "4.body.1.v", "8.i", "11.a", "12.s", "12.waiting", "14.total"} <= set(states)
     assert (states["12.v"] == np.float32(0.1)).all()
+    outputs = [each.name for each in session.get_outputs()]
+    assert outputs == ["out", *(f"{name}.next" for name in states)]
     layers.eval()
     x, expected, inner = numbers(8, 3, 2, 10, 10), None, None
     for step in x:

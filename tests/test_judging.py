@@ -175,6 +175,15 @@ def test_each_window_is_decided_from_rest_and_their_mean_is_the_answer(
     assert evaluation.classify(trained.model, whole)["left"] == pytest.approx(mean)
 
 
+@pytest.mark.parametrize(
+    ("windows", "whole"),
+    [(["", "a", "b"], "a"), (["", "a"], "a"), (["", "", "a"], ""), (["", ""], "")],
+)
+def test_a_recording_is_unlike_the_training_if_half_of_its_windows_are(windows, whole) -> None:
+    found = [evaluation.Decision(0, 1, 1, {"left": 1.0}, unlike) for unlike in windows]
+    assert evaluation.Classified(tuple(found), 0).unlike == whole
+
+
 def test_less_than_half_a_window_at_the_end_is_counted_not_judged(
     run, trained: Trained, tmp_path: Path
 ) -> None:

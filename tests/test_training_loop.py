@@ -18,6 +18,7 @@ from dvskit.layers import FirstSpike, SpikeCount
 from dvskit.networks import Layered, PointNet
 from dvskit.neurons import CustomNeurons
 from dvskit.training import Config, InputConfig, LoopConfig, losses
+from dvskit.training.checkpoint import Checkpoint
 from dvskit.training.inputs import input_of
 from dvskit.training.losses import LOSSES, answer_of
 from tests.bars import config_for
@@ -196,6 +197,16 @@ def test_a_run_ends_where_no_epoch_was_better_for_as_long_as_patience_allows(
     assert len(merits) == 3 or rate > 1e-30
     assert trained.model.about["scores"]["epoch"] == best[-1]
     assert len(training.train(config).history) == len(merits)  # it stays ended
+
+
+@pytest.mark.parametrize(("keep", "kept"), [("best", 1), ("last", 3)])
+def test_the_weights_of_the_best_epoch_are_kept_and_of_equals_the_first(keep, kept) -> None:
+    rows = [(0.5, 0.1), (0.75, 0.3), (0.75, 0.3), (0.75, 0.4)]
+    at, optimiser = Checkpoint(""), torch.optim.SGD([nn.Parameter(torch.zeros(1))])
+    for number, (accuracy, loss) in enumerate(rows):
+        row = {"accuracy": accuracy, "validation_loss": loss}
+        at.record(row, {"w": torch.tensor([number])}, optimiser, keep)
+    assert (at.best["w"].item(), at.kept_epoch(keep)) == (kept, kept)
 
 
 class Growing(CustomNeurons):

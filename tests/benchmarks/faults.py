@@ -75,7 +75,11 @@ def ranked(fault: Fault, tests: Path, package: Path) -> list[Path]:
 
     def likeness(file: Path) -> int:
         words = words_of(file)
-        return len(words & defined) + 2 * len(words & own) + 4 * any(n in file.stem for n in own)
+        return (
+            len(words & defined)
+            + 2 * len(words & own)
+            + 4 * any(n.rstrip("s") in file.stem for n in own)
+        )
 
     return sorted(sorted(tests.glob("test_*.py")), key=likeness, reverse=True)
 
