@@ -51,7 +51,7 @@ from tests.mutation_samples import Sample
 TIME_LIMIT_S = 10.0
 START_LIMIT_S = 300.0  # importing, and compiling what is not cached
 COMPILE_LIMIT_S = 120.0  # for loops that a mutation is the first to need
-MEMORY_LIMIT = 300 << 20
+MEMORY_LIMIT = 512 << 20  # FFmpeg takes 400 MB for a damaged header of HEVC
 FAULTS = ("crash", "hang", "memory", "foreign", "garbage", "false", "disagree", "silent")
 _CUTS = 50  # of a sound file, which show where its events stand
 
@@ -66,6 +66,7 @@ class Reading:
     error: str = ""
     foreign: str = ""
     damage: str = ""
+    left_out: bool = False
     wrong: str = ""
 
 
@@ -131,6 +132,7 @@ def read(path: Path, sample: Sample, *, strict: bool) -> Reading:
         else:
             reading.rows = _rows(recording, recording.size)
             reading.damage = str(recording.damage) if recording.damage else ""
+            reading.left_out = any("left out" in each for each in recording.assumptions)
             reading.wrong = impossible(reading.rows, recording.size)
         if strict and recording.damage:
             reading.wrong = "damage is told in strict mode"
@@ -270,7 +272,7 @@ def judge_events(
         false = max(0, false - may_be_false)
         if name == "salvage":
             verdict.kept, verdict.false = verdict.undamaged - missing, false
-        if not reading.damage and missing:
+        if missing and not (reading.damage or reading.left_out):
             text = f"{name}: {missing} undamaged events are missing, nothing is told"
             verdict.faults.append(("garbage", text))
         if not reading.damage and false:
