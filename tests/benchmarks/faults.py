@@ -49,12 +49,16 @@ def faults() -> list[Fault]:
 
 
 def plant(fault: Fault, package: Path) -> None:
-    """Edit the copy, also each file of loops that the edited ones are compiled into."""
-    place = package / fault.file
-    text = place.read_text("utf-8")
+    """Edit the copy."""
+    text = (package / fault.file).read_text("utf-8")
     if fault.old not in text:
         raise SystemExit(f"{fault.file}: {fault.old!r} is not there any more; change faults.toml")
-    place.write_text(text.replace(fault.old, fault.new, 1), "utf-8")
+    write(package / fault.file, text.replace(fault.old, fault.new, 1), package)
+
+
+def write(place: Path, text: str, package: Path) -> None:
+    """Change a file and all files of loops that call it: numba renews a loop by its own file."""
+    place.write_text(text, "utf-8")
     changed, files = {place}, set(package.rglob("*_kernels.py"))
     while more := {f for f in files - changed if {p.stem for p in changed} & words_of(f)}:
         changed |= more
@@ -75,11 +79,8 @@ def ranked(fault: Fault, tests: Path, package: Path) -> list[Path]:
 
     def likeness(file: Path) -> int:
         words = words_of(file)
-        return (
-            len(words & defined)
-            + 2 * len(words & own)
-            + 4 * any(n.rstrip("s") in file.stem for n in own)
-        )
+        named = any(n.rstrip("s") in file.stem for n in own)
+        return len(words & defined) + 2 * len(words & own) + 4 * named
 
     return sorted(sorted(tests.glob("test_*.py")), key=likeness, reverse=True)
 
@@ -93,17 +94,18 @@ def first_failure(fault: Fault, tests: Path, most_files: int) -> str:
             shutil.rmtree(top / "tests")
             shutil.copytree(tests, top / "tests")
         files = [str(f) for f in ranked(fault, top / "tests", top / "dvskit")[:most_files]]
-        place, unfit = top / "dvskit" / fault.file, list[str]()
+        package, unfit = top / "dvskit", list[str]()
+        place = package / fault.file
         whole = place.read_text("utf-8")
-        plant(fault, top / "dvskit")
+        plant(fault, package)
         for marks, first, last in _STEPS:
             words = ["-m", marks, *files[first:last]]
             while files[first:last] and (found := _failed(top, [*words, *_deselected(unfit)])):
                 planted = place.read_text("utf-8")
-                place.write_text(whole, "utf-8")
+                write(place, whole, package)
                 if not _failed(top, [found] if "::" in found else words):
                     return found
-                place.write_text(planted, "utf-8")
+                write(place, planted, package)
                 if found in unfit:
                     raise SystemExit(f"{found}, also without {fault.what}; mend the tests first")
                 unfit.append(found)  # such as a test of time on a busy machine
