@@ -95,7 +95,7 @@ def misbehave(path: Path, how: str):
         if how == "crash":
             os.abort()
         if how == "memory":
-            np.ones(50 << 20)
+            np.ones(100 << 20)
         if how == "foreign":
             raise KeyError("x")
     return "another value" if how == "silent" and path.read_text() != CALIB else CALIB, ""
