@@ -129,7 +129,8 @@ def _places(height: int, width: int) -> Image:
 def _sample(image: Image, flow: Image) -> Image:
     """Return the image sampled at each pixel moved by `flow`; the border extends outwards."""
     places = cv2.add(flow, _places(*image.shape[:2]))
-    sampled = cv2.remap(image, places, None, cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+    remap: Any = cv2.remap  # its types differ between OpenCV 5.0 and 5.1
+    sampled = remap(image, places, None, cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)
     return np.asarray(sampled, np.float32)
 
 
