@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from functools import partial
 
 import cv2
@@ -24,7 +23,7 @@ from dvskit.errors import FormatError
 from dvskit.video import open_frames, write_video
 from tests.laws import refused_command, scattered
 from tests.printed_commands import leaves
-from tests.processes import hear_signals
+from tests.processes import hear_signals, wait_until
 
 make = partial(scattered, size=(20, 10), span_us=1000)
 
@@ -376,11 +375,7 @@ def test_a_terminal_is_no_video(run, monkeypatch):
 def test_an_interrupted_emulation_leaves_a_valid_file_of_its_frames(tmp_path, data):
     film = data / "video" / "bikes.mp4"
     process = command("emulate", film, "a.raw", cwd=tmp_path)
-    begun = time.monotonic()
-    while time.monotonic() - begun < 60:
-        if any(file.is_file() and file.stat().st_size > 0 for file in tmp_path.iterdir()):
-            break
-        time.sleep(0.01)
+    wait_until(lambda: any(f.is_file() and f.stat().st_size > 0 for f in tmp_path.iterdir()), 60)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")

@@ -19,6 +19,7 @@ from dvskit._files import partial_path
 from dvskit.errors import OutputError
 from tests.laws import refused, refused_command
 from tests.many_jobs import copy
+from tests.processes import wait_until
 from tests.sample_files import recording
 
 
@@ -319,18 +320,13 @@ def test_a_signal_leaves_whole_files_only(tmp_path, number, code):
     def unfinished():
         return sum(path.name.startswith(".") for path in (tmp_path / "o").glob(".*"))
 
-    begun = time.monotonic()
-    while time.monotonic() - begun < 60 and not (
-        (tmp_path / "o/a.out").is_file() and unfinished() == 2
-    ):
-        time.sleep(0.01)
+    wait_until(lambda: (tmp_path / "o/a.out").is_file() and unfinished() == 2, 60)
     if number == signal.SIGINT:
         os.killpg(process.pid, number)  # as a terminal does: all processes get it
     else:
         process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    while time.monotonic() - begun < 60 and unfinished():
-        time.sleep(0.01)  # those whose beginner was killed find out by themselves
+    wait_until(lambda: not unfinished(), 60)  # those whose beginner was killed find out themselves
     assert files_in(tmp_path / "o") == {"a.out": b"1"}
     assert process.returncode == code
     assert "Traceback" not in err

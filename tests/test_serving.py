@@ -17,6 +17,7 @@ from websockets.sync.client import connect
 
 from dvskit.errors import ConfigError
 from dvskit.render.serving import LocalServer, answering, save_body
+from tests.processes import wait_until
 
 
 async def echo(link):
@@ -142,9 +143,7 @@ def test_slow_clients_and_long_answers_delay_nobody(served):
 def test_a_transfer_that_breaks_off_is_an_error(served):
     text = f"POST /TOKEN/take HTTP/1.1\r\nHost: {served.host}\r\nContent-Length: 100\r\n\r\nabc"
     raw(served, text).close()
-    end = time.monotonic() + 20
-    while not served.problems and time.monotonic() < end:
-        time.sleep(0.01)
+    wait_until(lambda: bool(served.problems), 20)
     assert served.problems
 
 
