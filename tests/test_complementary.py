@@ -109,7 +109,7 @@ def sliding(threshold_on, threshold_off):
         (t * 1000, texture[:, 10 + t // 4 : 90 + t // 4].astype(np.uint8)) for t in range(0, 320, 4)
     ]
     params = EmulatorParams(threshold_on=threshold_on, threshold_off=threshold_off, log_offset=5.0)
-    return emulate(frames, params).load(), frames[::10]
+    return emulate(frames, params, light="luma").load(), frames[::10]
 
 
 def test_thresholds_are_estimated_from_events_and_frames():

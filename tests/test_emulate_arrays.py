@@ -13,6 +13,7 @@ from dvskit.emulator import emulate_batch
 from dvskit.errors import ConfigError, ScaleWarning, ShapeError, UnitWarning, VideoError
 from dvskit.tensors import bin_clips
 from dvskit.video import ArrayFrames, open_frames
+from dvskit.video.light import light_of_codes
 from tests.laws import refused
 
 T_US = [0, 4167, 8333, 12_500, 16_667, 20_833]
@@ -20,6 +21,7 @@ RANDOM = np.random.default_rng(7)
 GRAY = RANDOM.integers(4, 250, (6, 12, 17), dtype=np.uint8)
 COLOR = RANDOM.integers(0, 256, (6, 12, 17, 3), dtype=np.uint8)
 WIDE = GRAY.astype(np.uint16)
+LIGHT = light_of_codes("srgb", 256)[GRAY]
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +48,8 @@ GRAYS = {
     "a view": np.repeat(GRAY, 2, axis=2)[:, :, ::2],
     "tensor (T, 1, H, W)": torch.from_numpy(GRAY)[:, None],
     "uint16": WIDE * np.uint16(257),
-    "double": GRAY / 255,
-    "tensor of doubles": torch.from_numpy(GRAY / 255),
+    "double": LIGHT,
+    "tensor of doubles": torch.from_numpy(LIGHT),
     "list of arrays": list(GRAY),
     "PIL": [Image.fromarray(frame) for frame in GRAY],
     "PIL of 16 bits": [Image.fromarray(frame * np.uint16(257)) for frame in WIDE],
@@ -77,11 +79,11 @@ def test_frames_of_any_kind_give_the_same_events_however_they_are_timed(kind, ex
 @pytest.mark.parametrize(
     ("values", "white"),
     [
-        (GRAY.astype(np.float32), 255),
+        (LIGHT * 256, 256),
         (GRAY.astype(np.int64), 255),
         (WIDE * np.uint16(16), 255 * 16),
         (GRAY, 255),
-        (GRAY / 255 / 4, 0.25),
+        (LIGHT / 4, 0.25),
     ],
 )
 def test_white_gives_the_scale_of_the_numbers(values, white, expected):
@@ -110,7 +112,8 @@ def test_colors_become_gray_by_rec_601_as_those_of_images_in_files(tmp_path):
     assert "RGB" in " ".join(emulate(COLOR, fps=240).notes)
     assert emulate(GRAY, fps=240).notes == ()
     as_floats = emulate(COLOR / 255, fps=240).load()
-    assert abs(len(as_floats) / len(filed) - 1) < 0.02  # it is not rounded to 8 bits
+    codes = emulate(COLOR, fps=240, light="luma").load()
+    assert abs(len(as_floats) / len(codes) - 1) < 0.02  # it is not rounded to 8 bits
 
 
 def test_images_of_other_modes_are_seen_as_pil_shows_them():
@@ -162,7 +165,7 @@ WRONG = [
     (GRAY, {"t_us": [0, 1, 2, 3, 4, float("nan")]}, VideoError, "nan"),
     (timed(GRAY), FPS, ConfigError, "fps"),
     (ArrayFrames(GRAY, fps=240), FPS, ConfigError, "fps"),
-    (GRAY, FPS | {"light": "linear"}, ConfigError, "light"),
+    (GRAY, FPS | {"light": "bright"}, ConfigError, "light"),
     (GRAY, FPS | {"strict": False}, ConfigError, "strict"),
     ("clip.mp4", {"white": 255}, ConfigError, "white"),
     (GRAY, FPS | {"white": float("inf")}, ConfigError, "inf"),

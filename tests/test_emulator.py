@@ -29,11 +29,16 @@ def plain_twin(frames, params):
     """The rule as written in the docstring, with exact fractions: slow, and sorted at the end."""
     on, off = (levels.to_units(c) for c in (params.threshold_on, params.threshold_off))
 
+    top = {"u1": 255, "u2": 65535}.get(frames[0][1].dtype.str[1:])
+
     def level(value):
-        number = float(value) * {"u1": 1.0, "u2": 255 / 65535}.get(
-            frames[0][1].dtype.str[1:], 255.0
-        )
-        return math.floor(levels.lin_log(number, params.linear_below) * levels.UNIT + 0.5)
+        light = float(value)
+        if top:  # codes: IEC 61966-2-1
+            code = float(value) / top
+            light = code / 12.92 if code <= 0.04045 else ((code + 0.055) / 1.055) ** 2.4
+        number = 255 * light
+        log = number if number <= 1 else 1 + math.log(number)
+        return math.floor(log * levels.UNIT + 0.5)
 
     t0, first = frames[0]
     ref = {k: level(v) for k, v in enumerate(first.reshape(-1))}
@@ -101,6 +106,15 @@ def test_a_change_of_exactly_one_threshold_is_an_event_at_the_frame_s_own_time(d
     for codes, polarity in (((100, 140), True), ((140, 100), False)):
         frames = [(777 * k, np.full((1, 1), scale * code, dtype)) for k, code in enumerate(codes)]
         assert rows_of(run(frames, params)) == [(777, 0, 0, polarity)]
+
+
+def test_codes_of_8_and_16_bits_give_the_same_events_also_where_logarithms_are_negative():
+    dark = [(t, image // 16) for t, image in clip(4)]
+    same = [(t, image.astype(np.uint16) * 257) for t, image in dark]
+    for params in (EmulatorParams(log_offset=0.05), EmulatorParams(linear_below=0.05)):
+        events = run(dark, params)
+        assert len(events) > 1000
+        assert events == run(same, params)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
@@ -188,7 +202,8 @@ def test_a_clip_of_fewer_than_two_frames_is_refused():
     [
         {"threshold_on": 0.0},
         {"threshold_off": math.nan},
-        {"linear_below": 1.0},
+        {"linear_below": 0.0},
+        {"linear_below": 1.0, "model": "v2e"},
         {"log_offset": 0.0},
         {"refractory_us": 1.5},
         {"model": "v3e"},
@@ -196,7 +211,7 @@ def test_a_clip_of_fewer_than_two_frames_is_refused():
     ],
 )
 def test_parameters_out_of_range_are_refused(values):
-    (name,) = values
+    name = next(iter(values))
     with refused(ConfigError, name):
         Emulator(**values) if name == "seed" else EmulatorParams(**values)
 

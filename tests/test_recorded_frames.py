@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import dvskit
 from dvskit.errors import OutputError, VideoError
@@ -51,6 +52,22 @@ def test_exported_frames_are_read_back_with_the_same_times_and_pixels(street, tm
     pairs = list(zip(open_frames(tmp_path / "frames"), open_frames(street), strict=True))
     assert len(pairs) == 59
     assert all(a[0] == b[0] and np.array_equal(a[1], b[1]) for a, b in pairs)
+
+
+def test_frames_of_a_sensor_are_light_and_other_images_are_codes(street, tmp_path):
+    recording = dvskit.open_events(street)
+    write_images(recording, tmp_path / "recorded")
+    write_images(recording.frames(), tmp_path / "images")
+    (tmp_path / "rpg").mkdir()
+    (tmp_path / "rpg/events.txt").touch()
+    write_images(recording.frames(), tmp_path / "rpg/images")
+    assert open_frames(street).transfer == "linear"
+    assert open_frames(tmp_path / "recorded").transfer == "linear"
+    assert open_frames(tmp_path / "rpg/images").transfer == "linear"
+    assert open_frames(tmp_path / "images").transfer == "srgb"
+    with Image.open(tmp_path / "recorded/frame_000000.png") as image:
+        image.load()
+        assert image.info["gamma"] == 1.0
 
 
 @pytest.mark.parametrize(

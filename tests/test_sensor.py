@@ -143,7 +143,7 @@ def test_a_pixel_fires_when_the_twin_does(extra, seed):
     values[5] = values[6] = values[4]
     times = np.concatenate([[0], np.cumsum(rng.integers(500, 9000, 11))])
     frames = [(int(t), np.full((1, 1), v, np.uint8)) for t, v in zip(times, values, strict=True)]
-    params = EmulatorParams(cutoff_hz=100.0, **extra)
+    params = EmulatorParams(cutoff_hz=100.0, light="luma", **extra)
     events, _ = run(frames, params, 1)
     # Behind a refractory period an error of the step carries over to the next crossing.
     first = int(events.t[0]), bool(events.p[0])
@@ -245,7 +245,7 @@ def test_events_are_in_order_of_time_row_and_column_and_are_not_written_over(par
 
 
 def test_a_low_pass_gives_the_same_events_at_any_frame_interval():
-    params = EmulatorParams(cutoff_hz=30.0, follower_hz=100.0)
+    params = EmulatorParams(cutoff_hz=30.0, follower_hz=100.0, light="luma")
     dark, bright = np.full((1, 1), 40, np.uint8), np.full((1, 1), 200, np.uint8)
     times = []
     for step in (500, 10_000, 100_000):
@@ -265,7 +265,7 @@ def test_a_leaking_pixel_fires_on_at_its_rate_and_not_in_step_with_others():
 
 @pytest.mark.parametrize("shot_hz", [0.5, 12.0])
 def test_leak_beside_shot_noise_is_as_frequent_at_first_as_later(shot_hz):
-    events, _ = run(still(128, 3.0), EmulatorParams(leak_hz=1.0, shot_hz=shot_hz))
+    events, _ = run(still(128, 3.0), EmulatorParams(leak_hz=1.0, shot_hz=shot_hz, light="luma"))
     struck = shot_hz * (1 - 0.75 * (128 + 20) / 275)  # resets by noise in the time of a leak
     leaks = struck / math.expm1(struck)  # of a pixel: one ends the time if none of them came
     for start_us, stop_us in ((0, 100_000), (0, 500_000), (2_000_000, 3_000_000)):
@@ -291,7 +291,7 @@ def test_leaks_differ_from_pixel_to_pixel_and_jitter_from_event_to_event():
 )
 def test_shot_noise_falls_with_the_light(value, rate, dtype):
     frames = still(value if dtype == np.uint8 else value / 255, 4.0, dtype=dtype)
-    events, noise = run(frames, EmulatorParams(shot_hz=5.0))
+    events, noise = run(frames, EmulatorParams(shot_hz=5.0, light="luma"))
     expected = rate * 4 * 4000
     assert abs(len(events) - expected) < 4 * math.sqrt(expected)
     assert abs(np.count_nonzero(events.p) - expected / 2) < 4 * math.sqrt(expected / 2)
@@ -341,14 +341,14 @@ def test_thresholds_differ_as_asked():
 
 
 def test_events_sum_to_the_change_within_a_threshold_whatever_the_mismatch():
-    frames, params = clip(frames=12), EmulatorParams(threshold_sigma=0.04)
+    frames, params = clip(frames=12), EmulatorParams(threshold_sigma=0.04, light="luma")
     events, _ = run(frames, params)
     thresholds = thresholds_of(params, (40, 24))
     pixel = pixel_of(events)
     sums = np.zeros(24 * 40)
     np.add.at(sums, pixel, np.where(events.p, thresholds[0][pixel], -thresholds[1][pixel]))
     first, last = (
-        np.vectorize(lambda value: levels.lin_log(float(value), 20.0))(frame.reshape(-1))
+        np.vectorize(lambda value: levels.log_intensity(float(value), params))(frame.reshape(-1))
         for _, frame in (frames[0], frames[-1])
     )
     rest = last - first - sums
@@ -384,7 +384,7 @@ def test_latency_delays_all_events_and_jitter_spreads_them_in_order():
 
 def test_a_surround_takes_away_what_changes_everywhere():
     frames = [(0, np.full((40, 60), 60, np.uint8)), (1000, np.full((40, 60), 180, np.uint8))]
-    assert len(run(frames, EmulatorParams())[0]) == 40 * 60 * 5
+    assert len(run(frames, EmulatorParams())[0]) == 40 * 60 * 11  # 11 times the light
     params = EmulatorParams(surround_px=4.0, surround_gain=1.0)
     assert len(run(frames, params)[0]) == 0
     edge = frames[1][1].copy()

@@ -71,7 +71,7 @@ def test_without_a_model_the_picture_shows_the_events_of_training_and_fades():
     assert found[0].picture.shape == (128, 128, 3)
     assert (found[0].picture == ground).all()
     assert found[0].events == 0
-    params = EmulatorParams(threshold_on=0.3, threshold_off=0.3)
+    params = EmulatorParams(threshold_on=0.45, threshold_off=0.45)
     how = Emulation(params=params, size=(128, 128), whole=True)
     events = emulate_frames(as_clip(frames), how, 0)
     assert sum(each.events for each in found) == len(events) > 1000

@@ -124,7 +124,7 @@ def test_samples_of_few_people_are_varied_further_and_clips_are_emulated_whole(t
         wide, narrow = (getattr(each.data[0].augment, name) for each in (few, many))
         assert wide > narrow > 0, name
     (entry,) = few.data
-    assert (entry.kind, entry.whole, entry.threshold) == ("videos", True, 0.3)
+    assert (entry.kind, entry.whole, entry.threshold) == ("videos", True, 0.45)
     assert (few.network.width, few.network.height) == (128, 128)
 
 
@@ -254,7 +254,7 @@ def test_videos_are_judged_and_shown_as_the_model_says_that_its_clips_were_emula
     model = training.load_model(tmp_path / "mine")
     assert len(model.used) == 7
     how = model.emulation
-    assert (how.size, how.whole, how.params.threshold_on) == ((128, 128), True, 0.3)
+    assert (how.size, how.whole, how.params.threshold_on) == ((128, 128), True, 0.45)
     clip = root / "wave" / "p1_t0.mp4"
     samples = open_samples(root, params=how.params, size=how.size, whole=True, strict=False)
     number = [row.name for row in samples.rows].index("wave/p1_t0.mp4")

@@ -64,7 +64,7 @@ def plain(frames, c, cutoff_hz=0.0):
 
 @pytest.mark.parametrize("cutoff_hz", [0.0, 30.0, 300.0])
 def test_counts_are_those_of_the_rule(cutoff_hz):
-    params = EmulatorParams(model="v2e", cutoff_hz=cutoff_hz)
+    params = EmulatorParams(model="v2e", light="luma", cutoff_hz=cutoff_hz)
     events = ours(params, clip(0.2))
     on, off = plain(clip(0.2), 0.2, cutoff_hz)
     assert on > 1000
@@ -74,30 +74,30 @@ def test_counts_are_those_of_the_rule(cutoff_hz):
 def test_the_times_of_a_frame_are_shared_by_all_pixels():
     frames = [(0, np.full(SHAPE, 50, np.uint8)), (6000, np.full(SHAPE, 200, np.uint8))]
     frames[1][1][:, 40:] = 62
-    events = ours(EmulatorParams(model="v2e"), frames)
+    events = ours(EmulatorParams(model="v2e", light="luma"), frames)
     assert np.unique(events.t).tolist() == [1000, 2000, 3000, 4000, 5000, 6000]
     assert set(events.t[events.x >= 40].tolist()) == {1000}
 
 
 def test_noise_is_as_frequent_as_asked_on_any_number_of_threads():
     still = [(round(i * 1e6 / 100), np.zeros((240, 320), np.uint8)) for i in range(41)]
-    params = EmulatorParams(model="v2e", shot_hz=5.0)
+    params = EmulatorParams(model="v2e", light="luma", shot_hz=5.0)
     events = same_on_threads(lambda: ours(params, still), 7)
     expected = 5 * (1 - 0.75 * 20 / 275) * 0.4 * 320 * 240
     assert abs(len(events) - expected) < 5 * math.sqrt(expected)
     assert abs(int(events.p.sum()) - expected / 2) < 5 * math.sqrt(expected / 2)
-    leaking = EmulatorParams(model="v2e", leak_hz=7.5)
+    leaking = EmulatorParams(model="v2e", light="luma", leak_hz=7.5)
     assert len(ours(leaking, still)) == 3 * 320 * 240
 
 
 def test_leaks_and_thresholds_spread_as_asked():
     still = [(i * 50_000, np.full(SHAPE, 100, np.uint8)) for i in range(201)]
     counts = np.zeros(SHAPE)
-    events = ours(EmulatorParams(model="v2e", leak_hz=5.0, leak_spread=0.1), still)
+    events = ours(EmulatorParams(model="v2e", light="luma", leak_hz=5.0, leak_spread=0.1), still)
     np.add.at(counts, (events.y, events.x), 1)
     assert np.std(np.log10(counts / 50)) == pytest.approx(0.1, abs=0.02)
     step = [(0, np.full(SHAPE, 50, np.uint8)), (1000, np.full(SHAPE, 250, np.uint8))]
-    events = ours(EmulatorParams(model="v2e", threshold_sigma=0.03), step)
+    events = ours(EmulatorParams(model="v2e", light="luma", threshold_sigma=0.03), step)
     counts[:] = 0
     np.add.at(counts, (events.y, events.x), 1)
     assert counts.std() == pytest.approx(math.log(5) / 0.2 * 0.03 / 0.2, rel=0.25)
@@ -105,7 +105,7 @@ def test_leaks_and_thresholds_spread_as_asked():
 
 def test_refractory_pixels_keep_their_reference():
     frames = [(0, np.full(SHAPE, 50, np.uint8)), (6000, np.full(SHAPE, 200, np.uint8))]
-    params = EmulatorParams(model="v2e", refractory_us=1500)
+    params = EmulatorParams(model="v2e", light="luma", refractory_us=1500)
     events = ours(params, [*frames, (12_000, frames[1][1])])
     assert np.unique(events.t).tolist() == [1000, 3000, 5000, 8000, 10_000, 12_000]
 

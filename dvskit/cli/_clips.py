@@ -48,11 +48,12 @@ class LightName(Enum):
 
 
 LightOption = Annotated[
-    LightName,
+    LightName | None,
     typer.Option(
         "--light",
-        help="How pixel values are read: luma, the coded gray values, or linear, the light that "
-        "they encode.",
+        help="What the codes of pixels stand for: linear, the light that they encode, or luma, the "
+        "codes themselves, as v2e takes them.",
+        show_default="the preset's: linear, and luma for v2e",
     ),
 ]
 
@@ -89,10 +90,9 @@ ShownFile = Annotated[Path, typer.Argument(help=SHOWN_FILE, show_default=False)]
 
 @dataclass(frozen=True, slots=True)
 class ClipOptions:
-    """How a video is opened: the options --fps, --light, --time and --salvage."""
+    """How a video is opened: the options --fps, --time and --salvage."""
 
     fps: float | None = None
-    light: LightName = LightName.luma
     time: ClockName = ClockName.first
     salvage: bool = False
 
@@ -103,7 +103,6 @@ class ClipOptions:
         return open_frames(
             piped_video() if is_standard(path) else path,
             fps=self.fps,
-            light=self.light.value,
             clock=self.time.value,
             strict=not self.salvage,
         )

@@ -40,7 +40,7 @@ class _Pictures:
         "For a video: the time of its first frame, such as 1.5s.",
         shown="estimated, 20 ms either way at most",
     )
-    light: clips.LightOption = clips.LightName.luma
+    light: clips.LightOption = None
     time: clips.ClockOption = clips.ClockName.first
 
     def offset_us(self) -> int | None:
@@ -69,7 +69,7 @@ def calibrate(
             raise ConfigError(f"{out}: a preset file ends in .toml")
         _files.check_output(out, overwrite=force)
     source = reading.open(recording)
-    clip = clips.ClipOptions(how.fps, how.light, how.time, reading.salvage)
+    clip = clips.ClipOptions(how.fps, how.time, reading.salvage)
     pictures = _frames(source, frames, clip)
     from dvskit.emulator.calibration import calibrate as calibrated
 
@@ -80,7 +80,13 @@ def calibrate(
             show(next(stages), stage)
             _console.log(f"{recording.name}: {stage}")
 
-        found = calibrated(source, pictures, offset_us=offset_us, on_stage=begin)
+        found = calibrated(
+            source,
+            pictures,
+            offset_us=offset_us,
+            light="luma" if how.light is clips.LightName.luma else "linear",
+            on_stage=begin,
+        )
     from dvskit.video import FrameSource
 
     for text in clips.clip_notes(pictures) if isinstance(pictures, FrameSource) else ():

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # Written out so that --help does not load the emulator.
 _NAMES = (
-    "threshold_on, threshold_off, threshold_sigma, linear_below, log_offset, cutoff_hz, "
+    "threshold_on, threshold_off, threshold_sigma, light, linear_below, log_offset, cutoff_hz, "
     "follower_hz, leak_hz, leak_spread, leak_jitter, shot_hz, refractory_us, hot_fraction, hot_hz, "
     "dead_fraction, latency_us, jitter_us, surround_px, surround_gain, model"
 )
@@ -49,7 +49,7 @@ def _own_seed(video: Path, given: Options) -> Options:
 
 @dataclass(frozen=True, slots=True)
 class _Sensor:
-    """The sensor that sees the clip: the options --preset, --threshold, --set, --seed, --size."""
+    """The sensor that sees the clip: --preset, --threshold, --set, --light, --seed, --size."""
 
     preset: str = options.option(
         "A sensor (clean, noisy, v2e, DVS128, DAVIS240, DAVIS346, Gen3, Gen4), or a preset file "
@@ -66,6 +66,7 @@ class _Sensor:
         f"Set another parameter, such as shot_hz=5; may be repeated. Parameters: {_NAMES}.",
         "--set", metavar="NAME=VALUE",
     )  # fmt: skip
+    light: clips.LightOption = None
     seed: int = options.option(
         "The seed of all random numbers. For many inputs, each file's seed is derived from it "
         "and from the file's content.",
@@ -81,7 +82,10 @@ class _Sensor:
         """Return the emulator of the sensor. Raises ConfigError."""
         from dvskit.emulator import Emulator
 
-        return Emulator(_params(self.preset, self.threshold, self.set_ or []), self.seed)
+        params = _params(self.preset, self.threshold, self.set_ or [])
+        if self.light is not None:
+            params = dataclasses.replace(params, light=self.light.value)
+        return Emulator(params, self.seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,6 @@ class _Frames:
     start: str | None = options.option(options.after("Begin", "frame"), "--start", shown="0s")
     stop: str | None = options.option(options.after("End", "frame"), "--stop", shown="the end")
     fps: clips.FpsOfVideo = None
-    light: clips.LightOption = clips.LightName.luma
     upsample: bool = options.option(
         "Add frames so that nothing moves by more than a pixel from frame to frame.",
         "--upsample", default=False,
@@ -118,11 +121,10 @@ class _Frames:
     def open(self, video: Path | None, camera: str | None) -> FrameSource:
         """Open the clip or the camera. Raises ConfigError for options that a camera lacks."""
         if video is not None and camera is None:
-            return clips.ClipOptions(self.fps, self.light, self.time, self.salvage).open(video)
+            return clips.ClipOptions(self.fps, self.time, self.salvage).open(video)
         if dataclasses.replace(self, crop=None) != _Frames():
             raise ConfigError(
-                "--fps, --light, --time, --salvage, --upsample, --start and --stop do not apply "
-                "to a camera"
+                "--fps, --time, --salvage, --upsample, --start and --stop do not apply to a camera"
             )
         from dvskit.video import CameraFrames
 

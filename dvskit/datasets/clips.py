@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -20,7 +20,7 @@ from dvskit.errors import VideoError
 from dvskit.events import Events, Size, as_size
 from dvskit.scenes import DepthScene, read_depth_clip
 from dvskit.video import Bordered, FrameSource, Light, open_frames, resized
-from dvskit.video.light import checked_light
+from dvskit.video.light import Transfer
 from dvskit.video.source import checked_fps
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class Emulation:
     redraw    draw new noise each time a sample is read with a generator, as in training; its events
               then cannot be cached
     fps       a constant frame rate in place of the clips' own times
-    light     "luma" or "linear": see `dvskit.video.open_frames`
+    light     "linear" or "luma" in place of that of the sensor; then that of the sensor
 
     Raises ConfigError, GeometryError for values out of range.
 
@@ -59,16 +59,18 @@ class Emulation:
     seed: int = 0
     redraw: bool = False
     fps: float | None = None
-    light: Light = "luma"
+    light: Light | None = None
 
     def __post_init__(self) -> None:
         size = self.size
         if size is None and isinstance(self.params, str | PathLike):
             size = preset_size(self.params)
         object.__setattr__(self, "size", None if size is None else as_size(size))
-        object.__setattr__(self, "params", Emulator(as_params(self.params), self.seed).params)
+        params = as_params(self.params)
+        params = params if self.light is None else replace(params, light=self.light)
+        object.__setattr__(self, "params", Emulator(params, self.seed).params)
+        object.__setattr__(self, "light", params.light)
         checked_fps(self.fps)
-        checked_light(self.light)
 
     @property
     def identity(self) -> str:
@@ -100,7 +102,7 @@ def open_clip(path: str | PathLike[str], how: Emulation, *, strict: bool = True)
 
     `strict` and errors are those of `dvskit.video.open_frames`.
     """
-    return open_frames(path, fps=how.fps, light=how.light, strict=strict)
+    return open_frames(path, fps=how.fps, strict=strict)
 
 
 def used_clip(
@@ -159,7 +161,10 @@ class ClipFrames(Protocol):
 
 def emulated(frames: ClipFrames, params: EmulatorParams, seed: int) -> tuple[Events, int]:
     """Return the events of frames and the number of frames, computed by the calling thread."""
-    run = Emulator(params, seed).start(frames.size, threads=1, scale_is_known=True)
+    transfer: Transfer = getattr(frames, "transfer", "srgb")
+    run = Emulator(params, seed).start(
+        frames.size, transfer=transfer, threads=1, scale_is_known=True
+    )
     found = [run.step(t_us, frame) for t_us, frame in frames]
     return Events.concatenate([*found, run.finish()], frames.size), len(found)
 

@@ -75,7 +75,7 @@ def open_samples(
     seed: int = 0,
     redraw: bool = False,
     fps: float | None = None,
-    light: Light = "luma",
+    light: Light | None = None,
     format: str | None = None,
     strict: bool = True,
 ) -> FileSamples:

@@ -150,27 +150,29 @@ Interval = tuple[Array, Array, int, int]
 """Codes of a slice of pixels at both ends, index of its first pixel, and microseconds."""
 Firing = tuple[Array, Array]
 """Pixels of a slice that fire in an interval, and the number of events of each, < 0 for OFF."""
-LogMap = tuple[float, float, float]
-"""offset, knee and slope of the map from digital numbers to levels, see `level_of`."""
+LogMap = tuple[float, float, float, float]
+"""The map from digital numbers to levels: offset, knee, slope and shift, see `level_of`."""
 
 
 @njit(cache=True, nogil=True)
-def level_of(number: float, offset: float, knee: float, slope: float) -> float:
-    """Return L of a digital number, as `levels.log_intensity` does; an offset < 0 means lin-log.
+def level_of(number: float, log_map: LogMap) -> float:
+    """Return L of a digital number: slope I up to the knee, then ln I + shift.
 
-    `slope` is ln(knee) / knee.
+    With an offset >= 0 it is ln(I + offset) everywhere.
     """
+    offset, knee, slope, shift = log_map
     if offset >= 0.0:
         return math.log(number + offset)
-    return number * slope if number <= knee else math.log(number)
+    return number * slope if number <= knee else math.log(number) + shift
 
 
 @njit(cache=True, nogil=True)
-def number_of(level: float, offset: float, knee: float, slope: float) -> float:
+def number_of(level: float, log_map: LogMap) -> float:
     """Return the digital number whose L is `level`: the inverse of `level_of`."""
+    offset, knee, slope, shift = log_map
     if offset >= 0.0:
         return math.exp(level) - offset
-    return level / slope if level <= knee * slope else math.exp(level)
+    return level / slope if level <= knee * slope else math.exp(level - shift)
 
 
 @njit(cache=True, nogil=True)
@@ -180,10 +182,10 @@ def light_of(number: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def lights_of(levels: Array, offset: float, knee: float, slope: float, lights: Array) -> None:
+def lights_of(levels: Array, log_map: LogMap, lights: Array) -> None:
     """Fill `lights` with v2e's intensity of each level, in e-folds."""
     for k in range(levels.size):
-        lights[k] = light_of(number_of(levels[k], offset, knee, slope))
+        lights[k] = light_of(number_of(levels[k], log_map))
 
 
 @njit(cache=True, nogil=True)
@@ -191,12 +193,11 @@ def float_levels(
     frame: Array, log_map: LogMap, white: float, unit: float, brightest: float, levels: Array
 ) -> int:
     """Fill `levels`; return the index of the first invalid pixel, or -1."""
-    offset, knee, slope = log_map
     for k in range(frame.size):
         value = frame[k]
         if not (value >= 0.0 and value <= brightest):
             return k
-        level = level_of(value * white, offset, knee, slope)
+        level = level_of(value * white, log_map)
         levels[k] = np.int32(math.floor(level * unit + 0.5))
     return -1
 

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from dvskit._threads import run_parts
 from dvskit.emulator import level_kernels
 from dvskit.emulator.crossings import Crossings, Ordering, ReusedArray, parts_of
-from dvskit.emulator.level_kernels import FiringRule, References
+from dvskit.emulator.level_kernels import FiringRule, LogMap, References
 from dvskit.emulator.params import EmulatorParams
 from dvskit.errors import ShapeError
 from dvskit.events import Size
+from dvskit.video.light import MIDDLE_GRAY, Transfer, light_of_codes
 
 UNIT = 1 << 24  # steps per e-fold
 WHITE = 255.0  # digital numbers of the brightest 8-bit pixel, and of 1.0 in a float frame
@@ -36,46 +37,42 @@ def to_units(log_intensity: float) -> int:
     return round(log_intensity * UNIT)
 
 
+def log_map(params: EmulatorParams) -> LogMap:
+    """Return the map from digital numbers (0..255) to L, for the kernels.
+
+    Up to a knee k, L = I / k, the tangent there of the logarithm above it, L = 1 + ln(I / k): so
+    dark codes make no bursts. In v2e's model, L = I ln(k) / k up to the knee, and ln I above it.
+    """
+    knee, log = params.knee, math.log(params.knee)
+    slope, shift = (log / knee, 0.0) if params.model == "v2e" else (1.0 / knee, 1.0 - log)
+    return -1.0 if params.log_offset is None else params.log_offset, knee, slope, shift
+
+
 def log_intensity(digital_number: float, params: EmulatorParams) -> float:
     """Return L of an intensity in digital numbers (0..255), by the map of the parameters."""
-    if params.log_offset is not None:
-        return math.log(digital_number + params.log_offset)
-    return lin_log(digital_number, params.linear_below)
-
-
-def lin_log(digital_number: float, linear_below: float) -> float:
-    """Return L of an intensity in digital numbers (0..255): linear below a knee, ln above it.
-
-    L = I ln(k) / k for I <= k, else ln(I), with k = `linear_below` (v2e's map; Katz et al. 2012).
-    """
-    if digital_number <= linear_below:
-        return digital_number * math.log(linear_below) / linear_below
-    return math.log(digital_number)
-
-
-def map_numbers(params: EmulatorParams) -> tuple[float, float, float]:
-    """Return the map as numbers for the kernels: offset (-1 for lin-log), knee and slope."""
-    knee = params.linear_below
-    return -1.0 if params.log_offset is None else params.log_offset, knee, math.log(knee) / knee
+    return float(level_kernels.level_of.py_func(digital_number, log_map(params)))
 
 
 def lights(levels: NDArray[Any], params: EmulatorParams) -> NDArray[np.float64]:
     """Return v2e's intensity, (I + 20) / 275 of digital numbers, of levels (N,) in e-folds."""
     found = np.empty(levels.size, np.float64)
-    level_kernels.lights_of(levels.astype(np.float64), *map_numbers(params), found)
+    level_kernels.lights_of(levels.astype(np.float64), log_map(params), found)
     return found
 
 
-def code_logs(codes: int, params: EmulatorParams) -> list[float]:
-    """Return L of each of this many codes; the last one is as bright as 255."""
-    scale = WHITE / (codes - 1)
-    return [log_intensity(code * scale, params) for code in range(codes)]
+def code_logs(codes: int, params: EmulatorParams, transfer: Transfer = "srgb") -> list[float]:
+    """Return L of each of this many codes of `transfer`; white is as bright as 255."""
+    light = light_of_codes("linear" if params.light == "luma" else transfer, codes)
+    return [log_intensity(each, params) for each in (WHITE * light).tolist()]
 
 
-def level_table(dtype: np.dtype[np.generic], params: EmulatorParams) -> NDArray[np.int32]:
-    """Return the level of each code of uint8 (256) or uint16 (65536, 65535 as bright as 255)."""
+def level_table(
+    dtype: np.dtype[np.generic], params: EmulatorParams, transfer: Transfer = "srgb"
+) -> NDArray[np.int32]:
+    """Return the level of each code of uint8 (256) or uint16 (65536)."""
     codes = 256 if dtype == np.uint8 else 65536
-    return np.array([to_units(log) for log in code_logs(codes, params)], dtype=np.int32)
+    logs = code_logs(codes, params, transfer)
+    return np.array([to_units(log) for log in logs], dtype=np.int32)
 
 
 def float_levels(frame: NDArray[np.floating], params: EmulatorParams) -> NDArray[np.int32]:
@@ -86,7 +83,7 @@ def float_levels(frame: NDArray[np.floating], params: EmulatorParams) -> NDArray
     levels = np.empty(frame.size, np.int32)
     bad = level_kernels.float_levels(
         np.ascontiguousarray(frame, dtype=np.float64).reshape(-1),
-        map_numbers(params),
+        log_map(params),
         WHITE,
         float(UNIT),
         BRIGHTEST,
@@ -104,8 +101,8 @@ def float_levels(frame: NDArray[np.floating], params: EmulatorParams) -> NDArray
 class FrameLevels:
     """Converts the frames of one clip, all of one dtype, to flat arrays of codes."""
 
-    def __init__(self, params: EmulatorParams, size: Size) -> None:
-        self._params, self._size = params, size
+    def __init__(self, params: EmulatorParams, size: Size, transfer: Transfer = "srgb") -> None:
+        self._params, self._size, self._transfer = params, size, transfer
         self._dtype: np.dtype[Any] | None = None
         self._table = _NO_TABLE
 
@@ -136,7 +133,7 @@ class FrameLevels:
                 )
             self._dtype = frame.dtype
             if frame.dtype.kind == "u":
-                self._table = level_table(frame.dtype, self._params)
+                self._table = level_table(frame.dtype, self._params, self._transfer)
         if frame.dtype != self._dtype:
             raise ShapeError(f"frame {number} is {frame.dtype}, the first was {self._dtype}")
         if frame.dtype.kind == "f":
@@ -158,7 +155,8 @@ class FrameLevels:
         around = cv2.GaussianBlur(
             log, (0, 0), self._params.surround_px, None, 0, cv2.BORDER_REFLECT
         )
-        middle = to_units(log_intensity(128.0, self._params))
+        gray = 128.0 if self._params.light == "luma" else WHITE * MIDDLE_GRAY
+        middle = to_units(log_intensity(gray, self._params))
         less = log - np.float32(self._params.surround_gain) * (around - np.float32(middle))
         return np.rint(less).astype(np.int32).reshape(-1)
 
@@ -173,6 +171,8 @@ class IdealPixels:
     def begin(self, codes: NDArray[Any], table: NDArray[np.int32]) -> None:
         """Take the first frame, which sets the reference levels."""
         n = codes.size
+        if table.size:
+            table = table - table[0]  # the search of codes begins at level 0
         self._before = codes.copy()
         self._coded = codes.dtype == np.uint8
         up, down = np.empty((2, n if self._coded else 0), np.uint8)

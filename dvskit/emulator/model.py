@@ -20,9 +20,10 @@ from dvskit.emulator.v2e import V2ePixels
 from dvskit.errors import ConfigError, VideoError
 from dvskit.events import Events, Size, as_size
 from dvskit.video import ScaleCheck
+from dvskit.video.light import Transfer
 
 # Increase it with any change of the events of given frames: it invalidates cached ones.
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 LONGEST_INTERVAL_US = 1 << 30  # keeps the products of the crossing times inside 63 bits
 _JITTER = 103  # stream of random numbers
 
@@ -76,14 +77,22 @@ class Emulator:
         object.__setattr__(self, "seed", int(seed))  # such as 3.0
 
     def start(
-        self, size: tuple[int, int], *, threads: int | None = None, scale_is_known: bool = False
+        self,
+        size: tuple[int, int],
+        *,
+        transfer: Transfer = "srgb",
+        threads: int | None = None,
+        scale_is_known: bool = False,
     ) -> EmulatorRun:
         """Return a run over frames of `size` (width, height), on this many threads, or on all.
+
+        transfer  what integer frames are codes of, as in `FrameSource.transfer`
 
         A run on more than one thread must not be stepped from a thread of `run_parts`. It gives one
         ScaleWarning if frames appear to have another scale, unless `scale_is_known`.
         """
-        run = EmulatorRun(self.params, as_size(size), self.seed, threads or thread_count())
+        how = self.params, as_size(size), self.seed
+        run = EmulatorRun(*how, threads or thread_count(), transfer)
         if scale_is_known:
             run._scale_check = None
         return run
@@ -98,12 +107,14 @@ class EmulatorRun:
         run = dvskit.Emulator().start((64, 48))
         dark, bright = np.full((48, 64), 50, np.uint8), np.full((48, 64), 80, np.uint8)
         len(run.step(0, dark))          # 0: the first frame sets the reference levels
-        len(run.step(1_000, bright))    # 2 per pixel: ln(80 / 50) = 0.47, the threshold is 0.2
+        len(run.step(1_000, bright))    # 4 per pixel: the light is 2.5 times as much, ln 2.5 = 0.92
     """
 
-    def __init__(self, params: EmulatorParams, size: Size, seed: int, threads: int) -> None:
+    def __init__(
+        self, params: EmulatorParams, size: Size, seed: int, threads: int, transfer: Transfer
+    ) -> None:
         self.size, self.params = size, params
-        self._levels = FrameLevels(params, size)
+        self._levels = FrameLevels(params, size, transfer)
         self._pixels = _pixels(params, size, seed, threads)
         self._delay = _Delay(params, size, seed)
         self._scale_check: ScaleCheck | None = ScaleCheck()
@@ -113,10 +124,11 @@ class EmulatorRun:
     def step(self, t_us: int, frame: NDArray[Any]) -> Events:
         """Return the events between the last frame and this one, ordered by (t, y, x).
 
-        frame: (height, width); uint8, uint16 (65535 is white), or float (1.0 is white, more is
-        brighter). t_us: int microseconds, later than the last frame's. The first frame sets the
-        reference levels and gives no events. Event times are rounded to the nearest microsecond.
-        Events that latency delays beyond t_us come with a later step, the last ones with `finish`.
+        frame: (height, width); uint8 or uint16 codes (255 and 65535 are white), or float light (1.0
+        is white, more is brighter). t_us: int microseconds, later than the last frame's. The first
+        frame sets the reference levels and gives no events. Event times are rounded to the nearest
+        microsecond. Events that latency delays beyond t_us come with a later step, the last ones
+        with `finish`.
 
         Raises ShapeError for another shape or dtype, VideoError for a time that does not increase.
         """

@@ -15,10 +15,13 @@ from dvskit._arguments import check_arguments, check_fields, checked, in_range
 from dvskit._toml import parse_toml
 from dvskit.errors import ConfigError, MissingFileError, check_known, did_you_mean
 from dvskit.events import Size, as_size
+from dvskit.video.light import Light, checked_light
 
 _PRESETS = Path(__file__).with_name("presets.toml")
 
 MODELS = ("exact", "v2e")
+_KNEES = {"exact": 1.0, "v2e": 20.0}  # digital numbers
+_WORDS = ("model", "light")  # parameters that are no numbers
 
 _BESIDE = ("source", "summary", "size")  # keys of a preset besides its parameters
 
@@ -65,7 +68,11 @@ class EmulatorParams:
 
     threshold_on, threshold_off  change of log intensity (e-folds) that makes an event; 0.01..10
     threshold_sigma  standard deviation of both from pixel to pixel, in e-folds; none below 0.01
-    linear_below     digital number (of 255) below which the response is linear, not logarithmic
+    light            what the codes of integer frames stand for: "linear", the light that they
+                     encode, or "luma", the codes themselves, as v2e takes them. Float frames are
+                     taken as they are
+    linear_below     digital number (of 255) below which the response is linear, the tangent of the
+                     logarithm there; None for 1. In model "v2e" the line ends at 0; None for 20
     log_offset       instead of that: L = ln(I + log_offset), in digital numbers; None for lin-log
     cutoff_hz        photoreceptor's low-pass at white; it falls with the light, as
                      (I + 20) / 275 (v2e); 0 for none
@@ -96,7 +103,8 @@ class EmulatorParams:
     threshold_on: float = checked(in_range, 0.01, 10.0, default=0.2)
     threshold_off: float = checked(in_range, 0.01, 10.0, default=0.2)
     threshold_sigma: float = checked(in_range, 0.0, 1.0, default=0.0)
-    linear_below: float = checked(in_range, 1.5, 255.0, default=20.0)
+    light: Light = "linear"
+    linear_below: float | None = checked(in_range, 0.01, 255.0, default=None)
     log_offset: float | None = checked(in_range, 1e-6, 255.0, default=None)
     cutoff_hz: float = checked(in_range, 0.0, 1e6, default=0.0)
     follower_hz: float = checked(in_range, 0.0, 1e6, default=0.0)
@@ -118,14 +126,22 @@ class EmulatorParams:
     def __post_init__(self) -> None:
         check_fields(self)
         check_known("model", self.model, MODELS)
+        checked_light(self.light)
+        if self.model == "v2e" and self.knee < 1.5:
+            raise ConfigError(f"linear_below = {self.knee} is below 1.5, the least of model v2e")
         for name in ("refractory_us", "latency_us"):
             if getattr(self, name) != int(getattr(self, name)):
                 raise ConfigError(f"{name} = {getattr(self, name)} is not a whole number")
 
     @property
+    def knee(self) -> float:
+        """The digital number below which the response is linear."""
+        return _KNEES[self.model] if self.linear_below is None else self.linear_below
+
+    @property
     def is_ideal(self) -> bool:
         """Whether the pixels only compare log intensity with two thresholds."""
-        ideal = ("threshold_on", "threshold_off", "linear_below", "log_offset")
+        ideal = ("threshold_on", "threshold_off", "light", "linear_below", "log_offset")
         after = ("latency_us", "jitter_us", "surround_px", "surround_gain", "hot_hz")
         return all(
             getattr(self, each.name) == each.default
@@ -171,7 +187,7 @@ def _made(where: str, values: dict[str, Any]) -> EmulatorParams:
         if key not in known:
             hint = answer_for(key) or did_you_mean(key, known)
             raise ConfigError(f"{where}: unknown parameter {key!r}; {hint}")
-        if key != "model" and (isinstance(value, bool) or not isinstance(value, int | float)):
+        if key not in _WORDS and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise ConfigError(f"{where}: {key} = {value!r} is not a number")
     try:
         return EmulatorParams(**values)
@@ -206,7 +222,7 @@ def write_preset(
     lines = [f"# {line}" for line in comment.splitlines()]
     for each in dataclasses.fields(params):
         value = getattr(params, each.name)
-        if value is not None and value != each.default:
+        if value is not None and (value != each.default or each.name == "light"):
             lines.append(f"{each.name} = {value!r}")
     if calibration:
         lines += ["", "[calibration]", *(f"{key} = {calibration[key]!r}" for key in calibration)]

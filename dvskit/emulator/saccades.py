@@ -128,7 +128,6 @@ def emulate_moved(
     params = EmulatorParams(
         threshold_on=saccades.threshold_on,
         threshold_off=saccades.threshold_off,
-        linear_below=1.5,  # logarithmic down to the pedestal
         leak_hz=saccades.leak_hz,
         leak_jitter=0.1,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -115,7 +115,8 @@ class EmulatedSource(ReadableSource):
 
     def _start(self) -> EmulatorRun:
         # Clips have the scale of their dtype, or are checked while they are read.
-        return self.emulator.start(self.size, scale_is_known=True)
+        frames = self._frames
+        return self.emulator.start(self.size, transfer=frames.transfer, scale_is_known=True)
 
     def __iter__(self) -> Iterator[Events]:
         self._stopped = False
@@ -150,7 +151,7 @@ def emulate(
     fps: float | None = None,
     t_us: ArrayLike | None = None,
     white: float | None = None,
-    light: Light = "luma",
+    light: Light | None = None,
     clock: Clock = "first",
     strict: bool = True,
     size: tuple[int, int] | Literal["native"] | None = None,
@@ -162,9 +163,9 @@ def emulate(
 
     video_or_frames  the path of a video or of a folder of images; a FrameSource; or frames in
             memory: an array or a tensor (T, H, W), or a list of images (arrays, tensors, PIL
-            images), with `fps` or `t_us`; or an iterable of (t_us, image). Images are gray in
-            uint8, uint16 (65535 is white) or float (1.0 is white); RGB (H, W, 3) and RGBA are
-            turned gray by ITU-R BT.601
+            images), with `fps` or `t_us`; or an iterable of (t_us, image). Images are gray:
+            sRGB codes in uint8 or uint16 (65535 is white), or float light (1.0 is white); RGB
+            (H, W, 3) and RGBA are turned gray by ITU-R BT.601
     params  the sensor: EmulatorParams, or the name of a preset, such as "DAVIS346"
     seed    fixes all randomness
     fps     a steady rate, for frames without times, or to replace a video's times
@@ -176,7 +177,9 @@ def emulate(
     crop    (x, y, width, height): a rectangle of the clip's own pixels, before scaling
     start_us, stop_us  the part to emulate, in microseconds after the first frame, half-open
 
-    `light`, `clock` and `strict` are for paths: see dvskit.video.open_frames. Gives a ScaleWarning
+    light   "linear" or "luma": what integer frames stand for, in place of `params.light`
+
+    `clock` and `strict` are for paths: see dvskit.video.open_frames. Gives a ScaleWarning
     for frames that appear to have another scale, a UnitWarning for times that look like seconds.
     Raises VideoError for a clip that cannot be opened, is damaged, has fewer than two frames, or
     whose times do not increase; ShapeError for frames of another shape or dtype; GeometryError for
@@ -187,9 +190,10 @@ def emulate(
         frames = np.random.default_rng(0).random((20, 48, 64))    # T, H, W; 1.0 is white
         events = dvskit.emulate(frames, fps=100).load()
     """
-    emulator = Emulator(as_params(params), seed)
+    sensor = as_params(params)
+    emulator = Emulator(sensor if light is None else replace(sensor, light=light), seed)
     part = ClipPart(*check_window(start_us, stop_us), crop, *sensor_size(params, size))
-    of_path = {"light": light, "clock": clock, "strict": strict}
+    of_path = {"clock": clock, "strict": strict}
     taken = part.of(_clip(video_or_frames, of_path, fps, t_us, white))
     return EmulatedSource(taken, emulator, taken.size)
 
@@ -206,8 +210,8 @@ def _clip(
         if t_us is not None or white is not None:
             raise ConfigError("t_us and white are for frames in memory; a path takes fps")
         return open_frames(given, fps=fps, **of_path)
-    if of_path != {"light": "luma", "clock": "first", "strict": True}:
-        raise ConfigError("light, clock and strict are for paths; frames in memory are as they are")
+    if of_path != {"clock": "first", "strict": True}:
+        raise ConfigError("clock and strict are for paths; frames in memory are as they are")
     if not isinstance(given, FrameSource):
         return frames_in_memory(given, fps=fps, t_us=t_us, white=checked_white(white))
     if (fps, t_us, white) != (None, None, None):

@@ -32,7 +32,7 @@ _FRACTION_MOVING = 0.001  # share of the pixels that may move further: the searc
 
 
 class Upsampled(FrameSource):
-    """A clip with frames added where it moves, as float frames (1.0 is white).
+    """A clip with frames added where it moves: codes as uint16, floats as float32.
 
     Each interval is cut into as many equal steps as pixels that its motion covers, at most 64;
     times are rounded to the nearest microsecond. `steps` counts the intervals of the latest pass by
@@ -50,7 +50,7 @@ class Upsampled(FrameSource):
         self._frames, self._most_px = frames, most_px
         self.size = size
         if isinstance(frames, FrameSource):
-            self.notes = frames.notes
+            self.notes, self.transfer = frames.notes, frames.transfer
             self.container_start_us = frames.container_start_us
         self.steps: dict[int, int] = {}
         self.done = 0
@@ -58,15 +58,16 @@ class Upsampled(FrameSource):
             cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM) for _ in range(2)
         ]
 
-    def __iter__(self) -> Iterator[tuple[int, Image]]:
+    def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
         self.steps, self.done = {}, 0
         before: tuple[int, Image] | None = None
         for t_us, frame in self._frames:
-            image = _as_float(frame)
-            if before is not None:
-                yield from self._between(*before, t_us, image)
+            image, coded = _as_float(frame), frame.dtype.kind == "u"
+            added = () if before is None else self._between(*before, t_us, image)
+            for between_us, made in added:
+                yield between_us, _as_codes(made) if coded else made
             self.done += 1
-            yield t_us, image
+            yield t_us, _as_codes(image) if coded else image
             before = t_us, image
         if isinstance(self._frames, FrameSource):
             self.damage = self._frames.damage
@@ -113,6 +114,10 @@ def _as_float(frame: NDArray[Any]) -> Image:
     if frame.dtype == np.uint16:
         return frame.astype(np.float32) / np.float32(65535)
     return frame.astype(np.float32)
+
+
+def _as_codes(image: Image) -> NDArray[np.uint16]:
+    return np.asarray(np.rint(image * np.float32(65535)), np.uint16)
 
 
 def _for_search(image: Image) -> NDArray[np.uint8]:

@@ -67,7 +67,8 @@ def filmed(frames: FrameSource, how: Emulation, pace: Pace | None) -> Iterator[A
     frames  at the sensor's size: see `dvskit.datasets.clips.frames_for`
     pace    None for a camera, whose frames set the pace
     """
-    run = Emulator(as_params(how.params), how.seed).start(frames.size, scale_is_known=True)
+    emulator = Emulator(as_params(how.params), how.seed)
+    run = emulator.start(frames.size, transfer=frames.transfer, scale_is_known=True)
     now = time.perf_counter if pace is None else pace.now
     for t_us, frame in frames:
         late = 0.0 if pace is None else pace.wait(t_us)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ class SteadyScene(ABC):
     duration_us  frames lie at 0 <= t < duration_us
     """
 
+    transfer: ClassVar[str] = "linear"  # frames hold light, not codes of it
     fps: int
     duration_us: int
 

@@ -35,7 +35,7 @@ _FEW = 10  # samples of a class; with fewer, none is held out for the test
 _MANY = 200  # samples; with so many, some are held out for the test and to choose the best epoch
 _DRAWN = 2  # epochs, of ten, with changes of their own: the outputs of fixed layers are kept
 _STRETCH = 1.5  # how much longer bins may be than those that a start learned from
-CLIP_THRESHOLD = 0.3
+CLIP_THRESHOLD = 0.45
 _DEPTH_SENSOR = "DVS128"
 _BLUR = 0.04  # of the side: arms and clothes are thicker or thinner
 

@@ -116,7 +116,7 @@ class DataConfig:
     whole: bool = False
     upsample: bool = False
     fps: float = 0.0
-    light: str = "luma"
+    light: str = ""
     redraw: bool = False
     each: int = 100
     gestures: tuple[str, ...] = ()

@@ -21,7 +21,6 @@ from dvskit.training.config import Config, DataConfig
 from dvskit.training.distributed import started_together
 from dvskit.training.folder_notes import FolderNote
 from dvskit.video import Light
-from dvskit.video.light import checked_light
 
 Parts = SplitSamples[Samples] | SplitSamples[ImageSamples]
 _Set = TypeVar("_Set", Samples, ImageSamples)
@@ -220,7 +219,7 @@ def emulation_of(entry: DataConfig, config: Config) -> datasets.Emulation:
         seed=config.seed,
         redraw=entry.redraw,
         fps=entry.fps or None,
-        light=checked_light(cast(Light, entry.light)),
+        light=cast(Light, entry.light) if entry.light else None,
     )
 
 

@@ -19,8 +19,8 @@ from dvskit.video.light import (
     colour_frame,
     gray_frame,
     has_transparent_pixels,
-    hdr_name,
     orientation_of,
+    transfer_of,
 )
 from dvskit.video.source import (
     FileFrames,
@@ -85,9 +85,10 @@ class VideoFrames(FileFrames):
         start_s = decoding.first_s
         self.container_start_us = None if start_s is None else round(start_s * 1_000_000)
         self._turn, turned = orientation_of(first.frame)
+        self.transfer = transfer_of(first.frame)
         self._coded = Size(first.frame.width, first.frame.height)
         self.size = as_size(self._turn.size(self._coded))
-        return [text for text in (turned, *_notes(first.frame, stream, self._light)) if text] + (
+        return [text for text in (turned, *_notes(first.frame, stream)) if text] + (
             [f"not shown: {count_of(decoding.leading, 'frame')} before its first key frame"]
             if decoding.leading
             else []
@@ -142,7 +143,7 @@ class VideoFrames(FileFrames):
         return picture if self._turn == Orientation() else self._turn(picture)
 
 
-def _notes(frame: Any, stream: Any, light: Light) -> Iterator[str]:
+def _notes(frame: Any, stream: Any) -> Iterator[str]:
     """Yield notes on a video, from its first frame."""
     shape = stream.sample_aspect_ratio
     if shape and shape != 1:
@@ -155,9 +156,6 @@ def _notes(frame: Any, stream: Any, light: Light) -> Iterator[str]:
             "interlaced: odd and even lines have different times, which gives events at edges; "
             "deinterlace it first (ffmpeg -i IN -vf bwdif OUT)"
         )
-    hdr = hdr_name(frame)
-    if hdr and light == "luma":
-        yield f"coded for high dynamic range ({hdr}): --light linear uses its light"
     if has_transparent_pixels(frame):
         yield "transparent pixels are shown on black"
     elif str(stream.metadata.get("alpha_mode", "0")) == "1":

@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 
 from dvskit.errors import ConfigError, GeometryError, ShapeError
 from dvskit.events import Size, as_size
-from dvskit.video.light import coded, luminance
+from dvskit.video.light import MIDDLE_GRAY, coded, luminance
 from dvskit.video.source import FrameSource
-
-_MID_GRAY_LIGHT = 0.214  # linear light of mid gray
 
 
 class _Changed(FrameSource):
@@ -27,7 +25,7 @@ class _Changed(FrameSource):
 
     def __init__(self, frames: FrameSource, size: Size, note: str = "") -> None:
         self.frames, self.size = frames, size
-        self.frame_count = frames.frame_count
+        self.frame_count, self.transfer = frames.frame_count, frames.transfer
         self.notes = (*frames.notes, note) if note else frames.notes
         self.container_start_us = frames.container_start_us
         self.path = getattr(frames, "path", None)
@@ -114,8 +112,8 @@ class Resized(_Changed):
 
     A sensor pixel sums the light that falls on it. So codes are converted to light before averaging
     over areas, and back to codes afterwards: the mean of codes would be too dark along edges. When
-    frames grow, light is interpolated. uint8 and uint16 frames (sRGB codes) become uint16, because
-    means fall between the steps of 8 bits; floats are light and stay so.
+    frames grow, light is interpolated. uint8 and uint16 frames become uint16, because means fall
+    between the steps of 8 bits; floats are light and stay so.
 
         frames = dvskit.video.Resized(dvskit.video.open_frames("video.mp4"), (64, 48))
         frames.notes[-1]    # 'the middle 128x96 of 128x128, scaled to 64x48'
@@ -135,10 +133,9 @@ class Resized(_Changed):
     def _change(self, frame: NDArray[Any]) -> NDArray[Any]:
         rows = slice(self._top, self._top + self._kept.height)
         part = frame[rows, self._left : self._left + self._kept.width]
-        light = np.asarray(
-            cv2.resize(luminance(part), self.size, interpolation=self._way), np.float32
-        )
-        return light if frame.dtype.kind == "f" else coded(light)
+        whole = luminance(part, transfer=self.transfer)
+        light = np.asarray(cv2.resize(whole, self.size, interpolation=self._way), np.float32)
+        return light if frame.dtype.kind == "f" else coded(light, self.transfer)
 
 
 class Bordered(_Changed):
@@ -161,7 +158,7 @@ class Bordered(_Changed):
         self._top = (target.height - inner.height) // 2
 
     def _change(self, frame: NDArray[Any]) -> NDArray[Any]:
-        gray = _MID_GRAY_LIGHT if frame.dtype.kind == "f" else np.iinfo(frame.dtype).max // 2
+        gray = MIDDLE_GRAY if frame.dtype.kind == "f" else np.iinfo(frame.dtype).max // 2
         picture = np.full((self.size.height, self.size.width), gray, frame.dtype)
         rows = slice(self._top, self._top + self._inner.height)
         picture[rows, self._left : self._left + self._inner.width] = frame

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from dvskit.formats import Recording, RecordingPart, open_events
 from dvskit.formats.image_list import find_images, images_in, read_image
 from dvskit.streams import Frame
 from dvskit.video.container import cut_short
-from dvskit.video.light import luminance
+from dvskit.video.light import LINEAR_PNG, PNG_HEAD, luminance
 from dvskit.video.source import FileFrames, nth_time_us
 
 _MOST_OF_12_BITS = 4095  # cameras of 10 or 12 bits are often stored so, unscaled
@@ -52,6 +52,9 @@ class ImageFolder(FileFrames):
     transparent pixels are shown on black. With light="linear" frames are float32 of linear light
     instead (1.0 is white): float images are assumed to be linear already.
 
+    Integer images are sRGB codes, but frames of a sensor are linear light: PNG files that say so
+    (gAMA), and images beside an events.txt, as in the event-camera dataset.
+
     With strict=False an image that cannot be read, or has another size, is skipped and listed in
     `damage`; `notes` lists the assumptions made. Raises VideoError for a folder without images or
     without times, for a damaged list, with the line, and for a damaged image.
@@ -73,6 +76,8 @@ class ImageFolder(FileFrames):
                 f"{self.path}: a time-stamp file without image names; add them to its lines"
             )
         self.frame_count = len(self._entries)
+        if self._holds_light():
+            self.transfer = "linear"
         first = self._first()
         self.size = as_size((first.shape[1], first.shape[0]))
         top = int(first.max()) if first.dtype == np.uint16 else 0
@@ -81,6 +86,16 @@ class ImageFolder(FileFrames):
                 f"the first of its 16-bit images reaches {top:,} of 65,535, which is white: scale "
                 "images of fewer bits first",
             )
+
+    def _holds_light(self) -> bool:
+        """Return whether the images are frames of a sensor, which counts light."""
+        if any(
+            (folder / "events.txt").is_file() for folder in (self.path, self.path.absolute().parent)
+        ):
+            return True
+        with suppress(OSError), self._entries[0][1].open("rb") as file:
+            return file.read(PNG_HEAD + len(LINEAR_PNG)).endswith(LINEAR_PNG)
+        return False
 
     def _first(self) -> NDArray[Any]:
         """Return the first image; without `strict`, the first readable one."""
@@ -97,7 +112,8 @@ class ImageFolder(FileFrames):
 
     def _gray(self, image: NDArray[Any]) -> NDArray[Any]:
         if self._light == "linear":
-            return luminance(image[..., ::-1] if image.ndim == 3 else image)  # BGR to RGB
+            rgb = image[..., ::-1] if image.ndim == 3 else image
+            return luminance(rgb, transfer=self.transfer)
         return image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
@@ -250,6 +266,8 @@ class RecordedFrames(FileFrames):
         image.shape, image.dtype    # (90, 120), uint8
     """
 
+    transfer = "linear"  # sensors count light; nothing in a recording codes it
+
     def _look(self) -> None:
         self._recording = open_events(self.path, strict=self.strict)
         first = next(full_scale(self._recording), None)
@@ -275,7 +293,7 @@ class RecordedFrames(FileFrames):
 
     def _gray(self, image: NDArray[Any]) -> NDArray[Any]:
         if self._light == "linear":
-            return luminance(image)
+            return luminance(image, transfer=self.transfer)
         return image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
 
     def _pass(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +17,10 @@ from dvskit.errors import check_known
 from dvskit.events import Size
 
 Light = Literal["luma", "linear"]
-Transfer = Literal["srgb", "pq", "hlg", "linear"]
+Transfer = Literal["srgb", "bt709", "gamma22", "gamma28", "pq", "hlg", "linear"]
+
+MIDDLE_GRAY = 0.214
+"""The linear light of the middle code of sRGB."""
 
 _WEIGHTS = {  # weights of R, G, B in the luminance, by the primaries (the Y row of RGB to XYZ, D65)
     "bt709": (0.2126, 0.7152, 0.0722),  # ITU-R BT.709
@@ -29,6 +33,12 @@ _WHITE_NITS = 203.0  # diffuse white of PQ (ITU-R BT.2408)
 _HLG_WHITE = 0.75  # the code of diffuse white in HLG (ITU-R BT.2408)
 
 
+PNG_HEAD = 33
+"""The bytes of a PNG file before its gamma: signature and header."""
+LINEAR_PNG = struct.pack(">I4sII", 4, b"gAMA", 100_000, zlib.crc32(b"gAMA" + b"\0\x01\x86\xa0"))
+"""The part of a PNG file that says that its numbers are linear light (gamma 1)."""
+
+
 def checked_light(light: Light) -> Light:
     """Return `light`. Raises ConfigError unless it is luma or linear."""
     check_known("light", light, ("luma", "linear"))
@@ -38,6 +48,11 @@ def checked_light(light: Light) -> Light:
 def _srgb(c: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the linear light of sRGB codes 0..1 (IEC 61966-2-1)."""
     return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+
+
+def _bt709(c: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the light in the scene of codes 0..1 of a camera (ITU-R BT.709, BT.601, BT.2020)."""
+    return np.where(c < 0.081, c / 4.5, ((c + 0.099) / 1.099) ** (1 / 0.45))
 
 
 def _pq(c: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -61,22 +76,40 @@ def _hlg(c: NDArray[np.float64]) -> NDArray[np.float64]:
 
 _DECODE: dict[Transfer, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "srgb": _srgb,
+    "bt709": _bt709,
+    "gamma22": lambda c: np.asarray(c**2.2),
+    "gamma28": lambda c: np.asarray(c**2.8),
     "pq": _pq,
     "hlg": _hlg,
     "linear": np.array,
 }
 
 
+def decoded(codes: NDArray[Any], transfer: Transfer) -> NDArray[np.float64]:
+    """Return the linear light of codes 0..1, 1.0 for (diffuse) white."""
+    return np.asarray(_DECODE[transfer](codes.astype(np.float64)))
+
+
 @cache
-def _table(transfer: Transfer, codes: int) -> NDArray[np.float32]:
-    """Return the linear light of each of `codes` evenly spaced codes."""
-    table = _DECODE[transfer](np.arange(codes) / (codes - 1)).astype(np.float32)
+def light_of_codes(transfer: Transfer, codes: int) -> NDArray[np.float64]:
+    """Return the linear light of each of `codes` evenly spaced codes, 1.0 for (diffuse) white."""
+    table = _DECODE[transfer](np.arange(codes) / (codes - 1))
     table.flags.writeable = False
     return table
 
 
-def coded(light: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Return the sRGB codes (65535 is white) of linear light 0..1 (IEC 61966-2-1)."""
+@cache
+def _table(transfer: Transfer, codes: int) -> NDArray[np.float32]:
+    table = light_of_codes(transfer, codes).astype(np.float32)
+    table.flags.writeable = False
+    return table
+
+
+def coded(light: NDArray[np.float32], transfer: Transfer = "srgb") -> NDArray[np.uint16]:
+    """Return the codes of linear light: the inverse of `transfer`, 65535 being its highest code."""
+    if transfer != "srgb":
+        table = light_of_codes(transfer, 65536)
+        return np.asarray(np.rint(np.interp(light, table, np.arange(65536))), np.uint16)
     within = np.clip(light, 0.0, 1.0).astype(np.float64)
     codes = np.where(within <= 0.0031308, 12.92 * within, 1.055 * within ** (1 / 2.4) - 0.055)
     return np.asarray(np.rint(codes * 65535), np.uint16)
@@ -107,7 +140,10 @@ def luminance(
 
 _LIMITED, _FULL = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
 _HIGH_BITS_FIRST = ("p0", "p2", "p4")  # p010le and its relatives: the low bits are zeros
-_TRANSFERS: dict[int, Transfer] = {16: "pq", 18: "hlg", 8: "linear"}  # AVCOL_TRC_*
+_TRANSFERS: dict[int, Transfer] = {  # AVCOL_TRC_*; what says none is seen as sRGB
+    1: "bt709", 6: "bt709", 14: "bt709", 15: "bt709", 4: "gamma22", 5: "gamma28", 8: "linear",
+    16: "pq", 18: "hlg",
+}  # fmt: skip
 _PRIMARIES = {5: "bt601-625", 6: "bt601-525", 7: "bt601-525", 9: "bt2020", 12: "p3"}  # AVCOL_PRI_*
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}  # AVCOL_SPC_* to SWS_CS_*
 _HD_ROWS = 720  # without metadata, players use BT.709 from here on, BT.601 below
@@ -164,12 +200,8 @@ def has_transparent_pixels(frame: Any) -> bool:
     return alpha is not None and bool(np.any(alpha < 1))
 
 
-def hdr_name(frame: Any) -> str | None:
-    """Return the name of the transfer function of a PyAV frame if it is HDR."""
-    return {"pq": "PQ", "hlg": "HLG"}.get(_transfer(frame))
-
-
-def _transfer(frame: Any) -> Transfer:
+def transfer_of(frame: Any) -> Transfer:
+    """Return the transfer function of a PyAV frame, sRGB unless it names another."""
     return _TRANSFERS.get(int(frame.color_trc), "srgb")
 
 
@@ -203,7 +235,7 @@ def _rgb(frame: Any) -> NDArray[Any]:
 def _luminance(frame: Any) -> NDArray[np.float32]:
     picture = _luma(frame) if _is_gray(frame) else _rgb(frame)
     primaries = _PRIMARIES.get(int(frame.color_primaries), "bt709")
-    return luminance(picture, transfer=_transfer(frame), primaries=primaries)
+    return luminance(picture, transfer=transfer_of(frame), primaries=primaries)
 
 
 def _luma(frame: Any) -> NDArray[Any]:

@@ -90,8 +90,8 @@ def gray_picture(picture: Any, number: int, white: float | None = None) -> NDArr
 
     picture  (H, W), (H, W, 1), RGB (H, W, 3) or RGBA (H, W, 4), on black; or channels first if they
              cannot be last; of NumPy, PyTorch, PIL, or lists
-    white    the value of white, if values do not fill their dtype: they become floats, 1.0 for
-             white. None: 255 in uint8, 65535 in uint16, 1.0 in floats
+    white    the value of white, if values do not fill their dtype: integers become uint16, 65535
+             for white, floats 1.0. None: 255 in uint8, 65535 in uint16, 1.0 in floats
 
     Colours become Y' = 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), as for images in files;
     black and white (bool) become 0 and 255. Raises ShapeError.
@@ -124,7 +124,10 @@ def _scaled(array: NDArray[Any], white: float | None) -> NDArray[Any]:
         return array
     if array.dtype.kind not in "iuf":
         raise ShapeError(f"frames are {array.dtype}; numbers are expected")
-    return array / np.float64(white)
+    scaled = array / np.float64(white)
+    if array.dtype.kind == "f":
+        return scaled
+    return np.asarray(np.rint(np.clip(scaled, 0, 1) * 65535), np.uint16)  # still codes
 
 
 def _channels_last(array: NDArray[Any], number: int) -> NDArray[Any]:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError, UnitWarning, VideoError, count_of, warn
 from dvskit.events import Events, ReadableSource, Size, as_size
-from dvskit.video.light import Light, checked_light
+from dvskit.video.light import Light, Transfer, checked_light
 from dvskit.video.pictures import (
     ScaleCheck,
     as_array,
@@ -105,6 +105,7 @@ class FrameSource(ABC):
 
     size         of each frame
     frame_count  the number of frames, if known without decoding
+    transfer     what integer frames are codes of; float frames are linear light, 1.0 for white
     notes        on the conversion of the frames and their limits, a line each
     damage       the losses of the latest pass; false without any
     container_start_us  container time of the first frame, if there is one
@@ -122,6 +123,7 @@ class FrameSource(ABC):
 
     size: Size
     frame_count: int | None = None
+    transfer: Transfer = "srgb"
     notes: tuple[str, ...] = ()
     damage: FrameLosses | None = None
     container_start_us: int | None = None
@@ -265,6 +267,7 @@ class TimedFrames(FrameSource):
     ) -> None:
         self.size, self._pairs, self._white = size, pairs, white
         self.frame_count = len(pairs) if isinstance(pairs, Sized) else None
+        self.transfer = getattr(pairs, "transfer", "srgb")  # scenes hold light
         self.once = isinstance(pairs, Iterator)
         self.kind = "generator" if self.once else type(pairs).__name__
         self._used = False

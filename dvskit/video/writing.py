@@ -22,6 +22,7 @@ from dvskit.formats.image_list import IMAGES_NAME
 from dvskit.streams import Frame
 from dvskit.video.container import reason
 from dvskit.video.images import full_scale, middle_us
+from dvskit.video.light import LINEAR_PNG, PNG_HEAD
 
 _LIMITED_RANGE = np.round(np.arange(256) * (219 / 255) + 16).astype(np.uint8)
 _NO_COLOR = 128  # chroma of gray
@@ -97,7 +98,8 @@ def write_images(
 
     images.txt has a line of seconds (the middle of the exposure, six decimals) and name for each,
     as in the event-camera dataset. Images are gray or RGB, with 8 or 16 bits as given; those of a
-    recording of 10 bits are scaled to 16. The folder is written whole or not at all.
+    recording of 10 bits are scaled to 16. Those of a recording are marked as linear light (gAMA of
+    PNG), as sensors count it. The folder is written whole or not at all.
     Returns the number of images and their sizes. Raises VideoError without frames, OutputError for
     a folder with files unless `overwrite`.
 
@@ -105,7 +107,10 @@ def write_images(
         written = dvskit.video.write_images(recording, "frames")
         written.images, written.sizes    # their number, and (Size(width=120, height=90),)
     """
-    given = full_scale(frames) if isinstance(frames, Recording | RecordingPart) else frames
+    given: Iterable[Frame]
+    given, head = frames, b""  # type: ignore[assignment]
+    if isinstance(frames, Recording | RecordingPart):
+        given, head = full_scale(frames), LINEAR_PNG
     lines: list[str] = []
     sizes: dict[Size, None] = {}
     with whole_folder(path, overwrite=overwrite, is_own=_is_image) as partial:
@@ -117,7 +122,8 @@ def write_images(
             found, data = cv2.imencode(".png", image if image.ndim == 2 else image[..., ::-1])
             if not found:
                 raise VideoError(f"{path}: frame {number} cannot be written as PNG")
-            (partial / name).write_bytes(data.tobytes())
+            png = data.tobytes()
+            (partial / name).write_bytes(png[:PNG_HEAD] + head + png[PNG_HEAD:])
             lines.append(f"{_seconds(middle_us(frame))} {name}\n")
         if not lines:
             raise VideoError(f"{path}: there are no frames to write")

@@ -71,6 +71,7 @@ BENCHMARKS = {
     "motion_dense": Benchmark("", ("motion",), ("eventcv",)),
     "tracking": Benchmark("", ("tracking",), ("eventcv",)),
     "reconstruction": Benchmark("", ("reconstruction",), ("dv-processing", "eventcv")),
+    "light": Benchmark("", ("emulator", "video/light.py")),
     "calibration": Benchmark("--seed 23", ("emulator",)),
     "calibration_twins": Benchmark("", ("emulator",)),
     "features": Benchmark(

@@ -23,6 +23,7 @@ from dvskit.emulator.upsample import LEAST_SIDE, steps_of
 from dvskit.errors import EventsError, ShapeError, VideoError, count_of
 from dvskit.events import Events, Size, Source
 from dvskit.streams import Frame
+from dvskit.video.light import Light, Transfer, decoded
 
 _MOST_EVENTS = 20_000_000
 _MOST_NUMBERS = 32_000_000  # digital numbers of frames that are kept: pixels times frames
@@ -164,16 +165,21 @@ def observe(recording: Source) -> PixelRecord:
     return PixelRecord(size, by_pixel, int(events.t[0]), int(events.t[-1]), count < _MOST_EVENTS)
 
 
-def see(frames: Iterable[Any], observed: PixelRecord, later_us: float = 0.0) -> Seen | None:
+def see(
+    frames: Iterable[Any], observed: PixelRecord, later_us: float = 0.0, light: Light = "linear"
+) -> Seen | None:
     """Sample the frames at all pixels, or at a random subset that fits.
 
     frames    of (t_us, image) or Frame; images (height, width) or RGB, uint8, uint16 or float
     later_us  is added to their stamps
+    light     "linear": integer images are codes of the frames' transfer function, except those
+              of a Frame, which are light; "luma": codes are taken as they are
 
     Returns None without frames. Raises ShapeError for frames of another size than the sensor,
     VideoError for decreasing times and for times that do not overlap the events.
     """
     size = observed.size
+    transfer: Transfer = "linear" if light == "luma" else getattr(frames, "transfer", "srgb")
     pixels = np.random.default_rng(0).permutation(size.width * size.height)
     times: list[float] = []
     exposures: list[float] = []
@@ -181,6 +187,8 @@ def see(frames: Iterable[Any], observed: PixelRecord, later_us: float = 0.0) -> 
     images: list[NDArray[Any]] = []
     for number, frame in enumerate(frames):
         t, exposure, image = _timed(frame, number, size)
+        if isinstance(frame, Frame):
+            transfer = "linear"  # sensors count light
         t += later_us
         if times and t <= times[-1]:
             raise VideoError(f"frame {number} is at {t:.0f} us, not after {times[-1]:.0f} us")
@@ -200,6 +208,10 @@ def see(frames: Iterable[Any], observed: PixelRecord, later_us: float = 0.0) -> 
     order = np.argsort(pixels)
     codes = np.ascontiguousarray(np.stack(kept)[:, order].T)
     scale, note = _scale(codes)
+    if codes.dtype.kind != "f" and transfer != "linear":
+        white, scale = 255.0 / scale, 255.0
+        codes = decoded(codes / white, transfer)
+        images = [decoded(each / white, transfer).astype(np.float32) for each in images]
     return Seen(
         pixels[order].astype(np.int64), np.array(times), (codes * scale).astype(np.float32), note,
         images=tuple(images), scale=scale, exposure_us=float(np.median(exposures)),

@@ -93,16 +93,15 @@ def still_spans(
     """
     span_pixel, span_start, span_stop, span_light, span_moved = spans
     frame_t, numbers, _ = shown
-    offset, knee, pole = response.offset, response.knee, response.pole
+    log_map, pole = response.log_map, response.pole
     n = 0
-    slope = math.log(knee) / knee
     frames = frame_t.size
     for k in range(numbers.shape[0]):
         first = 0
-        lowest = highest = level_of(numbers[k, 0], offset, knee, slope)
+        lowest = highest = level_of(numbers[k, 0], log_map)
         total = np.float64(numbers[k, 0])
         for f in range(1, frames + 1):
-            level = level_of(numbers[k, f], offset, knee, slope) if f < frames else math.inf
+            level = level_of(numbers[k, f], log_map) if f < frames else math.inf
             if max(highest, level) - min(lowest, level) <= tolerance:
                 lowest, highest = min(lowest, level), max(highest, level)
                 total += numbers[k, f]
@@ -211,8 +210,7 @@ def changes_to_rest(events: PixelEvents, shown: Numbers, response: Response, res
     place, span_start, span_light, since, change, fresh = rests
     t, _, starts = events
     frame_t, numbers, sure = shown
-    offset, knee, pole, held, _ = response
-    slope = math.log(knee) / knee
+    log_map, pole, held, _ = response
     frames, before, f = frame_t.size, -1, 0
     level = following = tau = v = 0.0
     for s in range(place.size):
@@ -222,8 +220,8 @@ def changes_to_rest(events: PixelEvents, shown: Numbers, response: Response, res
             continue
         if k != before:
             before, f = k, 0
-            level = level_of(numbers[k, 0], offset, knee, slope)
-            following = level_of(numbers[k, 1], offset, knee, slope)
+            level = level_of(numbers[k, 0], log_map)
+            following = level_of(numbers[k, 1], log_map)
             tau = pole / light_of(numbers[k, 1])
             v = level
         low, high = starts[k], starts[k + 1]
@@ -237,12 +235,12 @@ def changes_to_rest(events: PixelEvents, shown: Numbers, response: Response, res
             v = passed(level, following, gap, tau, v, gap)
             f += 1
             level = following
-            following = level_of(numbers[k, f + 1], offset, knee, slope)
+            following = level_of(numbers[k, f + 1], log_map)
             tau = pole / light_of(numbers[k, f + 1])
         if sure.size > 0 and sure[k, f + 1] == 0:
             continue
         now = passed(level, following, frame_t[f + 1] - frame_t[f], tau, v, at - frame_t[f])
-        rests_at = level_of(275.0 * span_light[s] - 20.0, offset, knee, slope)
+        rests_at = level_of(275.0 * span_light[s] - 20.0, log_map)
         since[s], change[s] = at, rests_at - now
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.emulator.level_kernels import level_of, light_of
+from dvskit.emulator.level_kernels import LogMap, level_of, light_of
 
 Array = NDArray[Any]
 
@@ -53,12 +53,11 @@ class Numbers(NamedTuple):
 class Response(NamedTuple):
     """The response of a pixel to light: log map, low-pass, refractory period, leak.
 
-    offset  negative for lin-log, with its knee; pole: the time constant at white
-    held    microseconds; leak: events per microsecond
+    log_map  see `level_of`; pole: the time constant at white
+    held     microseconds; leak: events per microsecond
     """
 
-    offset: float
-    knee: float
+    log_map: LogMap
     pole: float
     held: float
     leak: float
@@ -143,15 +142,14 @@ def rows_between_events(
     """
     t, p, starts = events
     frame_t, numbers, sure = shown
-    offset, knee, pole, held, leak = response
+    log_map, pole, held, leak = response
     row_pixel, row_on, row_off, row_change, _ = rows
     n = 0
-    slope = math.log(knee) / knee
     frames = frame_t.size
     for k in range(numbers.shape[0]):
         f = 0
-        level = level_of(numbers[k, 0], offset, knee, slope)
-        following = level_of(numbers[k, 1], offset, knee, slope)
+        level = level_of(numbers[k, 0], log_map)
+        following = level_of(numbers[k, 1], log_map)
         tau = pole / light_of(numbers[k, 1])
         v = level
         released, base = -1.0, 0.0
@@ -171,7 +169,7 @@ def rows_between_events(
                     if sure.size > 0 and sure[k, f] == 0:
                         released = -1.0
                     level = following
-                    following = level_of(numbers[k, f + 1], offset, knee, slope)
+                    following = level_of(numbers[k, f + 1], log_map)
                     tau = pole / light_of(numbers[k, f + 1])
                 if at > frame_t[frames - 1]:
                     released = -1.0
@@ -283,11 +281,10 @@ def rows_between_frames(
     and fall with its distance from one.
     """
     frame_t, numbers, _ = shown
-    offset, knee, pole, held, leak = response
+    log_map, pole, held, leak = response
     row_pixel, row_on, row_off, row_change, row_weight = rows
     starts = events.starts
     n = 0
-    slope = math.log(knee) / knee
     room = 1 + np.diff(starts).max() if starts.size > 1 else 1
     step_on, step_off = np.zeros(room), np.zeros(room)
     for k in range(numbers.shape[0]):
@@ -315,7 +312,7 @@ def rows_between_frames(
             now_on, now_off, doubt = _light_within(t, p, i, at, tau, (step_on, step_off))
             now_on += level_on
             now_off += level_off
-            level = level_of(numbers[k, f], offset, knee, slope)
+            level = level_of(numbers[k, f], log_map)
             if known and i > seen_i:
                 row_pixel[n], row_change[n] = k, level - seen
                 row_on[n], row_off[n] = now_on - on, now_off - off

@@ -24,6 +24,7 @@ from dvskit.emulator.calibration.stillness import (
 from dvskit.emulator.calibration.table import Agreement, Calibration, Estimate, params_of, unknown
 from dvskit.emulator.calibration.thresholds import Pixel
 from dvskit.events import Events, Source, as_source
+from dvskit.video.light import Light
 
 _NO_FRAMES = "no frames: unknown from events alone"
 _NO_STILL = "no still part: everything in the recording moves"
@@ -45,6 +46,7 @@ def calibrate(
     frames: Iterable[Any] | None = None,
     *,
     offset_us: float | None = None,
+    light: Light = "linear",
     on_stage: Callable[[str], None] | None = None,
 ) -> Calibration:
     """Estimate the sensor of a recording as parameters of the emulator.
@@ -55,6 +57,9 @@ def calibrate(
     offset_us  shift of the frames on the events' clock, added to the middle of the exposure if a
                Frame has one, else to the only time stamp. None searches it, up to 20 ms either way;
                the table has the result.
+    light      "linear": integer images are codes, which their transfer function turns into light,
+               sRGB unless the frames name another; a Frame holds light already. "luma": codes are
+               taken as they are
     on_stage   is called before each stage of the work, with its name
 
     Moving texture of different brightness gives thresholds, log map and low-pass. Still parts give
@@ -70,11 +75,12 @@ def calibrate(
     observed = observe(as_source(recording))
     if frames is not None:
         begin("reading the frames")
-    seen = None if frames is None else see(frames, observed, offset_us or 0.0)
+    seen = None if frames is None else see(frames, observed, offset_us or 0.0, light)
     if seen is None:
         begin("estimating noise")
         return _from_events(observed)
-    return _from_frames(observed, seen, offset_us, begin)
+    found = _from_frames(observed, seen, offset_us, begin)
+    return dataclasses.replace(found, params=dataclasses.replace(found.params, light=light))
 
 
 def _from_events(observed: PixelRecord) -> Calibration:

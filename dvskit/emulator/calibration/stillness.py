@@ -26,6 +26,7 @@ from dvskit.emulator.calibration.thresholds import (
     fit,
     make_rows,
 )
+from dvskit.video.light import MIDDLE_GRAY
 
 _SHORTEST_US = 50_000.0
 _SETTLE_US = 10_000.0
@@ -35,7 +36,7 @@ _QUIETEST = 0.3
 _TOGETHER = 2.0  # times as many events: the effect of light that neighbours share
 _WINDOWS = 40  # windows of a recording without frames
 _MORE = 8  # rows
-MIDDLE_GRAY = (128.0 + 20.0) / 275.0
+_USUAL_LIGHT = (255.0 * MIDDLE_GRAY + 20.0) / 275.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +220,7 @@ def still_in_events(observed: PixelRecord, held: float, hot: NDArray[np.bool_]) 
     pixel = members[bounds[tile[which]] + within]
     start = np.asarray(observed.start_us + first[which] * window_us, np.float64)
     stop = np.asarray(observed.start_us + last[which] * window_us, np.float64)
-    spans = Spans(pixel, start, stop, np.full(pixel.size, MIDDLE_GRAY), first[which] > 0)
+    spans = Spans(pixel, start, stop, np.full(pixel.size, _USUAL_LIGHT), first[which] > 0)
     if (stop - start).sum() * 1e-6 < _ENOUGH_S or not _independent(observed, spans):
         return None
     return _with_gaps(np.arange(hot.size), observed.events, spans, held)
@@ -273,7 +274,7 @@ def _coarse(light: NDArray[np.float64], scale: float, pixel: Pixel) -> NDArray[n
     if pixel.log_offset is not None:
         slope = 1.0 / (number + pixel.log_offset)
     else:
-        slope = np.where(number < KNEE, math.log(KNEE) / KNEE, 1.0 / np.maximum(number, KNEE))
+        slope = 1.0 / np.maximum(number, KNEE)
     return np.asarray(step / math.sqrt(12.0) * slope)
 
 

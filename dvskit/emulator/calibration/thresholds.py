@@ -20,11 +20,13 @@ from dvskit.emulator.calibration import row_kernels as k
 from dvskit.emulator.calibration.observed import PixelRecord, PixelView, Seen
 from dvskit.emulator.calibration.row_kernels import PixelEvents
 from dvskit.emulator.calibration.table import Estimate, unknown
+from dvskit.emulator.levels import log_map
+from dvskit.emulator.params import EmulatorParams
 
 _SHARES = 16  # of pixels, processed in turn by the threads
 _LEAST_ROWS = 6  # rows of a pixel for thresholds of its own: two parameters overfit a few rows
 _BIN, _SMOOTH = 0.02, 4  # of a logarithm, and bins of smoothing
-KNEE = 20.0  # digital numbers: the default of EmulatorParams.linear_below
+KNEE = EmulatorParams().knee
 _LEAST_PIXELS = 20
 _BAD = 0.15  # scatter, as a part of the threshold, above which noise may mislead the fit
 # Share of the unexplained scatter between events that is added to the error of thresholds from
@@ -66,9 +68,8 @@ class Pixel:
     @property
     def response(self) -> k.Response:
         """The same as kernel arguments."""
-        offset = -1.0 if self.log_offset is None else self.log_offset
-        leak = self.leak_hz * 1e-6
-        return k.Response(offset, KNEE, self.pole_us, self.refractory_us, leak)
+        response = log_map(EmulatorParams(log_offset=self.log_offset))
+        return k.Response(response, self.pole_us, self.refractory_us, self.leak_hz * 1e-6)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from dvskit.emulator.level_kernels import LogMap
+
 Array = NDArray[Any]
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -92,7 +94,7 @@ class SensorModel(NamedTuple):
     shot, leak     events per microsecond, of a dark pixel and of one that sees no change
     on, off        thresholds
     hot            events per microsecond of a hot pixel
-    offset, knee, slope  of the log map, see `level_of`
+    log_map        see `level_of`
     """
 
     pole: float
@@ -104,9 +106,7 @@ class SensorModel(NamedTuple):
     on: float
     off: float
     hot: float
-    offset: float
-    knee: float
-    slope: float
+    log_map: LogMap
     seed: int
 
 

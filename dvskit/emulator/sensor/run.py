@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dvskit._random_kernels import uniforms
 from dvskit._threads import run_parts
 from dvskit.emulator.crossings import Crossings, Ordering, parts_of
-from dvskit.emulator.levels import UNIT, lights, map_numbers, to_units
+from dvskit.emulator.levels import UNIT, lights, log_map, to_units
 from dvskit.emulator.params import EmulatorParams
 from dvskit.emulator.sensor.firing_kernels import Lanes
 from dvskit.emulator.sensor.noise_kernels import fill_soonest, start_pixels, weigh_noise
@@ -165,7 +165,6 @@ class SensorPixels:
 
 def model_of(params: EmulatorParams, seed: int) -> SensorModel:
     """Return the sensor's parameters as kernel arguments."""
-    offset, knee, slope = map_numbers(params)
     return SensorModel(
         pole=1e6 / (2 * math.pi * params.cutoff_hz) if params.cutoff_hz > 0 else 0.0,
         tau2=1e6 / (2 * math.pi * params.follower_hz) if params.follower_hz > 0 else 0.0,
@@ -176,8 +175,6 @@ def model_of(params: EmulatorParams, seed: int) -> SensorModel:
         on=float(to_units(params.threshold_on)),
         off=float(to_units(params.threshold_off)),
         hot=params.hot_hz * 1e-6,
-        offset=float(offset),
-        knee=float(knee),
-        slope=slope,
+        log_map=log_map(params),
         seed=seed,
     )

@@ -128,7 +128,7 @@ def log(x: float) -> float:
 @inner
 def relative_light(level: float, model: SensorModel) -> float:
     """Return v2e's intensity of a pixel, (I + 20) / 275, from its level in units."""
-    number = number_of(level / UNIT, model.offset, model.knee, model.slope)
+    number = number_of(level / UNIT, model.log_map)
     return light_of(number)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -50,9 +51,10 @@ class PersonScene:
 
         scene = dvskit.scenes.PersonScene.random("hand_clap", seed=1, size=(64, 64))
         t_us, frame = next(iter(scene))  # 0, (64, 64) uint16
-        events = dvskit.emulate(scene.frames([0, 5_000, 10_000]))
+        events = dvskit.emulate(scene).load()
     """
 
+    transfer: ClassVar[str] = "linear"  # frames hold light, not codes of it
     gesture: str = "right_hand_wave"
     size: Size = _SIZE
     fps: int = checked(in_range, 1, 100_000, default=200)
