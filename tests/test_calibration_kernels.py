@@ -18,6 +18,7 @@ from dvskit.events import EventsSource
 from tests.laws import same_on_threads
 
 NO_DOUBT = np.empty((0, 0), np.uint8)
+OFFSET = 4.0, 1.0, 0.0, 0.0  # the map ln(I + 4)
 
 
 # ---- rows of changes
@@ -55,7 +56,7 @@ def test_changes_between_events_are_those_of_the_integrated_signal(held, doubtfu
     sure = (rng.random((3, 5)) < 0.7).astype(np.uint8) if doubtful else np.empty((0, 0), np.uint8)
     room = len(events.t)
     rows = pairs.RowColumns.of(room, weighted=False)
-    shown, response = Numbers(frame_t, numbers, sure), Response((4.0, 1.0, 0.0, 0.0), 1500.0, held, 1e-5)
+    shown, response = Numbers(frame_t, numbers, sure), Response(OFFSET, 1500.0, held, 1e-5)
     n = pairs.rows_between_events(events, shown, response, rows)
     expected = []
     for j in range(3):
@@ -101,7 +102,7 @@ def test_changes_between_frames_are_those_of_cubics_through_the_events():
     numbers = rng.uniform(0, 255, (1, frame_t.size)).astype(np.float32)
     leak, pole, longest = 2e-6, 3000.0, 60_000.0
     rows = pairs.RowColumns.of(99, weighted=True)
-    shown, response = Numbers(frame_t, numbers, NO_DOUBT), Response((4.0, 1.0, 0.0, 0.0), pole, 0.0, leak)
+    shown, response = Numbers(frame_t, numbers, NO_DOUBT), Response(OFFSET, pole, 0.0, leak)
     n = pairs.rows_between_frames(PixelEvents(t, p, starts), shown, response, longest, rows)
     level = np.stack([np.cumsum(p) - leak * t, -np.cumsum(~p)]).astype(float)
     last, expected = None, []
@@ -320,7 +321,7 @@ def test_changes_to_rest_are_those_of_the_integrated_signal(held, doubtful):
     light = rng.uniform(0.1, 1.0, 6)
     rests = k.Rests.of(place, start, light)
     since, change, fresh = rests.since, rests.change, rests.fresh
-    shown, response = Numbers(frame_t, numbers, sure), Response((4.0, 1.0, 0.0, 0.0), 1500.0, held, 0.0)
+    shown, response = Numbers(frame_t, numbers, sure), Response(OFFSET, 1500.0, held, 0.0)
     k.changes_to_rest(events, shown, response, rests)
     known = 0
     for s in range(6):

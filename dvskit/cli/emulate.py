@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 # Written out so that --help does not load the emulator.
 _NAMES = (
     "threshold_on, threshold_off, threshold_sigma, light, linear_below, log_offset, cutoff_hz, "
-    "follower_hz, leak_hz, leak_spread, leak_jitter, shot_hz, refractory_us, hot_fraction, hot_hz, "
-    "dead_fraction, latency_us, jitter_us, surround_px, surround_gain, model"
+    "dark, follower_hz, leak_hz, leak_spread, leak_jitter, shot_hz, noise_sigma, refractory_us, "
+    "hot_fraction, hot_hz, dead_fraction, latency_us, jitter_us, readout_hz, scan_us, surround_px, "
+    "surround_gain, model"
 )
 
 
@@ -49,10 +50,11 @@ def _own_seed(video: Path, given: Options) -> Options:
 
 @dataclass(frozen=True, slots=True)
 class _Sensor:
-    """The sensor that sees the clip: --preset, --threshold, --set, --light, --seed, --size."""
+    """The sensor: --preset, --threshold, --set, --lux, --light, --seed and --size."""
 
     preset: str = options.option(
-        "A sensor (clean, noisy, v2e, DVS128, DAVIS240, DAVIS346, Gen3, Gen4), or a preset file "
+        "A sensor (clean, noisy, v2e, DVS128, DAVIS240, DAVIS346, DVXplorer, Gen3, Gen4, EVK4, "
+        "GenX320), or a preset file "
         "(.toml). A camera's name brings its size. v2e takes one step a frame, as v2e does; no "
         "frames are added without --upsample. clean has no threshold mismatch; v2e's clean has "
         "0.02 (--set threshold_sigma=0.02).",
@@ -66,6 +68,11 @@ class _Sensor:
         f"Set another parameter, such as shot_hz=5; may be repeated. Parameters: {_NAMES}.",
         "--set", metavar="NAME=VALUE",
     )  # fmt: skip
+    lux: float | None = options.option(
+        "The illuminance of the scene in lux, for a camera: its pixels are slower and noisier in "
+        "the dark.",
+        shown="300, a lit office",
+    )
     light: clips.LightOption = None
     seed: int = options.option(
         "The seed of all random numbers. For many inputs, each file's seed is derived from it "
@@ -82,7 +89,7 @@ class _Sensor:
         """Return the emulator of the sensor. Raises ConfigError."""
         from dvskit.emulator import Emulator
 
-        params = _params(self.preset, self.threshold, self.set_ or [])
+        params = _params(self.preset, self.lux, self.threshold, self.set_ or [])
         if self.light is not None:
             params = dataclasses.replace(params, light=self.light.value)
         return Emulator(params, self.seed)
@@ -248,7 +255,9 @@ class _Work:
         return notes
 
 
-def _params(preset: str, threshold: float | None, settings: list[str]) -> EmulatorParams:
+def _params(
+    preset: str, lux: float | None, threshold: float | None, settings: list[str]
+) -> EmulatorParams:
     from dvskit.emulator import EmulatorParams
     from dvskit.emulator.params import answer_for
 
@@ -266,4 +275,5 @@ def _params(preset: str, threshold: float | None, settings: list[str]) -> Emulat
             values[name] = kind(number) if kind in (int, str) else float(number)
         except ValueError:
             raise ConfigError(f"--set {text}: {number!r} is not a number") from None
-    return dataclasses.replace(EmulatorParams.preset(preset), **values)  # type: ignore[arg-type]
+    sensor = EmulatorParams.preset(preset, lux=lux)
+    return dataclasses.replace(sensor, **values)  # type: ignore[arg-type]

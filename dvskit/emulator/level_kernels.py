@@ -176,16 +176,16 @@ def number_of(level: float, log_map: LogMap) -> float:
 
 
 @njit(cache=True, nogil=True)
-def light_of(number: float) -> float:
-    """Return v2e's intensity of a digital number: (I + 20) / 275, never 0, nearly 1 for white."""
-    return (number + 20.0) / 275.0
+def light_of(number: float, dark: float = 20.0) -> float:
+    """Return (I + dark) / (255 + dark) of a digital number: 1 for white, never 0; v2e's is 20."""
+    return (number + dark) / (255.0 + dark)
 
 
 @njit(cache=True, nogil=True)
-def lights_of(levels: Array, log_map: LogMap, lights: Array) -> None:
-    """Fill `lights` with v2e's intensity of each level, in e-folds."""
+def lights_of(levels: Array, log_map: LogMap, dark: float, lights: Array) -> None:
+    """Fill `lights` with the light of each level, in e-folds, see `light_of`."""
     for k in range(levels.size):
-        lights[k] = light_of(number_of(levels[k], log_map))
+        lights[k] = light_of(number_of(levels[k], log_map), dark)
 
 
 @njit(cache=True, nogil=True)

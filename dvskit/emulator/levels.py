@@ -54,9 +54,9 @@ def log_intensity(digital_number: float, params: EmulatorParams) -> float:
 
 
 def lights(levels: NDArray[Any], params: EmulatorParams) -> NDArray[np.float64]:
-    """Return v2e's intensity, (I + 20) / 275 of digital numbers, of levels (N,) in e-folds."""
+    """Return the light, (I + dark) / (255 + dark) of digital numbers, of levels (N,) in e-folds."""
     found = np.empty(levels.size, np.float64)
-    level_kernels.lights_of(levels.astype(np.float64), log_map(params), found)
+    level_kernels.lights_of(levels.astype(np.float64), log_map(params), float(params.dark), found)
     return found
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
-from dvskit._random_kernels import normals
 from dvskit._threads import thread_count
 from dvskit.emulator.crossings import Crossings
 from dvskit.emulator.levels import FrameLevels, IdealPixels
 from dvskit.emulator.params import EmulatorParams, as_params
+from dvskit.emulator.readout import Readout
 from dvskit.emulator.sensor import SensorPixels
 from dvskit.emulator.v2e import V2ePixels
 from dvskit.errors import ConfigError, VideoError
@@ -25,7 +25,6 @@ from dvskit.video.light import Transfer
 # Increase it with any change of the events of given frames: it invalidates cached ones.
 RESULTS_VERSION = 2
 LONGEST_INTERVAL_US = 1 << 30  # keeps the products of the crossing times inside 63 bits
-_JITTER = 103  # stream of random numbers
 
 
 class _Pixels(Protocol):
@@ -102,7 +101,8 @@ class EmulatorRun:
     """One pass over a clip, with the state of each pixel. `Emulator.start` makes it.
 
     The events do not depend on the number of threads or on later frames. Apart from their times,
-    they do not depend on the start time of the clip.
+    they do not depend on the start time of the clip. `readout.lost` counts the events of pixels
+    that waited for the sensor's readout.
 
         run = dvskit.Emulator().start((64, 48))
         dark, bright = np.full((48, 64), 50, np.uint8), np.full((48, 64), 80, np.uint8)
@@ -116,7 +116,7 @@ class EmulatorRun:
         self.size, self.params = size, params
         self._levels = FrameLevels(params, size, transfer)
         self._pixels = _pixels(params, size, seed, threads)
-        self._delay = _Delay(params, size, seed)
+        self.readout = Readout(params, size, seed)
         self._scale_check: ScaleCheck | None = ScaleCheck()
         self._frames = 0
         self._t_us = 0
@@ -148,10 +148,11 @@ class EmulatorRun:
 
         counts (bins, 2, H, W): channel 0 is OFF, 1 ON; bin k holds
         start_us + k bin_us <= t < start_us + (k + 1) bin_us. Raises the errors of `step`, and
-        ConfigError with latency, which delays events beyond the frame.
+        ConfigError with latency or a limit of the readout, which delay events beyond the frame.
         """
-        if self.params.latency_us or self.params.jitter_us:
-            raise ConfigError("latency_us and jitter_us apply to events, not to counts")
+        for name in ("latency_us", "jitter_us", "readout_hz", "scan_us"):
+            if getattr(self.params, name):
+                raise ConfigError(f"{name} applies to events, not to counts")
         crossings = self._cross(t_us, frame)
         return 0 if crossings is None else crossings.count(counts, start_us, bin_us)
 
@@ -162,7 +163,7 @@ class EmulatorRun:
         if crossings is None:
             return Events.empty(self.size), np.empty(0, np.bool_)
         events, noise = crossings.events(labelled=labelled)
-        return self._delay.push(events, noise, self._t_us)
+        return self.readout.push(events, noise, self._t_us)
 
     def _cross(self, t_us: int, frame: NDArray[Any]) -> Crossings | None:
         """Take a frame; return the crossings since the last one, None for the first."""
@@ -187,7 +188,8 @@ class EmulatorRun:
         """Same as `finish`, with the labels."""
         if self._scale_check is not None:
             self._scale_check.end()
-        return self._delay.rest()
+        none = Events.empty(self.size), np.empty(0, np.bool_)
+        return self.readout.push(*none, None)
 
     def _checked_time(self, t_us: int) -> int:
         time = int(t_us)
@@ -210,50 +212,3 @@ class EmulatorRun:
                 f"the longest interval is {LONGEST_INTERVAL_US} us (18 minutes)"
             )
         return time
-
-
-class _Delay:
-    """Delays events by latency_us and a random part of it, and keeps them in order of time.
-
-    Events are held back until no later one can precede them.
-    """
-
-    def __init__(self, params: EmulatorParams, size: Size, seed: int) -> None:
-        self._latency_us, self._jitter_us = params.latency_us, params.jitter_us
-        self._seed, self._count = seed, 0
-        self._held = Events.empty(size), np.empty(0, np.bool_)
-
-    def push(
-        self, events: Events, noise: NDArray[np.bool_], t_us: int
-    ) -> tuple[Events, NDArray[np.bool_]]:
-        """Take the events up to t_us; return those that have left the sensor by then."""
-        if not self._latency_us and not self._jitter_us:
-            return events, noise
-        if len(noise) != len(events):  # no labels requested
-            noise = np.zeros(len(events), np.bool_)
-        held, held_noise = self._held
-        later = events.t + self._delays(len(events))
-        before: tuple[NDArray[Any], ...] = held.t, held.x, held.y, held.p, held_noise
-        new: tuple[NDArray[Any], ...] = later, events.x, events.y, events.p, noise
-        t, x, y, p, labels = (np.concatenate(pair) for pair in zip(before, new, strict=True))
-        order = np.argsort(t, kind="stable")
-        labels = labels[order]
-        everything = Events.from_checked(t[order], x[order], y[order], p[order], events.size)
-        done = int(np.searchsorted(everything.t, t_us))
-        self._held = everything[done:], labels[done:]
-        return everything[:done], labels[:done]
-
-    def rest(self) -> tuple[Events, NDArray[np.bool_]]:
-        """Return the events held back."""
-        rest = self._held
-        self._held = rest[0][:0], rest[1][:0]
-        return rest
-
-    def _delays(self, count: int) -> NDArray[np.int64]:
-        delays = np.full(count, self._latency_us, np.float64)
-        if self._jitter_us:
-            drawn = np.empty(count)
-            normals(self._seed, _JITTER, self._count, drawn)
-            delays += self._jitter_us * drawn
-        self._count += count
-        return np.maximum(0, np.rint(delays)).astype(np.int64)

@@ -11,11 +11,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar
 
-from dvskit._arguments import check_arguments, check_fields, checked, in_range
+from dvskit._arguments import check_arguments, check_fields, check_range, checked, in_range
 from dvskit._toml import parse_toml
 from dvskit.errors import ConfigError, MissingFileError, check_known, did_you_mean
 from dvskit.events import Size, as_size
-from dvskit.video.light import Light, checked_light
+from dvskit.video.light import MIDDLE_GRAY, Light, checked_light
 
 _PRESETS = Path(__file__).with_name("presets.toml")
 
@@ -23,7 +23,11 @@ MODELS = ("exact", "v2e")
 _KNEES = {"exact": 1.0, "v2e": 20.0}  # digital numbers
 _WORDS = ("model", "light")  # parameters that are no numbers
 
-_BESIDE = ("source", "summary", "size")  # keys of a preset besides its parameters
+OFFICE_LUX = 300.0
+_ON_CHIP = 0.05  # share of a scene's illuminance that white brings to the chip, by a lens of f/2
+_BESIDE = (  # keys of a preset besides its parameters
+    "source", "summary", "size", "also", "sold", "least", "by_light",
+)  # fmt: skip
 
 V2E_NAMES = {
     "pos_thres": "threshold_on",
@@ -75,18 +79,26 @@ class EmulatorParams:
                      logarithm there; None for 1. In model "v2e" the line ends at 0; None for 20
     log_offset       instead of that: L = ln(I + log_offset), in digital numbers; None for lin-log
     cutoff_hz        photoreceptor's low-pass at white; it falls with the light, as
-                     (I + 20) / 275 (v2e); 0 for none
+                     (I + dark) / (255 + dark); 0 for none
+    dark             digital number of the light that the dark current is worth; 20 in v2e
     follower_hz      source follower's low-pass, the same for all light; 0 for none
     leak_hz          ON events per second of a pixel that sees no change
     leak_spread      standard deviation of its logarithm to base 10 from pixel to pixel
     leak_jitter      standard deviation of each leak's rate, as a part of it
     shot_hz          noise events per second, of both polarities, of a dark pixel; 1/4 at white
+    noise_sigma      in place of shot_hz: standard deviation of the photoreceptor's noise in the
+                     dark, in e-folds; its events follow from thresholds, light, cutoff_hz and
+                     follower_hz
     refractory_us    how long a pixel is held in reset after an event
     hot_fraction     share of the pixels that fire ON at random, at hot_hz events per second
     hot_hz           see hot_fraction
     dead_fraction    share of the pixels that never fire
     latency_us       delay of all events
     jitter_us        standard deviation of the delay from event to event; none is below 0
+    readout_hz       most events per second of the readout: events wait for it, and a pixel that
+                     waits loses its further ones; 0 for no limit
+    scan_us          time of a scan of the whole sensor, whose events share its end as their time,
+                     one of each pixel at most; 0 for a readout event by event
     surround_px      radius of the surround subtracted from each pixel's log intensity; 0 for none
     surround_gain    share of the surround that is subtracted
     model            "exact", or "v2e": one step per frame, as in v2e, without added frames
@@ -105,19 +117,23 @@ class EmulatorParams:
     threshold_sigma: float = checked(in_range, 0.0, 1.0, default=0.0)
     light: Light = "linear"
     linear_below: float | None = checked(in_range, 0.01, 255.0, default=None)
-    log_offset: float | None = checked(in_range, 1e-6, 255.0, default=None)
-    cutoff_hz: float = checked(in_range, 0.0, 1e6, default=0.0)
+    log_offset: float | None = checked(in_range, 1e-6, 1e6, default=None)
+    cutoff_hz: float = checked(in_range, 0.0, 1e9, default=0.0)
+    dark: float = checked(in_range, 1e-6, 1e6, default=20.0)
     follower_hz: float = checked(in_range, 0.0, 1e6, default=0.0)
     leak_hz: float = checked(in_range, 0.0, 1e4, default=0.0)
     leak_spread: float = checked(in_range, 0.0, 1.0, default=0.0)
     leak_jitter: float = checked(in_range, 0.0, 0.3, default=0.0)
     shot_hz: float = checked(in_range, 0.0, 1e4, default=0.0)
+    noise_sigma: float = checked(in_range, 0.0, 1.0, default=0.0)
     refractory_us: int = checked(in_range, 0, 1_000_000_000, default=0)
     hot_fraction: float = checked(in_range, 0.0, 1.0, default=0.0)
     hot_hz: float = checked(in_range, 0.0, 1e6, default=0.0)
     dead_fraction: float = checked(in_range, 0.0, 1.0, default=0.0)
     latency_us: int = checked(in_range, 0, 1_000_000, default=0)
     jitter_us: float = checked(in_range, 0.0, 100_000.0, default=0.0)
+    readout_hz: float = checked(in_range, 0.0, 1e12, default=0.0)
+    scan_us: int = checked(in_range, 0, 1_000_000, default=0)
     surround_px: float = checked(in_range, 0.0, 1000.0, default=0.0)
     surround_gain: float = checked(in_range, 0.0, 1.0, default=0.0)
     model: str = "exact"
@@ -129,7 +145,9 @@ class EmulatorParams:
         checked_light(self.light)
         if self.model == "v2e" and self.knee < 1.5:
             raise ConfigError(f"linear_below = {self.knee} is below 1.5, the least of model v2e")
-        for name in ("refractory_us", "latency_us"):
+        if self.noise_sigma and not (self.cutoff_hz and self.follower_hz):
+            raise ConfigError("noise_sigma needs cutoff_hz and follower_hz, the noise's bandwidth")
+        for name in ("refractory_us", "latency_us", "scan_us"):
             if getattr(self, name) != int(getattr(self, name)):
                 raise ConfigError(f"{name} = {getattr(self, name)} is not a whole number")
 
@@ -142,7 +160,10 @@ class EmulatorParams:
     def is_ideal(self) -> bool:
         """Whether the pixels only compare log intensity with two thresholds."""
         ideal = ("threshold_on", "threshold_off", "light", "linear_below", "log_offset")
-        after = ("latency_us", "jitter_us", "surround_px", "surround_gain", "hot_hz")
+        after = (
+            "latency_us", "jitter_us", "readout_hz", "scan_us", "surround_px", "surround_gain",
+            "hot_hz", "dark",
+        )  # fmt: skip
         return all(
             getattr(self, each.name) == each.default
             for each in dataclasses.fields(self)
@@ -151,20 +172,26 @@ class EmulatorParams:
 
     @classmethod
     @check_arguments
-    def preset(cls, name: str | PathLike[str]) -> EmulatorParams:
+    def preset(cls, name: str | PathLike[str], *, lux: float | None = None) -> EmulatorParams:
         """Return the parameters of a named sensor, in any case, or of a preset file (.toml).
 
-        `presets` lists the names. Raises ConfigError for an unknown name and unknown or invalid
-        values, MissingFileError.
+        lux  the illuminance of the scene, 300 (a lit office) for None: it sets the low-pass, the
+             noise and the leak of a camera's pixels; 0.001 to 1,000,000
+
+        `presets` lists the names. Raises ConfigError for an unknown name, unknown or invalid
+        values, and for `lux` with a sensor that is the same in all light; MissingFileError.
         """
         if str(name).endswith(".toml"):
+            if lux is not None:
+                raise ConfigError(f"lux: the numbers of {name} are of its own light")
             return read_preset(Path(name))
-        return presets()[preset_name(str(name))]
+        known = preset_name(str(name))
+        return _made(f"preset {known}", _at_lux(known, lux))
 
     @classmethod
     def presets(cls) -> tuple[str, ...]:
         """Return the names of the named sensors."""
-        return tuple(presets())
+        return tuple(preset_table())
 
 
 def as_params(params: EmulatorParams | str | PathLike[str] | None) -> EmulatorParams:
@@ -230,8 +257,12 @@ def write_preset(
 
 
 def preset_name(name: str) -> str:
-    """Return the spelling of a named sensor given in any case. Raises ConfigError."""
-    written = {known.casefold(): known for known in preset_table()}
+    """Return the name of a sensor given in any case, or by another name. Raises ConfigError."""
+    written = {
+        each.casefold(): known
+        for known, values in preset_table().items()
+        for each in (known, *values.get("also", ()))
+    }
     if name.casefold() not in written:
         raise ConfigError(f"unknown preset {name!r}; {did_you_mean(name, preset_table())}")
     return written[name.casefold()]
@@ -264,10 +295,29 @@ def preset_size(name: str | PathLike[str]) -> Size | None:
     return None if size is None else as_size(tuple(size))
 
 
-@cache
-def presets() -> dict[str, EmulatorParams]:
-    """Return the named sensors."""
-    return {name: _made(f"preset {name}", values) for name, values in preset_table().items()}
+def _at_lux(name: str, lux: float | None) -> dict[str, Any]:
+    """Return the values of a named sensor, with those that follow from the light of the scene.
+
+    `by_light` has lux on the chip: the bandwidth of a photoreceptor is proportional to its current
+    (Lichtsteiner et al. 2008), leak rises with the light (Nozaki and Delbruck 2017); the same for
+    all pixels. Raises ConfigError.
+    """
+    values = preset_table()[name]
+    by_light = values.get("by_light")
+    if by_light is None:
+        if lux is not None:
+            named = ", ".join(each for each, known in preset_table().items() if "by_light" in known)
+            raise ConfigError(f"lux: {name} is the same in all light; it is for {named}")
+        return values
+    lux = OFFICE_LUX if lux is None else lux
+    check_range("lux", lux, 1e-3, 1e6)
+    white, dark = _ON_CHIP * lux, by_light["dark_lux"]
+    return values | {
+        "cutoff_hz": by_light["hz_per_lux"] * (white + dark),
+        "log_offset": 255 * dark / white,
+        "dark": 255 * dark / white,
+        "leak_hz": by_light["leak_hz"] + by_light["leak_hz_per_lux"] * white * MIDDLE_GRAY,
+    }
 
 
 @cache

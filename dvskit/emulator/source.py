@@ -58,6 +58,7 @@ class EmulatedSource(ReadableSource):
             frames if isinstance(frames, FrameSource) else TimedFrames(frames, size, white)
         )
         self._stopped = False
+        self._run: EmulatorRun | None = None
 
     @property
     def frame_count(self) -> int | None:
@@ -72,8 +73,9 @@ class EmulatedSource(ReadableSource):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Notes on the clip's frames, a line each."""
-        return self._frames.notes
+        """Notes on the clip's frames, and on what the readout lost in the latest pass."""
+        lost = "" if self._run is None else self._run.readout.note()
+        return (*self._frames.notes, lost) if lost else self._frames.notes
 
     @property
     def damage(self) -> FrameLosses | None:
@@ -116,7 +118,8 @@ class EmulatedSource(ReadableSource):
     def _start(self) -> EmulatorRun:
         # Clips have the scale of their dtype, or are checked while they are read.
         frames = self._frames
-        return self.emulator.start(self.size, transfer=frames.transfer, scale_is_known=True)
+        self._run = self.emulator.start(self.size, transfer=frames.transfer, scale_is_known=True)
+        return self._run
 
     def __iter__(self) -> Iterator[Events]:
         self._stopped = False

@@ -31,12 +31,10 @@ from dvskit.emulator.sensor.pixels import (
     merged,
     prefetch,
 )
-from dvskit.emulator.sensor.signal_kernels import UNIT, greater, lesser, log, relative_light
+from dvskit.emulator.sensor.signal_kernels import UNIT, exp, greater, lesser, log, relative_light
 
 Array = NDArray[Any]
 
-SHOT_DARK, SHOT_SLOPE = 1.0, 0.75  # shot noise in the dark, and its decrease to white (v2e)
-_MOST_SHOT = SHOT_DARK - SHOT_SLOPE * 20.0 / 275.0  # v2e's intensity of black is 20 / 275
 _HEAVY = 64  # one in this many choices is above the cap
 _FEW = 16  # distance up to which a hit is moved by insertion
 
@@ -85,22 +83,26 @@ def _weight(choice: int, on: Array, off: Array, model: SensorModel) -> float:
 
 
 @inner
-def _in_light(light: float) -> float:
-    """Return the factor of shot noise relative to the dark."""
-    return SHOT_DARK - SHOT_SLOPE * light
+def shot_share(light: float, model: SensorModel) -> float:
+    """Return the rate of shot noise as a part of the most, see `run.shot_law`."""
+    rise, fall, scale = model.law
+    if rise < 0.0:
+        return scale * (1.0 - fall * light)
+    return scale * light / (light + rise) * exp(-fall * light)
 
 
 @inner
 def _share(choice: int, codes: Array, lights: Array, model: SensorModel) -> float:
-    """Return the factor of a choice's rate relative to the dark."""
+    """Return the factor of a choice's rate relative to the most."""
     code = codes[choice >> 1]
-    return _in_light(lights[code] if lights.size > 0 else relative_light(float(code), model))
+    light = lights[code] if lights.size > 0 else relative_light(float(code), model)
+    return shot_share(light, model)
 
 
 @inner
 def shot_rate(light: float, on: float, off: float, model: SensorModel) -> float:
     """Return the shot events per microsecond of a pixel of these thresholds."""
-    nominal = 0.5 * model.shot * _in_light(light)
+    nominal = 0.5 * model.shot * shot_share(light, model)
     return nominal * (model.on / on + model.off / off)
 
 
@@ -185,7 +187,7 @@ def draw_shots(
     gaps, words, hit_t, hit_choice = scratch.luck, scratch.bits, hits.t, hits.choice
     key = bits(model.seed, R_GAP, tile, frame)
     choices, place, count = 2 * codes.size, 0.0, 0
-    nominal = 0.5 * model.shot * _MOST_SHOT * interval
+    nominal = 0.5 * model.shot * interval
     step = -1.0 / (nominal * cap)  # between candidates, along the choices
     while place < choices:
         if count + BATCH > hit_t.size:
@@ -205,7 +207,7 @@ def draw_shots(
         first = count
         for m in range(drawn):
             choice = np.int64(np.uint32(gaps[m]))
-            luck = (np.float64(words[m] & _LOW_24) + 0.5) * (_TO_UNIT_24 * _MOST_SHOT)
+            luck = (np.float64(words[m] & _LOW_24) + 0.5) * _TO_UNIT_24
             own = _share(choice, codes, lights, model)
             least = own * lesser(254.0, np.float64(chances[choice]))
             short = luck * 254.0 - least
@@ -234,7 +236,7 @@ def draw_shots(
         choice = first_above(excess, place)
         hit_t[count] = uniform(own_seed, R_HEAVY, number, _CHOICE) * interval
         hit_choice[count] = choice
-        luck = uniform(own_seed, R_HEAVY, number, _LUCK) * _MOST_SHOT
+        luck = uniform(own_seed, R_HEAVY, number, _LUCK)
         count += luck < _share(choice, codes, lights, model)
         number += 1
 

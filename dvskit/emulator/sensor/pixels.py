@@ -91,7 +91,9 @@ class SensorModel(NamedTuple):
 
     pole, tau2     time constants of the photoreceptor at white and of the follower, 0 for none
     jitter         of a leak, as a part of it; refractory: how long a pixel is held in reset
-    shot, leak     events per microsecond, of a dark pixel and of one that sees no change
+    leak           events per microsecond of a pixel that sees no change
+    shot, law      the most events per microsecond of shot noise, and its share by light, see
+                   `shot_share`; dark: see `light_of`
     on, off        thresholds
     hot            events per microsecond of a hot pixel
     log_map        see `level_of`
@@ -102,6 +104,8 @@ class SensorModel(NamedTuple):
     refractory: float
     jitter: float
     shot: float
+    law: tuple[float, float, float]
+    dark: float
     leak: float
     on: float
     off: float

@@ -34,6 +34,7 @@ _ROOM = 1 << 14  # initial room for events per thread
 _ROOM_HITS = 1 << 12  # initial room for noise events of a tile
 _HOT, _DEAD = 101, 102  # streams of random numbers
 _DEAD_THRESHOLD = 1e30
+_SHOT_SLOPE = 0.75  # decrease of v2e's shot noise from the dark to white
 
 
 class _Part:
@@ -80,7 +81,7 @@ class SensorPixels:
         self._frame = 0
         self._ordering = Ordering()
         self.pixels = Pixels.of(size, follower=self.params.follower_hz > 0)
-        weights = Weights.of(size if self.params.shot_hz else 0)
+        weights = Weights.of(size if self._model.shot else 0)
         levels = self._tables.level[codes] if table.size else codes.astype(np.float64)
         parts = parts_of(size, self._threads, TOGETHER * TILE)
         self._parts = [_Part(self.pixels, weights, part) for part in parts]
@@ -100,7 +101,7 @@ class SensorPixels:
         self._hot = np.setdiff1d(self._hot, dead)
         for part in self._parts:
             fill_soonest(self.params.leak_jitter, part.pixels)
-        if self.params.shot_hz:
+        if self._model.shot:
             run_parts(self._weigh, len(self._parts))
 
     def _weigh(self, number: int) -> None:
@@ -163,14 +164,38 @@ class SensorPixels:
         np.copyto(self._before[part.slice], codes[part.slice])
 
 
+def shot_law(params: EmulatorParams) -> tuple[float, tuple[float, float, float]]:
+    """Return the most shot events per second of a pixel, and their share s by its light l.
+
+    v2e's shot_hz falls with the light: s = scale (1 - fall l), as rise = -1 says. The noise of the
+    photoreceptor reaches a threshold at the rate of a Gaussian signal (Rice 1944) of its bandwidth
+    f, about 2 f exp(-threshold^2 / (4 sigma^2)), as a pixel differs from its noise at the last
+    event. In the dark f grows with the light, and sigma is constant; once the follower limits f,
+    sigma^2 falls as 1 / l (Graca and Delbruck 2021): s = scale l / (l + rise) exp(-fall l).
+    """
+    if params.shot_hz or not params.noise_sigma:
+        most = 1.0 - _SHOT_SLOPE * params.dark / (255.0 + params.dark)
+        return params.shot_hz * most, (-1.0, _SHOT_SLOPE, 1.0 / most)
+    rise = params.follower_hz / params.cutoff_hz
+    needed = 0.5 * (params.threshold_on + params.threshold_off) / (2 * params.noise_sigma)
+    fall = needed * needed / rise
+    peak = 0.5 * rise * (math.sqrt(1.0 + 4.0 / (rise * fall)) - 1.0)
+    share = peak / (peak + rise) * math.exp(-fall * peak)
+    most = 2.0 * params.follower_hz * math.exp(-needed * needed) * share
+    return most, (rise, fall, 1.0 / share)
+
+
 def model_of(params: EmulatorParams, seed: int) -> SensorModel:
     """Return the sensor's parameters as kernel arguments."""
+    shot, law = shot_law(params)
     return SensorModel(
         pole=1e6 / (2 * math.pi * params.cutoff_hz) if params.cutoff_hz > 0 else 0.0,
         tau2=1e6 / (2 * math.pi * params.follower_hz) if params.follower_hz > 0 else 0.0,
         refractory=float(params.refractory_us),
         jitter=float(params.leak_jitter),
-        shot=params.shot_hz * 1e-6,
+        shot=shot * 1e-6,
+        law=law,
+        dark=float(params.dark),
         leak=params.leak_hz * 1e-6,
         on=float(to_units(params.threshold_on)),
         off=float(to_units(params.threshold_off)),

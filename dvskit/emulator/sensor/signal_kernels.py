@@ -127,9 +127,9 @@ def log(x: float) -> float:
 
 @inner
 def relative_light(level: float, model: SensorModel) -> float:
-    """Return v2e's intensity of a pixel, (I + 20) / 275, from its level in units."""
+    """Return the light of a pixel, (I + dark) / (255 + dark), from its level in units."""
     number = number_of(level / UNIT, model.log_map)
-    return light_of(number)
+    return light_of(number, model.dark)
 
 
 @inner
