@@ -112,7 +112,7 @@ class PackageError(ConfigError, ModuleNotFoundError):
     """A package that a light install lacks, `name`; Python's ModuleNotFoundError too."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"this needs {name}, which is not installed; pip install dvskit adds it")
+        super().__init__(f"this needs {name}, which is not installed; pip install torch tonic")
         self.name = name
 
     def __reduce__(self) -> tuple[type[PackageError], tuple[str]]:

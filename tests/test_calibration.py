@@ -170,6 +170,13 @@ def test_the_hot_pixels_are_found_and_no_others(calibrated, worn, frames):
 
 
 @pytest.mark.slow
+def test_a_preset_says_the_light_that_it_was_fitted_in(calibrated, worn, frames):
+    of_luma = calibrate(worn, frames, offset_us=0, light="luma")
+    assert of_luma["threshold_on"].value < 0.7 * WORN.threshold_on  # codes change less than light
+    assert [each.params.light for each in (calibrated, of_luma)] == ["linear", "luma"]
+
+
+@pytest.mark.slow
 def test_a_calibration_is_kept_as_a_preset(calibrated, tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(calibrated.preset_text())

@@ -31,7 +31,7 @@ from tests.test_many import clip, files_in, here, recordings, touch  # noqa: F40
 @pytest.fixture(scope="module")
 def dask():
     if find_spec("distributed") is None:
-        skip_or_fail("no Dask distributed: pip install 'dvskit[cluster]'")
+        skip_or_fail("no Dask distributed: pip install '.[cluster]'")
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +170,7 @@ def test_without_distributed_one_line_names_what_to_install(run, monkeypatch, tm
     recording(tmp_path / "a.npz")
     monkeypatch.setitem(sys.modules, "distributed", None)
     words = ("convert", "a.npz", "-o", "out/", "--to", "csv", "--cluster", "tcp://h:1")
-    assert "dvskit[cluster]" in usage_error(run(*words))
+    assert "pip install distributed" in usage_error(run(*words))
 
 
 def done_there(file, out, folder=Path(), version=dvskit.__version__):

@@ -203,7 +203,7 @@ def test_a_clip_of_fewer_than_two_frames_is_refused():
         {"threshold_on": 0.0},
         {"threshold_off": math.nan},
         {"linear_below": 0.0},
-        {"linear_below": 1.0, "model": "v2e"},
+        {"linear_below": 1.0, "light": "luma"},
         {"log_offset": 0.0},
         {"refractory_us": 1.5},
         {"model": "v3e"},

@@ -47,7 +47,7 @@ def result_of(words):
 if __name__ == "__main__":  # and not in a process that a command starts
     print(json.dumps([result_of(words) for words in json.loads(sys.argv[1])]))
 """
-NEEDED = "pip install dvskit"
+NEEDED = "pip install torch tonic"
 RUN = (
     "emulate v.mp4 e.raw",
     "info e.raw",

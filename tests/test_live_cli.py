@@ -161,6 +161,9 @@ def test_a_file_is_decided_on_line_by_line(run, file, model):
         assert ("nothing: " in line) == (decision.answer is None)
         assert f"{decision.best} " in line
         assert f"{decision.rate:,.0f} events/s" in line
+        given = MODEL.input
+        for number in (given.bin_us / 1e3, given.window_us / 1e6):
+            assert f" {number:g} " in f"{line} "
     assert f"{len(decisions)} decisions in " in err
     assert "4,000 events" in err
 

@@ -164,7 +164,7 @@ def test_files_that_are_not_networks_are_named(tmp_path, monkeypatch):
     with refused(ConfigError, "'e2vd'", "'e2vid'"):
         OnnxReconstructor(text, convention="e2vd")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with refused(ConfigError, "dvskit[onnx]"):
+    with refused(ConfigError, "pip install onnxruntime"):
         OnnxReconstructor(text)
 
 

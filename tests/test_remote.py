@@ -135,7 +135,7 @@ def test_a_missing_package_is_named_with_its_command(run, monkeypatch, scheme, p
     monkeypatch.setitem(sys.modules, package, None)
     failed = run("info", f"{scheme}://b/a.raw")
     assert failed[0] == 2
-    refused_command(failed, f"{scheme}://", package, "pip install 'dvskit[remote]'")
+    refused_command(failed, f"{scheme}://", f"pip install fsspec {package}")
 
 
 # By the function itself: without a network no command reaches such addresses.
@@ -156,7 +156,7 @@ def test_addresses_are_shown_whole_and_without_credentials(text, shown):
 @pytest.mark.slow
 def test_inputs_come_over_http(run, store, tmp_path):
     if find_spec("aiohttp") is None:
-        skip_or_fail("no aiohttp: pip install 'dvskit[remote]'")
+        skip_or_fail("no aiohttp: pip install '.[remote]'")
     local = put(store, "/lab/a.npz")
     handler = partial(SimpleHTTPRequestHandler, directory=tmp_path)
     handler.func.log_message = lambda *given: None

@@ -95,7 +95,7 @@ def test_dbscan_finds_clusters_in_space_and_time():
 
 def test_dbscan_without_its_library_names_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
-    with refused(ConfigError, "dvskit[dbscan]"):
+    with refused(ConfigError, "pip install scikit-learn"):
         dbscan(scattered(10, (8, 8)))
 
 

@@ -202,7 +202,7 @@ def test_without_tensorboard_the_package_is_named_and_nothing_is_begun(
     bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    with refused(ConfigError, "dvskit[tensorboard]"):
+    with refused(ConfigError, "pip install tensorboard"):
         training.train(config_for(bars, tmp_path / "run"), tensorboard=True)
     assert not (tmp_path / "run").exists()
 

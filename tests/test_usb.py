@@ -200,7 +200,7 @@ def test_a_camera_that_cannot_be_opened_is_one_line(plug, monkeypatch):
     with refused(FormatError, "evk4"):
         dvskit.open_events("usb://evk4")
     monkeypatch.setitem(sys.modules, "neuromorphic_drivers", None)
-    with refused(ConfigError, "pip install 'dvskit[cameras]'"):
+    with refused(ConfigError, "pip install neuromorphic-drivers"):
         dvskit.open_events("usb://evk4")
 
 

@@ -65,7 +65,7 @@ def test_no_camera_no_package_and_no_usb_are_one_line(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "neuromorphic_drivers", broken)
     refused_command(run("cameras"), "Other error")
     monkeypatch.setitem(sys.modules, "neuromorphic_drivers", None)
-    refused_command(run("cameras"), "pip install 'dvskit[cameras]'")
+    refused_command(run("cameras"), "pip install neuromorphic-drivers")
 
 
 @pytest.mark.parametrize("name", ["out.raw", "out.npz", "out.mcap"])

@@ -140,9 +140,7 @@ def _connected(address: str) -> Any:
     try:
         from distributed import Client
     except ImportError:
-        raise ConfigError(
-            "--cluster needs Dask distributed; pip install 'dvskit[cluster]'"
-        ) from None
+        raise ConfigError("--cluster needs Dask distributed; pip install distributed") from None
     for name in tuple(logging.root.manager.loggerDict):
         if name.startswith(("distributed", "tornado")):  # losses are reported here
             logging.getLogger(name).setLevel(logging.CRITICAL)

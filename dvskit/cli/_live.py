@@ -146,7 +146,10 @@ class _Words:
             else f"{best:<{wide + 29}}"
         )
         text = f"{since:9.3f} s  {said}  {decision.rate:>11,.0f} events/s"
-        text += f"  delay {1e3 * decision.delay_s:.1f} ms"
+        text += (
+            f"  delay {1e3 * decision.delay_s:.1f} ms after a bin of {given.bin_us / 1e3:g} ms, "
+            f"window {given.window_us / 1e6:g} s"
+        )
         if decision.steps < given.bins:
             text += f"  ({decision.steps} of {given.bins} bins seen)"
         if arrival is not None and arrival.behind_s > _BEHIND_S:
@@ -193,7 +196,7 @@ class _Summary:
         if self._delays:
             middle, most = 1e3 * np.quantile(np.array(self._delays), [0.5, 0.95])
             text += (
-                f"; delay {middle:.1f} ms (median), {most:.1f} ms (95 %), "
+                f"; delay after each bin {middle:.1f} ms (median), {most:.1f} ms (95 %), "
                 f"{1e3 * max(self._delays):.1f} ms (longest)"
             )
         if self._behind_s > _BEHIND_S:

@@ -190,7 +190,7 @@ def _opened(address: str) -> tuple[Any, str]:
         return url_to_fs(address)  # type: ignore[no-any-return]
     except ImportError:
         package = _PACKAGES.get(scheme, "fsspec")
-        raise ConfigError(f"{scheme}:// needs {package}; pip install 'dvskit[remote]'") from None
+        raise ConfigError(f"{scheme}:// needs {package}; pip install fsspec {package}") from None
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def doctor(
     else:
         for name, good, text in findings:
             print(f"{'ok ' if good else 'BAD'} {name:24} {text}")
-    problems = [] if own else ["something is missing; pip install dvskit again"]
+    problems = [] if own else ["something is missing; install dvskit again"]
     problems += [f"{each.failure}; update or uninstall it" for each in packages if each.problem]
     if problems:
         print(f"dvskit: error: {'; '.join(problems)}", file=sys.stderr)
@@ -90,7 +90,7 @@ def _package(name: str) -> tuple[str, bool, str]:
     from importlib.metadata import PackageNotFoundError, version  # takes 10 ms
 
     if name in LEFT_OUT and not _is_installed(name):
-        return name, True, "not installed: a light install; pip install dvskit adds it"
+        return name, True, f"not installed: a light install; pip install {name} adds it"
     try:
         return name, True, version(name)
     except PackageNotFoundError:

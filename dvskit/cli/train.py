@@ -67,7 +67,7 @@ class Runs:
 
     tensorboard: bool = option(
         "Also write the loss of each step and the scores of each epoch for TensorBoard, to the "
-        "folder tensorboard in the output; needs pip install 'dvskit[tensorboard]'.",
+        "folder tensorboard in the output; needs pip install tensorboard.",
         "--tensorboard", default=False,
     )  # fmt: skip
     sweep: list[str] | None = option(
@@ -92,7 +92,7 @@ def train(
     json: Json = False,
     crew: Crew = Crew(),
 ) -> None:  # fmt: skip
-    """Train a spiking network.
+    """Train a classifier.
 
     Interrupt it at any time (Ctrl-C, a signal, a power cut) and run the same command again: it
     continues from its last checkpoint, to the same weights. A finished run is judged again, not

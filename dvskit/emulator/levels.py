@@ -40,11 +40,11 @@ def to_units(log_intensity: float) -> int:
 def log_map(params: EmulatorParams) -> LogMap:
     """Return the map from digital numbers (0..255) to L, for the kernels.
 
-    Up to a knee k, L = I / k, the tangent there of the logarithm above it, L = 1 + ln(I / k): so
-    dark codes make no bursts. In v2e's model, L = I ln(k) / k up to the knee, and ln I above it.
+    Of light, L = I / k up to a knee k, the tangent there of the logarithm above it, 1 + ln(I / k):
+    so dark codes make no bursts. Of luma, L = I ln(k) / k up to the knee, and ln I above it (v2e).
     """
     knee, log = params.knee, math.log(params.knee)
-    slope, shift = (log / knee, 0.0) if params.model == "v2e" else (1.0 / knee, 1.0 - log)
+    slope, shift = (log / knee, 0.0) if params.light == "luma" else (1.0 / knee, 1.0 - log)
     return -1.0 if params.log_offset is None else params.log_offset, knee, slope, shift
 
 

@@ -20,7 +20,8 @@ from dvskit.video.light import MIDDLE_GRAY, Light, checked_light
 _PRESETS = Path(__file__).with_name("presets.toml")
 
 MODELS = ("exact", "v2e")
-_KNEES = {"exact": 1.0, "v2e": 20.0}  # digital numbers
+_KNEES = {"linear": 1.0, "luma": 20.0}  # digital numbers
+_LEAST_LUMA = 1.5  # a lower knee would make the line from 0 flat
 _WORDS = ("model", "light")  # parameters that are no numbers
 
 OFFICE_LUX = 300.0
@@ -75,8 +76,8 @@ class EmulatorParams:
     light            what the codes of integer frames stand for: "linear", the light that they
                      encode, or "luma", the codes themselves, as v2e takes them. Float frames are
                      taken as they are
-    linear_below     digital number (of 255) below which the response is linear, the tangent of the
-                     logarithm there; None for 1. In model "v2e" the line ends at 0; None for 20
+    linear_below     digital number (of 255) below which the response is linear: of light along the
+                     logarithm's tangent there, of luma from 0 (v2e); None for 1, of luma for 20
     log_offset       instead of that: L = ln(I + log_offset), in digital numbers; None for lin-log
     cutoff_hz        photoreceptor's low-pass at white; it falls with the light, as
                      (I + dark) / (255 + dark); 0 for none
@@ -143,8 +144,8 @@ class EmulatorParams:
         check_fields(self)
         check_known("model", self.model, MODELS)
         checked_light(self.light)
-        if self.model == "v2e" and self.knee < 1.5:
-            raise ConfigError(f"linear_below = {self.knee} is below 1.5, the least of model v2e")
+        if self.light == "luma" and self.knee < _LEAST_LUMA:
+            raise ConfigError(f"linear_below = {self.knee} is below {_LEAST_LUMA}, luma's least")
         if self.noise_sigma and not (self.cutoff_hz and self.follower_hz):
             raise ConfigError("noise_sigma needs cutoff_hz and follower_hz, the noise's bandwidth")
         for name in ("refractory_us", "latency_us", "scan_us"):
@@ -154,7 +155,7 @@ class EmulatorParams:
     @property
     def knee(self) -> float:
         """The digital number below which the response is linear."""
-        return _KNEES[self.model] if self.linear_below is None else self.linear_below
+        return _KNEES[self.light] if self.linear_below is None else self.linear_below
 
     @property
     def is_ideal(self) -> bool:
@@ -176,7 +177,7 @@ class EmulatorParams:
         """Return the parameters of a named sensor, in any case, or of a preset file (.toml).
 
         lux  the illuminance of the scene, 300 (a lit office) for None: it sets the low-pass, the
-             noise and the leak of a camera's pixels; 0.001 to 1,000,000
+             noise and the leak of a camera's pixels; 0.01 to 1,000,000
 
         `presets` lists the names. Raises ConfigError for an unknown name, unknown or invalid
         values, and for `lux` with a sensor that is the same in all light; MissingFileError.
@@ -310,7 +311,7 @@ def _at_lux(name: str, lux: float | None) -> dict[str, Any]:
             raise ConfigError(f"lux: {name} is the same in all light; it is for {named}")
         return values
     lux = OFFICE_LUX if lux is None else lux
-    check_range("lux", lux, 1e-3, 1e6)
+    check_range("lux", lux, 0.01, 1e6)
     white, dark = _ON_CHIP * lux, by_light["dark_lux"]
     return values | {
         "cutoff_hz": by_light["hz_per_lux"] * (white + dark),

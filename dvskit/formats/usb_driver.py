@@ -80,7 +80,7 @@ def _driver() -> Any:
     except ImportError as error:
         raise ConfigError(
             "USB event cameras need the package neuromorphic-drivers, which cannot be imported "
-            f"({error}); pip install 'dvskit[cameras]'"
+            f"({error}); pip install neuromorphic-drivers"
         ) from error
 
 

@@ -161,7 +161,7 @@ def _open(path: Path) -> tuple[Any, tuple[type[Exception], ...]]:
     except ImportError as error:
         raise ConfigError(
             f"{path}: ONNX files need the package onnxruntime, which cannot be imported ({error}); "
-            "pip install 'dvskit[onnx]'"
+            "pip install onnxruntime"
         ) from error
     if not path.is_file():
         raise FormatError(f"{path}: {'is a folder' if path.is_dir() else 'does not exist'}")

@@ -95,7 +95,7 @@ def dbscan(
         from sklearn.cluster import DBSCAN
     except ImportError:
         raise ConfigError(
-            "dbscan needs scikit-learn; pip install 'dvskit[dbscan]', or use components()"
+            "dbscan needs scikit-learn; pip install scikit-learn, or use components()"
         ) from None
     if not len(events):
         return _rows_of(events, np.empty(0, np.int32), 0)

@@ -140,7 +140,7 @@ def check_tensorboard() -> None:
     except ImportError:
         raise ConfigError(
             "TensorBoard's points need the package tensorboard, which is not installed; "
-            "pip install 'dvskit[tensorboard]', or train without it: log.csv has the scores too"
+            "pip install tensorboard, or train without it: log.csv has the scores too"
         ) from None
 
 

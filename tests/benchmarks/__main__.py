@@ -72,6 +72,7 @@ BENCHMARKS = {
     "tracking": Benchmark("", ("tracking",), ("eventcv",)),
     "reconstruction": Benchmark("", ("reconstruction",), ("dv-processing", "eventcv")),
     "light": Benchmark("", ("emulator", "video/light.py")),
+    "realism": Benchmark("", ("emulator", "video/light.py"), ("torch", "eventcv")),
     "calibration": Benchmark("--seed 23", ("emulator",)),
     "calibration_twins": Benchmark("", ("emulator",)),
     "features": Benchmark(

@@ -110,7 +110,7 @@ def checkout(*place: str) -> None:
 
 
 def parameters(mode: dict[str, Any], model: str = "exact") -> Any:
-    """Return the EmulatorParams of a mode."""
+    """Return the EmulatorParams of a mode: codes are taken as luma, as v2e and openeb take them."""
     from dvskit import EmulatorParams
 
     noisy = mode["shot"] > 0
@@ -118,7 +118,7 @@ def parameters(mode: dict[str, Any], model: str = "exact") -> Any:
         threshold_on=THRESHOLD, threshold_off=THRESHOLD, threshold_sigma=mode["sigma"],
         cutoff_hz=mode["cutoff"], leak_hz=mode["leak"], leak_spread=0.1 * noisy,
         leak_jitter=0.1 * noisy, shot_hz=mode["shot"], refractory_us=mode["refractory_us"],
-        model=model,
+        model=model, light="luma",
     )  # fmt: skip
 
 

@@ -80,7 +80,9 @@ def calibrate(
         begin("estimating noise")
         return _from_events(observed)
     found = _from_frames(observed, seen, offset_us, begin)
-    return dataclasses.replace(found, params=dataclasses.replace(found.params, light=light))
+    knee = 1.5 if light == "luma" else None  # the fit is logarithmic
+    params = dataclasses.replace(found.params, light=light, linear_below=knee)
+    return dataclasses.replace(found, params=params)
 
 
 def _from_events(observed: PixelRecord) -> Calibration:
