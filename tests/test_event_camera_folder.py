@@ -102,13 +102,19 @@ def test_info_counts_frames_and_samples_and_shows_the_calibration(run, folder):
     assert facts["events"] == len(drawn.events())
 
 
+class Light(list):
+    """Frames that hold light, as those of a sensor."""
+
+    transfer = "linear"
+
+
 @pytest.mark.slow
 def test_emulate_writes_events_on_the_stamps_of_images_txt(run, folder, tmp_path):
     assert run("-q", "emulate", folder, "out.npz") == (0, "", "")
     events = dvskit.load_events(tmp_path / "out.npz")
     assert events.size == (WIDTH, HEIGHT)
     times = image_times_us(ORIGIN_US)
-    clip = [(t, view(t - ORIGIN_US)) for t in times]
+    clip = Light((t, view(t - ORIGIN_US)) for t in times)
     assert events == dvskit.emulate(clip, seed=0).load()
     assert times[0] < events.t[0] <= events.t[-1] <= times[-1]
 

@@ -14,7 +14,7 @@ from dvskit._threads import thread_count
 from dvskit.emulator.crossings import Crossings
 from dvskit.emulator.levels import FrameLevels, IdealPixels
 from dvskit.emulator.params import EmulatorParams, as_params
-from dvskit.emulator.readout import Readout
+from dvskit.emulator.readout import SensorReadout
 from dvskit.emulator.sensor import SensorPixels
 from dvskit.emulator.v2e import V2ePixels
 from dvskit.errors import ConfigError, VideoError
@@ -116,7 +116,7 @@ class EmulatorRun:
         self.size, self.params = size, params
         self._levels = FrameLevels(params, size, transfer)
         self._pixels = _pixels(params, size, seed, threads)
-        self.readout = Readout(params, size, seed)
+        self.readout = SensorReadout(params, size, seed)
         self._scale_check: ScaleCheck | None = ScaleCheck()
         self._frames = 0
         self._t_us = 0

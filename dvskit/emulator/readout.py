@@ -40,7 +40,7 @@ class _Queue:
         return whole[:done], labels[:done]
 
 
-class Readout:
+class SensorReadout:
     """Delays events by latency_us and a random part of it, and reads them at a limited rate.
 
     lost             events of pixels that were still waiting for the readout
