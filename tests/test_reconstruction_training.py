@@ -21,6 +21,7 @@ from dvskit.reconstruction import (
 from dvskit.training import load_config
 from dvskit.training.reconstruction import load_reconstruction_config, train_reconstruction
 from dvskit.training.reconstruction import loop as loop_module
+from dvskit.training.reconstruction import sequences
 from dvskit.training.reconstruction.feed import SequenceFeed, cut, turned
 from dvskit.training.reconstruction.loop import chunk_loss, rate_at
 from dvskit.training.reconstruction.losses import (
@@ -120,6 +121,19 @@ def test_a_sequence_holds_its_events_and_moves_as_its_flow_says(tiny: Path, kind
             moved, known = moved_back(before, back)
             assert (moved - after).abs()[known > 0].median() < 0.03  # some are hidden in planes
     assert maker.kind("train", 0) == kind
+
+
+def test_a_sequence_of_a_scene_is_that_of_its_light(tiny: Path, monkeypatch: pytest.MonkeyPatch):
+    maker = SequenceFeed(tiny_config(tiny)).maker
+    coded = maker.emulated("train", 1)
+    drawn = sequences.frames_of
+    monkeypatch.setattr(
+        sequences, "frames_of",
+        lambda *given: ((t, frame / np.float64(65535)) for t, frame in drawn(*given)),
+    )  # fmt: skip
+    light = maker.emulated("train", 1)
+    assert np.abs(coded.voxels).sum(dtype=float) > 1000
+    np.testing.assert_allclose(coded.voxels, light.voxels, atol=0.02)
 
 
 def test_kept_sequences_are_those_that_were_emulated(tiny: Path):

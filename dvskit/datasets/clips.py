@@ -20,7 +20,7 @@ from dvskit.errors import VideoError
 from dvskit.events import Events, Size, as_size
 from dvskit.scenes import DepthScene, read_depth_clip
 from dvskit.video import Bordered, FrameSource, Light, open_frames, resized
-from dvskit.video.light import Transfer
+from dvskit.video.light import transfer_in
 from dvskit.video.source import checked_fps
 
 T = TypeVar("T")
@@ -161,9 +161,8 @@ class ClipFrames(Protocol):
 
 def emulated(frames: ClipFrames, params: EmulatorParams, seed: int) -> tuple[Events, int]:
     """Return the events of frames and the number of frames, computed by the calling thread."""
-    transfer: Transfer = getattr(frames, "transfer", "srgb")
     run = Emulator(params, seed).start(
-        frames.size, transfer=transfer, threads=1, scale_is_known=True
+        frames.size, transfer=transfer_in(frames), threads=1, scale_is_known=True
     )
     found = [run.step(t_us, frame) for t_us, frame in frames]
     return Events.concatenate([*found, run.finish()], frames.size), len(found)

@@ -200,6 +200,11 @@ def has_transparent_pixels(frame: Any) -> bool:
     return alpha is not None and bool(np.any(alpha < 1))
 
 
+def transfer_in(frames: object) -> Transfer:
+    """Return what integer frames of a clip, a scene or pairs are codes of, sRGB unless they say."""
+    return getattr(frames, "transfer", "srgb")
+
+
 def transfer_of(frame: Any) -> Transfer:
     """Return the transfer function of a PyAV frame, sRGB unless it names another."""
     return _TRANSFERS.get(int(frame.color_trc), "srgb")

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError, UnitWarning, VideoError, count_of, warn
 from dvskit.events import Events, ReadableSource, Size, as_size
-from dvskit.video.light import Light, Transfer, checked_light
+from dvskit.video.light import Light, Transfer, checked_light, transfer_in
 from dvskit.video.pictures import (
     ScaleCheck,
     as_array,
@@ -267,7 +267,7 @@ class TimedFrames(FrameSource):
     ) -> None:
         self.size, self._pairs, self._white = size, pairs, white
         self.frame_count = len(pairs) if isinstance(pairs, Sized) else None
-        self.transfer = getattr(pairs, "transfer", "srgb")  # scenes hold light
+        self.transfer = transfer_in(pairs)
         self.once = isinstance(pairs, Iterator)
         self.kind = "generator" if self.once else type(pairs).__name__
         self._used = False

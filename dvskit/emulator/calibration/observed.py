@@ -23,7 +23,7 @@ from dvskit.emulator.upsample import LEAST_SIDE, steps_of
 from dvskit.errors import EventsError, ShapeError, VideoError, count_of
 from dvskit.events import Events, Size, Source
 from dvskit.streams import Frame
-from dvskit.video.light import Light, Transfer, decoded
+from dvskit.video.light import Light, Transfer, decoded, transfer_in
 
 _MOST_EVENTS = 20_000_000
 _MOST_NUMBERS = 32_000_000  # digital numbers of frames that are kept: pixels times frames
@@ -179,7 +179,7 @@ def see(
     VideoError for decreasing times and for times that do not overlap the events.
     """
     size = observed.size
-    transfer: Transfer = "linear" if light == "luma" else getattr(frames, "transfer", "srgb")
+    transfer: Transfer = "linear" if light == "luma" else transfer_in(frames)
     pixels = np.random.default_rng(0).permutation(size.width * size.height)
     times: list[float] = []
     exposures: list[float] = []

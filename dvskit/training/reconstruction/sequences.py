@@ -18,6 +18,7 @@ from dvskit.events import Size
 from dvskit.reconstruction.voxels import EventWindow, VoxelInput
 from dvskit.training.reconstruction.config import PARTS, SequencesConfig
 from dvskit.training.reconstruction.material import Frames, Material, frames_of, kind_of
+from dvskit.video.light import transfer_in
 
 _VERSION = 2  # increase it with any change of the sequences of a seed
 _WHITE = {"uint8": 255.0, "uint16": 65535.0}
@@ -161,9 +162,9 @@ def _emulated(
     along = iter(frames)
     t_us, frame = next(along)
     size = Size(frame.shape[1], frame.shape[0])
-    emulation, window = (
-        Emulator(params, seed).start(size, threads=1, scale_is_known=True),
-        (EventWindow(size)),
+    window = EventWindow(size)
+    emulation = Emulator(params, seed).start(
+        size, transfer=transfer_in(frames), threads=1, scale_is_known=True
     )
     emulation.step(t_us, frame)
     images, times = [_as_bytes(frame)], [t_us]
