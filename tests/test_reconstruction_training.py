@@ -19,9 +19,12 @@ from dvskit.reconstruction import (
     load_reconstructor,
 )
 from dvskit.training import load_config
-from dvskit.training.reconstruction import load_reconstruction_config, train_reconstruction
+from dvskit.training.reconstruction import (
+    load_reconstruction_config,
+    sequences,
+    train_reconstruction,
+)
 from dvskit.training.reconstruction import loop as loop_module
-from dvskit.training.reconstruction import sequences
 from dvskit.training.reconstruction.feed import SequenceFeed, cut, turned
 from dvskit.training.reconstruction.loop import chunk_loss, rate_at
 from dvskit.training.reconstruction.losses import (

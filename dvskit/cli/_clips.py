@@ -53,7 +53,7 @@ LightOption = Annotated[
         "--light",
         help="What the codes of pixels stand for: linear, the light that they encode, or luma, the "
         "codes themselves, as v2e takes them.",
-        show_default="the preset's: linear, and luma for v2e",
+        show_default="linear; luma with the preset v2e",
     ),
 ]
 

@@ -84,7 +84,7 @@ def calibrate(
             source,
             pictures,
             offset_us=offset_us,
-            light="luma" if how.light is clips.LightName.luma else "linear",
+            light=how.light.value if how.light else "linear",
             on_stage=begin,
         )
     from dvskit.video import FrameSource

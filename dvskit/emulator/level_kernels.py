@@ -1,5 +1,5 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""Loops of the emulator: levels, crossings of thresholds, and their sorting or counting.
+"""Loops of the emulator: levels, crossings of thresholds, their sorting or counting, the readout.
 
 Quiet pixels cost one byte comparison each. Arrays are flat and of a frame's length unless stated
 otherwise.
@@ -362,3 +362,34 @@ def emit(
         if coded:
             up[k] = min(255, _least_code(moved + on, table, nearest))
             down[k] = max(0, _least_code(moved - off + 1, table, nearest) - 1)
+
+
+@njit(cache=True, nogil=True)
+def read_out(
+    t: Array, pixel: Array, ready: Array, rule: tuple[float, float, float], out: Array
+) -> tuple[float, float]:
+    """Fill `out` with the times of requests that are read in order, -1 for those lost.
+
+    A pixel that waits for its readout makes no other event.
+
+    t, pixel  int64, of the requests, in order of time (microseconds); out: int64
+    ready     float64, per pixel: when its latest event is read
+    rule      when the readout is free, and the microseconds that it takes for an event and for a
+              scan of the whole sensor, 0 for none
+
+    Returns when the readout is free again, and the longest wait.
+    """
+    free, each, scan = rule
+    longest = 0.0
+    for i in range(t.size):
+        at, k = float(t[i]), pixel[i]
+        if ready[k] > at:
+            out[i] = -1
+            continue
+        when = (math.floor(at / scan) + 1.0) * scan if scan > 0.0 else at
+        when = max(when, free)
+        free = when + each
+        ready[k] = when
+        longest = max(longest, when - at)
+        out[i] = math.floor(when + 0.5)
+    return free, longest

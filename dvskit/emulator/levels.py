@@ -63,7 +63,8 @@ def lights(levels: NDArray[Any], params: EmulatorParams) -> NDArray[np.float64]:
 def code_logs(codes: int, params: EmulatorParams, transfer: Transfer = "srgb") -> list[float]:
     """Return L of each of this many codes of `transfer`; white is as bright as 255."""
     light = light_of_codes("linear" if params.light == "luma" else transfer, codes)
-    return [log_intensity(each, params) for each in (WHITE * light).tolist()]
+    level_of, how = level_kernels.level_of.py_func, log_map(params)
+    return [level_of(number, how) for number in (WHITE * light).tolist()]
 
 
 def level_table(

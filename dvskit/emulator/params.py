@@ -21,10 +21,10 @@ _PRESETS = Path(__file__).with_name("presets.toml")
 
 MODELS = ("exact", "v2e")
 _KNEES = {"linear": 1.0, "luma": 20.0}  # digital numbers
-_LEAST_LUMA = 1.5  # a lower knee would make the line from 0 flat
+LEAST_LUMA = 1.5  # a lower knee would make the line from 0 flat
 _WORDS = ("model", "light")  # parameters that are no numbers
 
-OFFICE_LUX = 300.0
+_OFFICE_LUX = 300.0
 _ON_CHIP = 0.05  # share of a scene's illuminance that white brings to the chip, by a lens of f/2
 _BESIDE = (  # keys of a preset besides its parameters
     "source", "summary", "size", "also", "sold", "least", "by_light",
@@ -144,8 +144,8 @@ class EmulatorParams:
         check_fields(self)
         check_known("model", self.model, MODELS)
         checked_light(self.light)
-        if self.light == "luma" and self.knee < _LEAST_LUMA:
-            raise ConfigError(f"linear_below = {self.knee} is below {_LEAST_LUMA}, luma's least")
+        if self.light == "luma" and self.knee < LEAST_LUMA:
+            raise ConfigError(f"linear_below = {self.knee} is below {LEAST_LUMA}, luma's least")
         if self.noise_sigma and not (self.cutoff_hz and self.follower_hz):
             raise ConfigError("noise_sigma needs cutoff_hz and follower_hz, the noise's bandwidth")
         for name in ("refractory_us", "latency_us", "scan_us"):
@@ -310,7 +310,7 @@ def _at_lux(name: str, lux: float | None) -> dict[str, Any]:
             named = ", ".join(each for each, known in preset_table().items() if "by_light" in known)
             raise ConfigError(f"lux: {name} is the same in all light; it is for {named}")
         return values
-    lux = OFFICE_LUX if lux is None else lux
+    lux = _OFFICE_LUX if lux is None else lux
     check_range("lux", lux, 0.01, 1e6)
     white, dark = _ON_CHIP * lux, by_light["dark_lux"]
     return values | {

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._random_kernels import normals
+from dvskit.emulator.level_kernels import read_out
 from dvskit.emulator.params import EmulatorParams
 from dvskit.errors import count_of
 from dvskit.events import Events, Size
@@ -85,8 +86,6 @@ class SensorReadout:
     def _read(
         self, events: Events, noise: NDArray[np.bool_]
     ) -> tuple[Events, NDArray[np.bool_], NDArray[np.int64]]:
-        from dvskit.emulator.readout_kernels import read_out
-
         rate = self._params.readout_hz
         rule = self._free, 1e6 / rate if rate else 0.0, float(self._params.scan_us)
         pixel = events.y.astype(np.int64) * events.size.width + events.x

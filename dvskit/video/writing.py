@@ -107,10 +107,8 @@ def write_images(
         written = dvskit.video.write_images(recording, "frames")
         written.images, written.sizes    # their number, and (Size(width=120, height=90),)
     """
-    given: Iterable[Frame]
-    given, head = frames, b""  # type: ignore[assignment]
-    if isinstance(frames, Recording | RecordingPart):
-        given, head = full_scale(frames), LINEAR_PNG
+    given = full_scale(frames) if isinstance(frames, Recording | RecordingPart) else frames
+    head = b"" if given is frames else LINEAR_PNG
     lines: list[str] = []
     sizes: dict[Size, None] = {}
     with whole_folder(path, overwrite=overwrite, is_own=_is_image) as partial:

@@ -74,7 +74,8 @@ def draw(model: str, number: int, folder: Path | None) -> Case:
     scene = PlaneScene([Patch((0, 0, 2), (5, 0, 0), (0, 4, 0), texture)], path)
     times = [*range(0, BEFORE_US, 2_500), *range(BEFORE_US, BEFORE_US + duration_us + 1_500, 1_000)]
     params = EmulatorParams.preset("noisy" if noisy else "clean")
-    source = emulate(((t_us, scene.frame(t_us)) for t_us in times), params=params, seed=number)
+    light = ((t_us, scene.frame(t_us) / np.float32(65535)) for t_us in times)
+    source = emulate(light, params=params, seed=number)
     events = source.load().between(BEFORE_US, BEFORE_US + duration_us)
     if kept is not None:
         save_events(events, kept)

@@ -47,10 +47,10 @@ def scenes(seeds: list[int], count: int) -> Iterator[tuple[str, Events, Flow]]:
                     dvskit.EmulatorParams.preset(preset),
                     threshold_on=threshold, threshold_off=threshold,
                 )  # fmt: skip
-                step = dvskit.Emulator(params, seed=seed).start(scene.size).step
+                run = dvskit.Emulator(params, seed=seed).start(scene.size, transfer=scene.transfer)
                 blocks, held = [], 0
                 for t_us, frame in scene:
-                    events = step(t_us, frame)
+                    events = run.step(t_us, frame)
                     if t_us > WARM_UP_US:
                         blocks.append(events)
                         held += len(events)

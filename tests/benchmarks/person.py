@@ -26,7 +26,7 @@ def clip(fps: int, seed: int) -> tuple[int, float]:
     """Return how many events a clip of 1.45 s has, and the seconds of a processor that it took."""
     start = time.process_time()
     scene = PersonScene.random(PERSON_GESTURES[seed % len(PERSON_GESTURES)], seed, fps=fps)
-    run = dvskit.Emulator(SENSOR, seed=seed).start(scene.size, threads=1)
+    run = dvskit.Emulator(SENSOR, seed).start(scene.size, transfer=scene.transfer, threads=1)
     count = sum(len(run.step(t_us, frame).t) for t_us, frame in scene) + len(run.finish().t)
     return count, time.process_time() - start
 

@@ -23,6 +23,7 @@ from dvskit.emulator.calibration.stillness import (
 )
 from dvskit.emulator.calibration.table import Agreement, Calibration, Estimate, params_of, unknown
 from dvskit.emulator.calibration.thresholds import Pixel
+from dvskit.emulator.params import LEAST_LUMA
 from dvskit.events import Events, Source, as_source
 from dvskit.video.light import Light
 
@@ -80,7 +81,7 @@ def calibrate(
         begin("estimating noise")
         return _from_events(observed)
     found = _from_frames(observed, seen, offset_us, begin)
-    knee = 1.5 if light == "luma" else None  # the fit is logarithmic
+    knee = LEAST_LUMA if light == "luma" else None  # the fit is logarithmic
     params = dataclasses.replace(found.params, light=light, linear_below=knee)
     return dataclasses.replace(found, params=params)
 
