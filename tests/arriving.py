@@ -34,7 +34,7 @@ SMALL = {
     "evt3": _WORDS,
     "evt4": _WORDS,
     "hdf5": _HDF5,
-    "hdf5-gzip": _HDF5,
+    "hdf5-ecf": _HDF5,
     "mcap": _ROS,
     "nmnist": {"BLOCK_EVENTS": 41},
     "npy": {"BLOCK_EVENTS": 41},

@@ -264,7 +264,7 @@ SAMPLES: tuple[Sample, ...] = (
     _of("nmnist", "nmnist", nmnist),
     _real("nmnist-real", "nmnist", real, "nmnist_34x34.bin"),
     _of("hdf5", "hdf5", written, "hdf5"),
-    _of("hdf5-gzip", "hdf5-gzip", written, "hdf5-gzip"),
+    _of("hdf5-ecf", "hdf5-ecf", written, "hdf5-ecf"),
     _of("hdf5-columns", "hdf5", hdf5_columns),
     _of("dsec", "dsec", written, "dsec"),
     _of("npy", "npy", npy, stream().to_array()),

@@ -123,7 +123,7 @@ MISTAKES = {
     "info a.npz --from evt33": "--from|'evt33'",
     "info a.csv --from csv:x,y,t,p": "t, x, y, p|--from csv:x,y,t,p",
     "info film.mp4 --size 32x32": "64x48|--size",
-    "convert a.npz b.raw --to evt33": "'evt33'|hdf5-gzip, mcap, npz, rpg",
+    "convert a.npz b.raw --to evt33": "'evt33'|hdf5-ecf, mcap, npz, rpg",
     "convert a.npz b.rav": "b.rav|'.rav'",
     "convert a.npz b": "b:|suffix",
     "convert a.npz b.npz --start 2s --stop 1s": "2s|1s",

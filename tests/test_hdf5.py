@@ -129,7 +129,7 @@ def write_compound(path):
 
 
 LAYOUTS = {
-    "prophesee ecf": lambda path: dvskit.save_events(EVENTS, path, format="hdf5"),
+    "prophesee ecf": lambda path: dvskit.save_events(EVENTS, path, format="hdf5-ecf"),
     "prophesee plain": lambda path: write_prophesee(path),
     "prophesee gzip": lambda path: write_prophesee(path, compression="gzip", shuffle=True),
     "prophesee blosc": lambda path: write_prophesee(path, **ZSTD),
@@ -215,9 +215,9 @@ def test_triggers_come_beside_the_events(files, tmp_path):
         found = dvskit.open_events(files[name]).triggers()
         assert len(found) == (3 if name.startswith("prophesee ") and "ecf" not in name else 0)
     source = dvskit.open_events(files["prophesee plain"])
-    for name in ("hdf5", "hdf5-gzip"):
+    for name in ("hdf5", "hdf5-ecf"):
         dvskit.save_events(source, tmp_path / f"{name}.hdf5", format=name)
-    for path in (files["prophesee plain"], tmp_path / "hdf5.hdf5", tmp_path / "hdf5-gzip.hdf5"):
+    for path in (files["prophesee plain"], tmp_path / "hdf5.hdf5", tmp_path / "hdf5-ecf.hdf5"):
         found = dvskit.open_events(path).triggers()
         assert found.t.tolist() == TRIGGERS.t.tolist()
         assert found.id.tolist() == [0, 6, 0]
@@ -261,7 +261,7 @@ def test_an_unknown_layout_names_what_is_there(tmp_path):
         dvskit.open_events(tmp_path / "b.h5", format="hdf5")
 
 
-@pytest.mark.parametrize("name", ["hdf5", "hdf5-gzip", "dsec"])
+@pytest.mark.parametrize("name", ["hdf5", "hdf5-ecf", "dsec"])
 @pytest.mark.parametrize(
     ("count", "start"),
     [(0, 0), (1, -5_000_000), (16383, 59_999_999), (16384, 0), (16385, 1_700_000_000_000_000)],
@@ -278,12 +278,18 @@ def test_what_is_written_is_read_back(tmp_path, name, count, start):
 
 def test_the_suffix_chooses_the_layout(tmp_path):
     dvskit.save_events(EVENTS, tmp_path / "a.hdf5")
+    dvskit.save_events(EVENTS, tmp_path / "ecf.hdf5", format="hdf5-ecf")
     dvskit.save_events(EVENTS, tmp_path / "a.h5")
+    stated = {"version": "1.0", "geometry": "640x480"}
     with h5py.File(tmp_path / "a.hdf5") as file:
+        for name in "txyp":  # with no plugin
+            np.testing.assert_array_equal(file["CD/events"][name], getattr(EVENTS, name))
+        assert dict(file.attrs) == stated
+    with h5py.File(tmp_path / "ecf.hdf5") as file:
         settings = file["CD/events"].id.get_create_plist()
         assert settings.get_filter(0)[0] == ECF
         assert file["CD/events"].dtype == EVENT
-        assert dict(file.attrs) == {"version": "1.0", "geometry": "640x480", "format": "ECF"}
+        assert dict(file.attrs) == stated | {"format": "ECF"}
         assert file["EXT_TRIGGER/events"].shape == file["EXT_TRIGGER/indexes"].shape == (0,)
     with h5py.File(tmp_path / "a.h5") as file:
         t, index = file["events/t"][:], file["ms_to_idx"][:].astype(np.int64)
@@ -323,8 +329,8 @@ def test_metavisions_index_is_that_of_its_own_writer(tmp_path, longest, count):
 def test_what_does_not_fit_is_refused_and_leaves_no_file(tmp_path):
     wide = dvskit.Events(t=[0], x=[2100], y=[0], p=[1], size=(2200, 100))
     with refused(GeometryError, 2048):
-        dvskit.save_events(wide, tmp_path / "a.hdf5")
-    for name in ("hdf5-gzip", "dsec"):
+        dvskit.save_events(wide, tmp_path / "a.hdf5", format="hdf5-ecf")
+    for name in ("hdf5", "dsec"):
         dvskit.save_events(wide, tmp_path / f"{name}.h5", format=name)
         assert dvskit.load_events(tmp_path / f"{name}.h5") == wide
     long = dvskit.Events(t=[0, 1 << 50], x=[0, 0], y=[0, 0], p=[1, 1], size=SIZE)
@@ -333,4 +339,4 @@ def test_what_does_not_fit_is_refused_and_leaves_no_file(tmp_path):
             dvskit.save_events(long, tmp_path / "b.h5", format=name)
     with refused(OutputError, "dsec.h5"):
         dvskit.save_events(wide, tmp_path / "dsec.h5")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["dsec.h5", "hdf5-gzip.h5"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dsec.h5", "hdf5.h5"]

@@ -22,7 +22,7 @@ from tests.processes import children_of
 from tests.test_hdf5 import SIZE, as_rows, make_events
 
 CHUNK = 16384
-WRITTEN = ("hdf5", "hdf5-gzip", "dsec")
+WRITTEN = ("hdf5", "hdf5-ecf", "dsec")
 
 
 EVENTS = make_events(70_000, seed=9, start=1000)
@@ -66,11 +66,11 @@ def test_a_file_that_ends_early_keeps_the_chunks_ahead_of_its_end(tmp_path, name
 @pytest.mark.parametrize(
     ("name", "offset", "data"),
     [
-        ("hdf5-gzip", None, b"\x55\xaa\x55"),
+        ("hdf5", None, b"\x55\xaa\x55"),
         ("dsec", None, b"\x55\xaa\x55"),
-        ("hdf5", 0, b"\xff\xff"),
-        ("hdf5", 2000, b"\x00"),
-        ("hdf5", 12, b"\xff" * 20),
+        ("hdf5-ecf", 0, b"\xff\xff"),
+        ("hdf5-ecf", 2000, b"\x00"),
+        ("hdf5-ecf", 12, b"\xff" * 20),
     ],
 )
 def test_a_damaged_chunk_loses_its_own_events_alone(tmp_path, name, offset, data):
@@ -94,7 +94,7 @@ def test_a_damaged_chunk_loses_its_own_events_alone(tmp_path, name, offset, data
 @pytest.mark.parametrize("jump", [-(1 << 40), 1 << 40])
 def test_a_chunk_whose_time_jumps_is_outvoted(tmp_path, place, jump):
     path = tmp_path / "a.hdf5"
-    dvskit.save_events(EVENTS, path)
+    dvskit.save_events(EVENTS, path, format="hdf5-ecf")
     chunk = chunks_of(path, "CD/events")[place]
     first = int(EVENTS.t[place * CHUNK])
     patch(path, chunk.byte_offset + 4, (first + jump).to_bytes(8, "little", signed=True))
@@ -160,13 +160,13 @@ def test_numbers_that_are_no_pixels_or_times_are_damage(tmp_path):
     assert recording.damage.count == 2
 
 
-@pytest.mark.parametrize("name", ["hdf5", "dsec"])
+@pytest.mark.parametrize("name", ["hdf5-ecf", "dsec"])
 def test_a_claim_of_a_quintillion_events_costs_nothing(tmp_path, name):
     path = tmp_path / "a.h5"
     events = EVENTS[: 3 * CHUNK]
     dvskit.save_events(events, path, format=name)
     with h5py.File(path, "a") as file:
-        for column in ["CD/events"] if name == "hdf5" else [f"events/{c}" for c in "xytp"]:
+        for column in ["CD/events"] if name == "hdf5-ecf" else [f"events/{c}" for c in "xytp"]:
             file[column].resize((1 << 60,))
     given = []
     with refused(DamagedFileError, 49152, (1 << 60) - 1):

@@ -24,6 +24,7 @@ READ_BY = {
     "es": ("es.es", ("faery", "event_stream")),
     "aedat2": ("a.aedat", ("evutils",)),
     "aedat4": ("a.aedat4", ("faery", "evutils", "eventcv", "aedat", "dv-processing")),
+    "hdf5": ("a.hdf5", ("eventcv", "evutils")),
     "csv": ("csv.csv", ("evutils",)),
 }
 READERS = {
@@ -41,7 +42,7 @@ CASES = [(name, reader) for name, (_, readers) in READ_BY.items() for reader in 
 def make(size: tuple[int, int] = (320, 240), count: int = 30_000) -> Events:
     """Events with runs in rows, gaps and pairs at the same time."""
     rng = np.random.default_rng(8)
-    steps = rng.integers(0, 20, count)
+    steps = rng.integers(0, 80, count)  # eventcv takes HDF5 below a second for milliseconds
     steps[count // 2] = 40_000
     return Events(
         t=1000 + np.cumsum(steps),

@@ -45,7 +45,7 @@ def write(path, t, x, y, p):
     else:
         zero = np.zeros(len(t), np.int64)
         ordered = dvskit.Events(t=np.sort(t), x=zero, y=zero, p=zero, size=SIZE)
-        dvskit.save_events(ordered, path, format="dsec" if path.suffix == ".h5" else "hdf5-gzip")
+        dvskit.save_events(ordered, path, format="dsec" if path.suffix == ".h5" else "hdf5")
         with h5py.File(path, "r+") as file:
             if path.suffix == ".h5":
                 for name, values in zip("txyp", (t, x, y, p), strict=True):

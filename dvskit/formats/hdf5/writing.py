@@ -1,4 +1,4 @@
-"""HDF5 Sinks: Prophesee's layout, packed as ECF, as Metavision needs it, or with gzip; and DSEC's.
+"""HDF5 Sinks: Prophesee's layout, with gzip, or packed as ECF, as Metavision needs it; and DSEC's.
 
 Metavision's reader takes every chunk of `CD/events` for ECF, whatever its filters are. Plain HDF5
 readers (h5py, MATLAB, eventcv) cannot unpack ECF without its plugin.
@@ -194,16 +194,16 @@ class _Indexes:
 
 
 class ProphSink(Hdf5Sink):
-    """Writes Prophesee's layout, with triggers."""
+    """Writes Prophesee's layout, with triggers and with gzip, which all readers of HDF5 know."""
 
     format = "hdf5"
-    packs = True  # as ECF
+    packs = False  # as ECF
 
     def __init__(self, path: Path, size: Size, *, overwrite: bool = False) -> None:
         if self.packs and max(size) > _LARGEST_SIDE:
             raise GeometryError(
                 f"{path}: ECF addresses hold {_LARGEST_SIDE} pixels a side, not {size}; "
-                "choose another format, such as hdf5-gzip or dsec (.h5)"
+                "choose another format, such as hdf5 or dsec (.h5)"
             )
         super().__init__(path, size, overwrite=overwrite)
         self._triggers = Triggers.empty()
@@ -262,11 +262,11 @@ class ProphSink(Hdf5Sink):
         self._edge_indexes.finish()
 
 
-class GzipSink(ProphSink):
-    """Writes Prophesee's layout with gzip, for readers without Prophesee's plugin."""
+class EcfSink(ProphSink):
+    """Writes Prophesee's layout packed as ECF, for Metavision."""
 
-    format = "hdf5-gzip"
-    packs = False
+    format = "hdf5-ecf"
+    packs = True
 
 
 class DsecSink(Hdf5Sink):
