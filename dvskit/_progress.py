@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
 from dvskit._arguments import check_arguments
-from dvskit.errors import count_of
+from dvskit.errors import count_of, printable
 from dvskit.events import (
     Events,
     EventsSource,
@@ -117,7 +117,7 @@ class Bar:
         self, title: str, total: float | None = None, unit: str = "", *,
         display: Display | None = None,
     ) -> None:  # fmt: skip
-        self._state = ProgressState(title, 0, total, unit, "", 0.0, False)
+        self._state = ProgressState(printable(title), 0, total, unit, "", 0.0, False)
         self._display = find_display() if display is None else display
         self._begun = self._shown = time.monotonic()
 
@@ -128,7 +128,9 @@ class Bar:
     def __call__(self, done: float, remark: str = "") -> None:
         """Update the total done so far."""
         now = time.monotonic()
-        self._state = self._state._replace(done=done, remark=remark, seconds=now - self._begun)
+        self._state = self._state._replace(
+            done=done, remark=printable(remark), seconds=now - self._begun
+        )
         if now - self._shown >= _EVERY_S:
             self._shown = now
             self._display.show(self._state)
@@ -190,12 +192,12 @@ def _rich_bar(state: ProgressState) -> Any:
 
     total = f"/{state.total:,.0f}" if state.total else ""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed:,.0f}" + f"{total} {state.unit}"),
         _Rate(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[remark]}"),
+        TextColumn("{task.fields[remark]}", markup=False),
         console=Console(stderr=True),
         transient=True,
     )

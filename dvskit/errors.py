@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import errno
 import math
+import re
 import sys
 import warnings
 from collections.abc import Iterable
@@ -46,7 +47,7 @@ class DvskitError(Exception):
     """
 
     def __str__(self) -> str:
-        return " ".join(super().__str__().splitlines())
+        return printable(" ".join(super().__str__().splitlines()))
 
 
 class EventsError(DvskitError, ValueError):
@@ -90,7 +91,7 @@ class MissingFileError(FormatError, VideoError, FileNotFoundError):
         self.mend = mend
 
     def __str__(self) -> str:
-        return f"{self.filename}: no such file" + (f"; {self.mend}" if self.mend else "")
+        return printable(f"{self.filename}: no such file{'; ' * bool(self.mend)}{self.mend}")
 
     def __reduce__(self) -> tuple[type[MissingFileError], tuple[str, str]]:
         return type(self), (self.filename, self.mend)
@@ -187,7 +188,29 @@ REGISTER_FIRST = "register it first, or install the package that does"
 
 def one_line(error: BaseException | str) -> str:
     """Return the message of an error as one line; its type if the message is empty."""
-    return " ".join(str(error).split()) or type(error).__name__
+    return printable(" ".join(str(error).split())) or type(error).__name__
+
+
+# Control characters and line ends, invisible marks, marks of direction, lone surrogates, tags. The
+# joiners U+200C and U+200D are left: scripts and emoji need them.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff"
+    "\ufeff\ufff9-\uffff\U000e0000-\U000e0fff]"
+)
+
+
+def printable(text: str) -> str:
+    """Return a text of a stranger as it may stand on a terminal, a page or in a log.
+
+    Headers, topics, file names, names of classes and messages of libraries may hold escape
+    sequences, line ends and marks of direction. Such characters become escapes as in JSON:
+    "\\u001b". In text that is JSON already, the escapes stand for the same characters.
+    """
+    return _UNPRINTABLE.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return re.sub("(....)", r"\\u\1", found[0].encode("utf-16-be", "surrogatepass").hex())
 
 
 def count_of(count: int, name: str, plural: str = "") -> str:

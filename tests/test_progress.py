@@ -120,9 +120,9 @@ def test_a_terminal_gets_a_bar_on_stderr_and_is_left_clean(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
     assert isinstance(find_display(), Terminal)
-    for _ in dvskit.progress(InBlocks(EVENTS, 50), "my clip"):
+    for _ in dvskit.progress(InBlocks(EVENTS, 50), "my [/clip]\x1b]0;"):
         pass
-    assert "my clip" in screen.getvalue()
+    assert "my [/clip]\\u001b]0;" in screen.getvalue()
     assert screen.getvalue().endswith(("\x1b[2K", "\x1b[?25h"))
 
 

@@ -30,6 +30,7 @@ from dvskit.errors import (
     UnitWarning,
     explained,
     one_line,
+    printable,
 )
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def on_terminal() -> bool:
 def say(text: str) -> None:
     """Print a message about finished work; -q silences it."""
     if not quiet and reports is None:
-        print(shown(text), file=sys.stderr, flush=True)
+        _line(text)
 
 
 def announce(text: str) -> None:
@@ -95,20 +96,30 @@ def announce(text: str) -> None:
 def log(text: str) -> None:
     """Print a line about long work where there is no bar, for logs; -q silences it."""
     if not quiet and reports is None and not on_terminal():
-        print(f"dvskit: {text}", file=sys.stderr, flush=True)
+        _line(f"dvskit: {text}")
 
 
 def note(text: str) -> None:
     """Print a note. It is never silenced, so that no loss stays unreported."""
     if reports is None:
-        print(f"dvskit: note: {for_shell(text)}", file=sys.stderr)
+        _line(f"dvskit: note: {for_shell(text)}")
     else:
         reports.note(for_shell(text))
 
 
 def tell(text: str) -> None:
     """Print a message about a failed command. It is never silenced."""
-    print(f"dvskit: {shown(text)}", file=sys.stderr)
+    _line(f"dvskit: {text}")
+
+
+def put(*lines: str) -> None:
+    """Print lines of results on stdout."""
+    for line in lines:
+        print(printable(line), flush=True)
+
+
+def _line(text: str) -> None:
+    print(printable(shown(text)), file=sys.stderr, flush=True)
 
 
 def failed(text: str, trace: str = "") -> None:
@@ -131,7 +142,7 @@ def warnings_as_notes() -> Iterator[None]:
             if category in _NOTED:
                 note(str(message))
             else:
-                before(message, category, *where)
+                before(printable(str(message)), category, *where)
 
         warnings.showwarning = show  # type: ignore[assignment]
         warnings.simplefilter("ignore", UnitWarning)
@@ -158,7 +169,7 @@ def announce_compiling() -> None:
 
 
 def print_json(value: object) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False))
+    put(*json.dumps(value, indent=1, ensure_ascii=False).split("\n"))
 
 
 _LOG_S = 60.0  # between lines of a log
@@ -203,7 +214,7 @@ def command(function: Function, interrupted: str = _interrupt.BEGIN_ANEW) -> Fun
             if debug or not isinstance(known, DvskitError | OSError | MemoryError):
                 raise
             fix = _FULL if isinstance(known, OSError) and known.errno == errno.ENOSPC else ""
-            print(f"dvskit: error: {for_shell(one_line(known))}{fix}", file=sys.stderr)
+            _line(f"dvskit: error: {for_shell(one_line(known))}{fix}")
             # ConfigError includes wrong option values, which the parser cannot detect.
             raise typer.Exit(2 if isinstance(known, ConfigError) else 1) from None
         finally:
@@ -273,7 +284,7 @@ class _LogLines:
     def show(self, state: ProgressState) -> None:
         if state.seconds >= self._next_s and not state.ended:
             self._next_s = state.seconds + _LOG_S
-            print(f"dvskit: {state.title}: {state.words}", file=sys.stderr, flush=True)
+            _line(f"dvskit: {state.title}: {state.words}")
 
 
 def progress(title: str, total: float | None, unit: str) -> Bar:

@@ -80,7 +80,7 @@ def evaluate_images(
     if as_json:
         _console.print_json(_values(scores))
     else:
-        print("\n".join(_lines(scores)))
+        _console.put(*_lines(scores))
 
 
 def _lines(scores: ImageScores) -> list[str]:

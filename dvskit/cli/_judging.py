@@ -18,7 +18,7 @@ from rich.cells import cell_len, set_cell_size
 
 from dvskit.cli import _console
 from dvskit.cli._options import Reading, Spikes
-from dvskit.errors import FittedWarning, count_of
+from dvskit.errors import FittedWarning, count_of, printable
 
 if TYPE_CHECKING:
     from dvskit.datasets import FileSamples
@@ -205,8 +205,8 @@ def matrix_lines(result: Result, width: int | None = None) -> list[str]:
 
 
 def _shown(name: str) -> str:
-    """Return a name on one line, without control characters, cut if it is too long."""
-    plain = " ".join("".join(c if c.isprintable() else " " for c in name).split())
+    """Return a name on one line, cut if it is too long."""
+    plain = printable(" ".join(name.split()))
     return plain if cell_len(plain) <= _LONGEST else set_cell_size(plain, _LONGEST - 1) + "…"
 
 

@@ -17,7 +17,7 @@ from dvskit.cli import _console
 from dvskit.cli._cameras import CameraOptions
 from dvskit.cli._live_stream import LiveSource, open_stream, window_words
 from dvskit.cli._options import Reading, option
-from dvskit.errors import ConfigError, count_of
+from dvskit.errors import ConfigError, count_of, printable
 from dvskit.formats.addresses import ADDRESSES
 
 if TYPE_CHECKING:
@@ -94,9 +94,9 @@ class _Lines:
     def show(self, run: LiveRun, arrival: Arrival | None, decisions: list[LiveDecision]) -> None:
         for each in decisions:
             if self._words is None:
-                print(json.dumps(values_of(each), ensure_ascii=False), flush=True)
+                _console.put(json.dumps(values_of(each), ensure_ascii=False))
             else:
-                print(self._words.of(run, arrival, each), flush=True)
+                _console.put(self._words.of(run, arrival, each))
 
     def close(self) -> None:
         """Do nothing: each line is complete."""
@@ -120,7 +120,7 @@ class _Line:
 
     def _write(self, text: str) -> None:
         wide = shutil.get_terminal_size().columns - 1
-        self._out.write(f"\r{text[:wide]}\x1b[K")
+        self._out.write(f"\r{printable(text)[:wide]}\x1b[K")
         self._out.flush()
 
     def close(self) -> None:

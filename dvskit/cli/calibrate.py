@@ -94,8 +94,7 @@ def calibrate(
     if results.json:
         _console.print_json(found.as_dict())
     else:
-        for line in found.lines():
-            print(line)
+        _console.put(*found.lines())
     if out is not None:
         _files.write_whole(out, found.preset_text(), overwrite=force)
         preset = shlex.quote(str(out))

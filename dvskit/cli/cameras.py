@@ -26,4 +26,4 @@ def cameras(json: Json = False) -> None:
     wide = [max(len(row[column]) for row in rows) for column in range(3)]
     for row, each in zip(rows, found, strict=True):
         start = "  ".join(f"{word:{width}}" for word, width in zip(row, wide, strict=False))
-        print(f"{start}  {row[3]}" + (f"  {each.problem}" if each.problem else ""))
+        _console.put(f"{start}  {row[3]}" + (f"  {each.problem}" if each.problem else ""))

@@ -301,14 +301,14 @@ def _print_one(found: Classified) -> None:
     first = found.windows[0]
     length = _console.describe_us(first.stop_us - first.start_us)
     mean = f", the mean of {count_of(count, 'window')} of {length}" if count > 1 else ""
-    print(f"{found.best} ({100 * shares[found.best]:.1f} %){mean}")
+    _console.put(f"{found.best} ({100 * shares[found.best]:.1f} %){mean}")
     for name in sorted(shares, key=lambda name: -shares[name])[1:4]:
-        print(f"  or {name} ({100 * shares[name]:.1f} %)")
+        _console.put(f"  or {name} ({100 * shares[name]:.1f} %)")
     if count > 1:
-        print("windows from the first event on:")
+        _console.put("windows from the first event on:")
     for each in found.windows if count > 1 else ():
         at = _console.describe_us(each.start_us - first.start_us)
-        print(f"  {at:>12}  {each.best} ({100 * each.probabilities[each.best]:.1f} %)")
+        _console.put(f"  {at:>12}  {each.best} ({100 * each.probabilities[each.best]:.1f} %)")
 
 
 class _Table:
@@ -318,7 +318,7 @@ class _Table:
         names = [_console.shown(str(file)) for file in recordings]
         self._name = max(len("recording"), *map(len, names))
         self._class = max(len("class"), *(len(name) for name in model.classes))
-        print(self._line("recording", "class", "sure", "or", "", "windows"))
+        _console.put(self._line("recording", "class", "sure", "or", "", "windows"))
 
     def print(self, file: Path, found: Classified) -> None:
         """Print the line of a recording."""
@@ -326,7 +326,7 @@ class _Table:
         best, *others = sorted(shares, key=lambda name: -shares[name])
         second = others[0] if others else ""
         sure, less = (f"{100 * shares[name]:.1f} %" if name else "" for name in (best, second))
-        print(
+        _console.put(
             self._line(_console.shown(str(file)), best, sure, second, less, str(len(found.windows)))
         )
 

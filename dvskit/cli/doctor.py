@@ -57,7 +57,7 @@ def doctor(
         _console.print_json({name: {"ok": good, "detail": text} for name, good, text in findings})
     else:
         for name, good, text in findings:
-            print(f"{'ok ' if good else 'BAD'} {name:24} {text}")
+            _console.put(f"{'ok ' if good else 'BAD'} {name:24} {text}")
     problems = [] if own else ["something is missing; install dvskit again"]
     problems += [f"{each.failure}; update or uninstall it" for each in packages if each.problem]
     if problems:

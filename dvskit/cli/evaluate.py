@@ -166,7 +166,7 @@ def evaluate(
     if json:
         _console.print_json(report.values)
     else:
-        print("\n".join(report.lines))
+        _console.put(*report.lines)
     wanted.draw(result, report.panels)
 
 

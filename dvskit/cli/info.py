@@ -44,8 +44,7 @@ def info(
     if json:
         _console.print_json(facts)
         return
-    for line in lines:
-        print(line)
+    _console.put(*lines)
 
 
 def describe_clip(file: Path, clip: FrameSource) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
 from dvskit._files import check_output, write_whole
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, printable
 from dvskit.events import Events, Source, as_source
 from dvskit.formats import Recording, RecordingPart
 from dvskit.motion import flow_blocks
@@ -121,7 +121,7 @@ class Held(NamedTuple):
         """Return the labels that overlap it: start, stop relative to its start, and name."""
         start_us, span_us = self.kept.start_us, self.kept.span_us
         rows = zip(labels.start_us.tolist(), labels.stop_us.tolist(), labels.name, strict=True)
-        moved = ((start - start_us, stop - start_us, name) for start, stop, name in rows)
+        moved = ((start - start_us, stop - start_us, printable(name)) for start, stop, name in rows)
         return [
             (max(0, start), min(span_us, stop), name)
             for start, stop, name in moved
@@ -259,6 +259,7 @@ def assemble(
 ) -> str:
     """Return the page described by `meta`: the template filled with styles, events, scripts."""
     meta = meta | {
+        "title": printable(meta["title"]),
         "time_length": TIME_LENGTH,
         "focal": FOCAL,
         "themes": {"dark": _colours(DARK), "light": _colours(LIGHT)},
@@ -306,7 +307,7 @@ def described(held: Held) -> tuple[dict[str, Any], bytes]:
     kept, step = held.kept, step_us(held.kept.span_us)
     times = steps(kept.events, start_us=kept.start_us, step=step)
     facts = {
-        "name": held.name,
+        "name": printable(held.name),
         "width": kept.events.size.width,
         "height": kept.events.size.height,
         "kept": len(kept.events),

@@ -336,8 +336,8 @@ class ClipFolder:
 
 
 def _shown(name: str) -> str:
-    """Return a name for a message: printable, and not too long."""
-    return "".join(letter if letter.isprintable() else "?" for letter in str(name)[:120])
+    """Return a name for a message: not too long."""
+    return str(name)[:120]
 
 
 def _videos(folder: Path) -> list[Path]:

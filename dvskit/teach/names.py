@@ -34,8 +34,7 @@ def checked_name(name: str, what: str) -> str:
     plain = unicodedata.normalize("NFC", name).strip()
     wrong = _problem(plain)
     if wrong:
-        shown = "".join(letter if letter.isprintable() else "?" for letter in plain[:_LONGEST])
-        raise ConfigError(f"{what} “{shown}”: {wrong}; choose another name")
+        raise ConfigError(f"{what} “{plain[:_LONGEST]}”: {wrong}; choose another name")
     return plain
 
 

@@ -32,6 +32,7 @@ FONT = "DejaVu Sans"
 _SCREEN_DPI = 144
 _BESIDE_PT = 8.0  # font size for which line widths are given
 _MM_PER_INCH = 25.4
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 # Reproducible bytes: no dates, no random identifiers. The letters of SVG are outlines: as text they
 # would change font and width on machines without this font.
 _SAVING: dict[Any, Any] = {"svg.hashsalt": "dvskit", "svg.fonttype": "path", "pdf.fonttype": 42}
@@ -174,7 +175,8 @@ class Style:
             "axes.titlelocation": "left", "axes.linewidth": 0.6, "axes.edgecolor": theme.line,
             "axes.spines.top": False, "axes.spines.right": False, "axes.grid": False,
             "axes.facecolor": theme.ground, "figure.facecolor": theme.ground, "axes.xmargin": 0.0,
-            "text.color": theme.text, "lines.linewidth": 1.0, "patch.linewidth": 1.0,
+            "text.color": theme.text, "text.parse_math": False,  # names may hold dollars
+            "lines.linewidth": 1.0, "patch.linewidth": 1.0,
             "legend.fontsize": self.small_pt, "legend.frameon": False,
             "legend.handlelength": 1.2, "legend.columnspacing": 1.0, "legend.borderaxespad": 0.2,
             "image.interpolation": "antialiased",  # no pixel is skipped in small pictures
@@ -225,7 +227,8 @@ def plain_number(value: float, position: float | None = None) -> str:
     if -4 < power < 4:
         return f"{value:,g}"
     digit = round(value / 10.0**power)
-    return f"$10^{{{power}}}$" if digit == 1 else f"${digit}·10^{{{power}}}$"
+    raised = str(power).translate(_RAISED)
+    return f"10{raised}" if digit == 1 else f"{digit}·10{raised}"
 
 
 def whole_ticks(axis: Axis, most: int, **options: Any) -> None:
