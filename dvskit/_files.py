@@ -76,9 +76,26 @@ def check_output(path: str | PathLike[str], *, overwrite: bool) -> Path:
         raise OutputError(f"{target}: is a folder; name a file")
     if target.is_file() and not overwrite:
         raise OutputError(f"{target}: exists already; pass overwrite=True (--force) to replace it")
-    if not target.parent.is_dir():
-        raise OutputError(f"{target}: the folder {target.parent} does not exist; make it first")
+    check_parent(target)
     return target
+
+
+def check_parent(target: Path) -> None:
+    """Raise OutputError unless the folder of an output exists."""
+    folder = target.parent
+    if folder.is_dir():
+        return
+    if folder.exists():
+        raise OutputError(f"{target}: {folder} is a file; name a folder")
+    raise OutputError(f"{target}: the folder {folder} does not exist; make it first")
+
+
+def not_written(target: Path, error: OSError) -> OutputError:
+    """Return the error of an output that could not be begun or written."""
+    reason = error.strerror or str(error)
+    if error.errno == errno.ENOENT and target.parent.is_dir():  # as in /proc
+        reason = f"the folder {target.parent} takes no new files"
+    return OutputError(f"{target}: {reason}; choose another place")
 
 
 def check_standard_output() -> Path:
@@ -236,9 +253,7 @@ def whole_file(path: str | PathLike[str], *, overwrite: bool = False) -> Iterato
         # file was to be written.
         own = error.filename is None or os.fspath(error.filename) in (str(partial), str(target))
         if own or error.errno in NO_PLACE:
-            raise OutputError(
-                f"{target}: {error.strerror or error}; choose another place"
-            ) from error
+            raise not_written(target, error) from error
         raise
     finally:
         discard(partial, target)
@@ -272,7 +287,7 @@ def whole_folder(
         own = error.filename is None or _inside(Path(error.filename), (partial, target))
         if not own and error.errno not in NO_PLACE:
             raise
-        raise OutputError(f"{target}: {error.strerror or error}; choose another place") from error
+        raise not_written(target, error) from error
     finally:
         if old.exists() and not target.exists():
             old.rename(target)
@@ -307,8 +322,7 @@ def _check_folder(target: Path, *, is_own: Callable[[str], bool], overwrite: boo
     for name in names:
         if not is_own(name):
             raise OutputError(f"{target}: holds {name}, which was not written here; name another")
-    if not target.parent.is_dir():
-        raise OutputError(f"{target}: the folder {target.parent} does not exist; make it first")
+    check_parent(target)
 
 
 def write_whole(path: str | PathLike[str], data: bytes | str, *, overwrite: bool = False) -> None:

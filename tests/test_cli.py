@@ -125,6 +125,7 @@ MISTAKES = {
     "info film.mp4 --size 32x32": "64x48|--size",
     "convert a.npz b.raw --to evt33": "'evt33'|hdf5-ecf, mcap, npz, rpg",
     "convert a.npz b.rav": "b.rav|'.rav'",
+    "convert a.npz udp://127.0.0.1:3333": "udp://127.0.0.1:3333|input|tcp://",
     "convert a.npz b": "b:|suffix",
     "convert a.npz b.npz --start 2s --stop 1s": "2s|1s",
     "convert a.npz b.npz --stop 5": "--stop|'5'",
@@ -166,7 +167,8 @@ def test_a_mistake_in_the_words_is_a_usage_error_of_one_line(run, inputs, words)
 # What is wrong with an input or an output: the command ends with 1 and leaves nothing.
 FAILURES = {
     "info none.raw": "none.raw",
-    "info text.raw": "text.raw|header",
+    "info text.raw": "text.raw|header of evt3 or evt2|--from",
+    "convert a.npz a.csv/b.raw": "a.csv is a file",
     "convert empty.raw out.npz": "empty.raw|empty",
     "emulate text.mp4 a.raw": "text.mp4|video",
     "emulate e.raw out.npz": "e.raw|evt3|dvskit convert",
@@ -175,7 +177,7 @@ FAILURES = {
     "emulate film.mp4 a.raw --stop 30ms": "film.mp4|1 frame;",
     "emulate --camera 99 a.raw": "camera 99",
     "emulate clip no/a.raw --fps 9": "no",
-    "emulate clip /proc/a.raw --fps 9": "/proc",
+    "emulate clip /proc/a.raw --fps 9": "the folder /proc takes no new files",
     "cloud a.npz -o b.html --start 9s": "a.npz|--start|--stop",
     "plot rate a.npz -o b.png --start 9s": "a.npz",
     "render a.npz -o b.gif --start 9s": "no events",

@@ -297,7 +297,8 @@ def test_shapes_that_a_layer_does_not_take_are_refused(
         layer(torch.zeros(x))
 
 
-LAYERS = [Conv2d(2, 3, 3), AvgPool2d(2), Flatten(), Linear(4, 2), MeanMembrane(), BatchNorm2d(2)]
+LAYERS = [Conv2d(2, 3, 3), AvgPool2d(2), Flatten(), Linear(4, 2), MeanMembrane(), BatchNorm2d(2),
+          SignedLIF()]  # fmt: skip
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=str)

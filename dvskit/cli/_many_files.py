@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from dvskit import _interrupt
-from dvskit._files import unfinished
+from dvskit._files import check_parent, not_written, unfinished
 from dvskit._progress import Bar
 from dvskit.cli import _console
 from dvskit.cli._crew import Crew
@@ -137,9 +137,7 @@ class ManyFiles:
         try:
             self._folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise OutputError(
-                f"{self._folder}: {error.strerror or error}; choose another place"
-            ) from error
+            raise not_written(self._folder, error) from error
         for folder in dict.fromkeys(job.out.parent for job in todo):
             missing = [each for each in (folder, *folder.parents) if not each.is_dir()]
             try:
@@ -260,8 +258,7 @@ def _check_folder(folder: Path) -> None:
         return
     if os.path.lexists(folder) and not folder.is_dir():
         raise OutputError(f"{folder}: is a file; name a folder for several outputs")
-    if not folder.parent.is_dir():
-        raise OutputError(f"{folder}: the folder {folder.parent} does not exist; make it first")
+    check_parent(folder)
 
 
 def _is_older(out: Path, file: Path) -> bool:

@@ -85,8 +85,7 @@ class FileSink(ABC):
                 self._open(self._partial)
         except OSError as error:
             _files.discard(self._partial, self.path)
-            problem = f"{self.path}: {error.strerror or error}; choose another place"
-            raise OutputError(problem) from error
+            raise _files.not_written(self.path, error) from error
         return self
 
     def write(self, events: Events) -> None:

@@ -6,6 +6,7 @@ from os import PathLike
 from pathlib import Path
 
 from dvskit.errors import UnknownFormatError, did_you_mean
+from dvskit.formats.addresses import LiveAddress, scheme_of
 from dvskit.formats.network import is_network
 from dvskit.formats.table import TABLE, Format, named_format
 
@@ -20,6 +21,11 @@ def format_for_writing(path: str | PathLike[str], name: str | None = None) -> Fo
         dvskit.formats.format_for_writing("out.raw", "evt2").name    # 'evt2'
     """
     piped = str(path) == "-" or is_network(path)
+    scheme = scheme_of(path)
+    if scheme is not None and not piped:
+        raise UnknownFormatError(
+            f"{LiveAddress(path)}: {scheme}:// is only an input; send events to tcp:// or ws://"
+        )
     if name is not None:
         row, variant = named_format(name, "w")
         if variant:

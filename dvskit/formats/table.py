@@ -347,8 +347,8 @@ def known_by_head(path: Path, head: bytes) -> Format:
         expected = [row.name for row in TABLE.values() if row.recognises and suffix in row.suffixes]
         if expected:
             raise UnknownFormatError(
-                f"{path}: starts with {head[:16]!r}, which is not a "
-                f"{' or '.join(expected)} header; name the right format (format=, --from) "
+                f"{path}: starts with {head[:16]!r}, not with a header of "
+                f"{' or '.join(expected)}; name the right format (format=, --from) "
                 "if the suffix misleads"
             )
     if not fitting and (row := find_by_columns(head)):

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dvskit.errors import ArgumentError, ShapeError
+from dvskit.errors import ShapeError
+from dvskit.neurons.driver import check_tensor
 
 
 def over_time(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -35,15 +36,6 @@ def channels_last(images: Tensor) -> Tensor:
     input.
     """
     return images.contiguous(memory_format=torch.channels_last)
-
-
-def check_tensor(layer: nn.Module, x: object) -> None:
-    """Raise ArgumentError if `x` is not a tensor, for example a NumPy array."""
-    if not isinstance(x, Tensor):
-        raise ArgumentError(
-            f"{type(layer).__name__} takes a torch.Tensor, not {type(x).__name__}; convert an "
-            "array with torch.from_numpy(...)"
-        )
 
 
 def check_images(layer: nn.Module, x: Tensor, channels: int | None = None) -> None:

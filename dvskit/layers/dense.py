@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ShapeError, check_least, check_share
-from dvskit.layers.batch import check_step, check_tensor, current_part
+from dvskit.layers.batch import check_step, current_part
+from dvskit.neurons.driver import check_tensor
 from dvskit.neurons.dynamics import Carried
 
 
@@ -132,6 +133,7 @@ class Dropout(nn.Module):
         """Return `x` (T, ...) with dropout, and the mask; the mask is None in evaluation."""
         if not (self.training and self.p):
             return x, None
+        check_tensor(self, x)
         if x.ndim == 0 or x.shape[0] < 1:
             raise ShapeError(f"Dropout takes (T, ...) with T >= 1, not {tuple(x.shape)}")
         if state is None:

@@ -8,7 +8,8 @@ from torch.nn import functional
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ShapeError, check_least, check_positive
-from dvskit.layers.batch import BatchPart, check_images, check_tensor, current_part, over_time
+from dvskit.layers.batch import BatchPart, check_images, current_part, over_time
+from dvskit.neurons.driver import check_tensor
 
 
 class BatchNorm2d(nn.BatchNorm2d):

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
 from dvskit.errors import ShapeError, check_positive
-from dvskit.layers.batch import check_step, check_tensor
+from dvskit.layers.batch import check_step
 from dvskit.neurons import Neurons, NeuronState
+from dvskit.neurons.driver import check_tensor
 from dvskit.neurons.dynamics import Carried
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dvskit._arguments import check_arguments
 from dvskit.errors import ArgumentError, ConfigError, ShapeError, check_least, one_line
 from dvskit.layers import Conv2d, Linear, Sequence, States
-from dvskit.layers.batch import check_tensor
+from dvskit.neurons.driver import check_tensor
 from dvskit.tensors.representation import memory_bytes
 
 Weighted = TypeVar("Weighted", bound=Conv2d | Linear)

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from dvskit.errors import ConfigError, ShapeError, did_you_mean
+from dvskit.errors import ArgumentError, ConfigError, ShapeError, did_you_mean
 from dvskit.neurons.dynamics import (
     ATAN,
     STATE_PARTS,
@@ -190,6 +190,7 @@ class Neurons(nn.Module):
 
     def _checked(self, dynamics: Dynamics, x: Tensor, state: NeuronState | None) -> NeuronState:
         """Return the state to start from. Raises ShapeError if input, state and values misfit."""
+        check_tensor(self, x)
         name = type(self).__name__
         if x.ndim == 0 or not x.is_floating_point():
             raise ShapeError(
@@ -210,6 +211,15 @@ class Neurons(nn.Module):
     def _tensors(self, dynamics: Dynamics) -> Mapping[str, Tensor]:
         """Return the values that must broadcast against a step, by name."""
         return dynamics.tensors()
+
+
+def check_tensor(owner: nn.Module, x: object) -> None:
+    """Raise ArgumentError if `x` is not a tensor, for example a NumPy array."""
+    if not isinstance(x, Tensor):
+        raise ArgumentError(
+            f"{type(owner).__name__} takes a torch.Tensor, not {type(x).__name__}; convert an "
+            "array with torch.from_numpy(...)"
+        )
 
 
 def broadcasts(shape: torch.Size, step: torch.Size) -> bool:

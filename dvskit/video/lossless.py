@@ -12,6 +12,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._files import not_written
 from dvskit.errors import OutputError, ShapeError, VideoError
 from dvskit.events import Size, as_size
 
@@ -44,7 +45,7 @@ class LosslessWriter:
         try:
             self._file = _Microseconds(path)
         except OSError as error:
-            raise OutputError(f"{path}: {error.strerror or error}; choose another place") from error
+            raise not_written(path, error) from error
         options = {"flush_packets": "1"}
         self._container = av.open(self._file, "w", format="matroska", options=options)
         stream: Any = self._container.add_stream("ffv1", rate=30)

@@ -84,7 +84,7 @@ def _sizes(path: Path) -> tuple[int, int]:
     with path.open("rb") as file:
         head = file.read(64)
     if not head.startswith(MAGIC):
-        raise FormatError(f"{path}: starts with {head[:8]!r}, which is not an HDF5 header")
+        raise FormatError(f"{path}: starts with {head[:8]!r}, not with an HDF5 header")
     at = {0: 40, 1: 44, 2: 28, 3: 28}.get(head[8] if len(head) > 8 else 255, 64)
     return size, size if len(head) < at + 8 else int.from_bytes(head[at : at + 8], "little")
 
