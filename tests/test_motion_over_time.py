@@ -71,7 +71,8 @@ def test_stabilized_points_stay_where_they_were(model):
     motions.parameters[:] = motion
     stable = Stabilised(InBlocks(events, 50), motions, camera=LENS)
     moved = stable.load()
-    assert stable.left_out == len(events) - len(moved) > 0
+    assert stable.left_by_motion == len(events) - len(moved) > 0
+    assert stable.left_by_undistortion == 0
     before, after = (len(np.unique(each.x + 1000 * each.y)) for each in (events, moved))
     assert after < 0.35 * before  # at most a few pixels a point
 
@@ -94,9 +95,25 @@ def test_stabilized_events_are_turned_back_through_one_window_after_the_other():
     there = [place for place in there if -0.5 <= place[0] < 119.5 and -0.5 <= place[1] < 89.5]
     moved = stable.load()[-len(there) :]
     assert len(there) > 100
-    assert stable.left_out
+    assert stable.left_by_motion
     assert np.abs(moved.x - np.array(there)[:, 0]).max() < 0.6
     assert np.abs(moved.y - np.array(there)[:, 1]).max() < 0.6
+
+
+@pytest.mark.parametrize("motion", [(0.0, 0.0, 0.0), MOTIONS["rotation"]])
+def test_events_that_leave_by_undistortion_and_by_motion_are_counted_apart(motion):
+    events = moving_points("rotation", motion, duration_us=60_000, count=20_000, camera=BARREL)
+    motions = motion_over_time(events, "rotation", window_us=15_000, camera=BARREL)
+    motions.parameters[:] = motion
+    stable = Stabilised(InBlocks(events, 50), motions, camera=BARREL)
+    kept = len(stable.load())
+    assert kept + stable.left_by_undistortion + stable.left_by_motion == len(events)
+    assert (stable.left_by_motion > 0) == any(motion)
+    places = BARREL.directions(events.x.astype(float), events.y.astype(float))[:2]
+    x, y = np.floor(np.add(LENS.pixels(*places), 0.5))
+    outside = np.count_nonzero((x < 0) | (x >= SIZE[0]) | (y < 0) | (y >= SIZE[1]))
+    least = 1 if any(motion) else outside  # the motion brings some back
+    assert least <= stable.left_by_undistortion <= outside
 
 
 @pytest.mark.slow(seconds=3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -179,8 +180,9 @@ def render(
         _console.note(f"{beside}: {text}")
     frames, events = count_of(report.frames, "frame"), count_of(report.events, "event")
     _console.say(f"{out}: {frames} of {report.size}, {events}")
-    if stable is not None and (lost := _left_the_picture(stable.left_out, part.events.count)):
-        _console.note(f"{out}: {lost}")
+    if stable is not None:
+        for text in _left_the_picture(stable, part.events.count):
+            _console.note(f"{out}: {text}")
     if report.frames < _SHORT_S * shown_fps:
         slower = _slower(slow, report.frames / shown_fps)
         _console.note(f"{out}: lasts {report.frames / shown_fps:.2g} s; --slow {slower:g} makes "
@@ -218,18 +220,19 @@ def _stabilised(
     return Stabilised(part, motions, camera=camera)
 
 
-def _left_the_picture(left_out: int, count: int) -> str:
-    """Return a note on events that a stabilised video lacks; an empty text for less than 0.5 %.
+def _left_the_picture(stable: Stabilised, count: int) -> Iterator[str]:
+    """Yield notes on events that a stabilised video lacks; none for less than 0.5 %.
 
     count  the events of the video
     """
-    share = left_out / max(left_out + count, 1)
-    if share <= 0.005:
-        return ""
-    return (
-        f"{share:.0%} of the events left the picture when the motion was removed; --start and "
-        "--stop render a shorter part"
-    )
+    whole = max(stable.left_by_undistortion + stable.left_by_motion + count, 1)
+    for left, reason in (
+        (stable.left_by_undistortion, "by undistortion alone"),
+        (stable.left_by_motion, "when the motion was removed; --start and --stop render a shorter "
+                                "part"),
+    ):  # fmt: skip
+        if left / whole > 0.005:
+            yield f"{left / whole:.0%} of the events left the picture {reason}"
 
 
 class _Part:

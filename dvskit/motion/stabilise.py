@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,19 +47,22 @@ def warped_image(
 class Stabilised(ReadableSource):
     """Events moved to where they would be if the camera had kept its first pose.
 
-    motions   the motion over the same recording, from `motion_over_time`
-    camera    its calibration, for a rotation; events are then without lens distortion
-    left_out  number of events of the latest pass that lie outside the sensor
+    motions  the motion over the same recording, from `motion_over_time`
+    camera   its calibration, for a rotation; events are then without lens distortion
+    left_by_undistortion, left_by_motion
+             numbers of events of the latest pass that leave the sensor: by undistortion alone, and
+             only by the motion
 
-    The result is a source of the same size. The motion changes halfway between the middles of two
-    windows; windows of too few events keep the motion of the window before. Raises ConfigError for
-    a rotation without camera and for no windows.
+    The result is a source of the same size. A pass yields all events but those that leave. The
+    motion changes halfway between the middles of two windows; windows of too few events keep the
+    motion of the window before. Raises ConfigError for a rotation without camera and for no
+    windows.
 
         events = dvskit.load_events("davis").between(0, 200_000)
         motions = dvskit.motion.motion_over_time(events, window_us=50_000)
         steady = dvskit.motion.Stabilised(events, motions)  # a source, read block by block
         moved = steady.load()
-        steady.left_out  # 2,772 events
+        steady.left_by_motion  # 2,772 events
     """
 
     def __init__(
@@ -69,7 +73,8 @@ class Stabilised(ReadableSource):
         if not len(motions):
             raise ConfigError("there are no motions to stabilise by; take a longer part")
         self.source = as_source(events_or_source)
-        self.size, self.left_out = self.source.size, 0
+        self.size = self.source.size
+        self.left_by_undistortion = self.left_by_motion = 0
         self._model, self._camera = motions.model, camera
         middles = (motions.t_us[1:] - motions.t_us[:-1]) // 2 + motions.t_us[:-1]
         self._starts_us = np.concatenate([motions.start_us[:1], middles])
@@ -81,7 +86,7 @@ class Stabilised(ReadableSource):
             self._matrices.append(self._matrices[-1] @ step)
 
     def __iter__(self) -> Iterator[Events]:
-        self.left_out = 0
+        self.left_by_undistortion = self.left_by_motion = 0
         for block in self.source:
             numbers = np.searchsorted(self._starts_us[1:], block.t, "right")  # their windows
             borders = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(block)]
@@ -90,9 +95,7 @@ class Stabilised(ReadableSource):
                 for first, stop in pairwise(borders)
                 if stop > first
             ]
-            moved = Events.concatenate(parts, size=self.size)
-            self.left_out += len(block) - len(moved)
-            yield moved
+            yield Events.concatenate(parts, size=self.size)
 
     def _moved(self, events: Events, number: int) -> Events:
         """Return the events of one window in their places at the start of all."""
@@ -102,8 +105,25 @@ class Stabilised(ReadableSource):
         x, y, z = self._matrices[number] @ np.stack([places.x, places.y, ones])
         with np.errstate(divide="ignore", invalid="ignore"):
             x, y = np.floor(x / z + 0.5), np.floor(y / z + 0.5)
-        keep = (z > 0) & (x >= 0) & (x < self.size.width) & (y >= 0) & (y < self.size.height)
+        keep = (z > 0) & self._inside(x, y)
+        self._count(events[~keep])
         return Events.from_checked(
             events.t[keep], x[keep].astype(np.int16), y[keep].astype(np.int16), events.p[keep],
             self.size,
         )  # fmt: skip
+
+    def _count(self, outside: Events) -> None:
+        """Count events that leave the sensor, by whether they leave without motion, too."""
+        model = model_of(self._model, outside, 0, self._camera)
+        places = model.moved(np.zeros(len(model.parameters)))
+        seen = self._inside(np.floor(places.x + 0.5), np.floor(places.y + 0.5))
+        by_motion = int(np.count_nonzero(seen))
+        self.left_by_motion += by_motion
+        self.left_by_undistortion += len(outside) - by_motion
+
+    def _inside(self, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return which whole places are on the sensor; those that are NaN are not."""
+        inside: NDArray[np.bool_] = (
+            (x >= 0) & (x < self.size.width) & (y >= 0) & (y < self.size.height)
+        )
+        return inside
