@@ -30,6 +30,8 @@ _PARTIAL = re.compile(
     r"\.(?P<stem>.+)\.[0-9a-f]{8}\.partial(?P<suffix>\.[^.]*?)?(\.\w+|-journal)?", re.DOTALL
 )
 
+MOST_BESIDE = 1 << 28  # bytes of a text beside a recording, such as samples of an IMU
+MOST_TOML = 1 << 24
 NO_PLACE = (errno.ENOSPC, errno.EROFS, errno.EDQUOT)  # errors of writing alone
 
 # Files and folders made by systems, besides names that begin with a dot.
@@ -63,6 +65,28 @@ def visible(folder: Path) -> list[Path]:
     except OSError as error:
         raise FormatError(f"{folder}: cannot be read: {error.strerror or error}") from error
     return sorted(found, key=lambda entry: unicodedata.normalize("NFC", entry.name))
+
+
+def open_regular(path: str | PathLike[str]) -> BinaryIO:
+    """Open a regular file to read it. Raises OSError, also for pipes and devices: none waits."""
+    file = open(path, "rb", opener=_open_without_waiting)  # noqa: PTH123, SIM115
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise OSError(errno.EINVAL, "is no regular file; give a file on disk", os.fspath(path))
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def read_regular(path: str | PathLike[str], most: int = MOST_BESIDE) -> bytes:
+    """Return the bytes of a regular file. Raises OSError, also for more than `most` bytes."""
+    with open_regular(path) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"is larger than {most:,} bytes", os.fspath(path))
+    return data
 
 
 def check_output(path: str | PathLike[str], *, overwrite: bool) -> Path:

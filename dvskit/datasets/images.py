@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
-from dvskit._files import is_hidden, visible
+from dvskit._files import is_hidden, open_regular, visible
 from dvskit.datasets.kinds import kind_of
 from dvskit.datasets.sample import Part, Sample
 from dvskit.datasets.samples import ImageSamples, Samples
@@ -27,6 +27,7 @@ from dvskit.formats.content import content_digest, digest_of
 from dvskit.formats.image_list import IMAGE_SUFFIXES, check_pixels
 from dvskit.formats.image_list import KINDS as LISTS_OF_TIMES
 
+_MOST_BYTES = 1 << 30  # of an IDX file, unpacked
 _IDX_TYPES: dict[int, np.dtype[Any]] = {
     code: np.dtype(name)
     for code, name in ((8, "u1"), (9, "i1"), (11, ">i2"), (12, ">i4"), (13, ">f4"), (14, ">f8"))
@@ -67,8 +68,12 @@ def read_idx(path: str | PathLike[str]) -> NDArray[Any]:
     """
     file = Path(path)
     try:
-        data = file.read_bytes()
-        data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        with open_regular(file) as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            data = (gzip.GzipFile(fileobj=raw) if packed else raw).read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise FormatError(f"{file}: holds more than {_MOST_BYTES:,} bytes; split it")
     except (OSError, EOFError, zlib.error) as error:
         raise FormatError(f"{file}: cannot be read: {error}") from error
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _IDX_TYPES:

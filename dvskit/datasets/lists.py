@@ -24,6 +24,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from dvskit._arguments import TIME_UNITS_US
+from dvskit._files import read_regular
 from dvskit.datasets.files import Found, LeftOut
 from dvskit.datasets.sample import Part, Sample
 from dvskit.datasets.tree import PARTS, check_cases, plain_name
@@ -108,7 +109,7 @@ def read_list(path: Path, *, strict: bool = True) -> Found:
 def _table(path: Path) -> list[tuple[int, list[str]]]:
     """Return numbers and fields of the lines that are not empty or comments."""
     try:
-        text = path.read_text("utf-8-sig")
+        text = read_regular(path).decode("utf-8-sig")
     except FileNotFoundError:
         raise MissingFileError(path) from None
     except UnicodeDecodeError as error:

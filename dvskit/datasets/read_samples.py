@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import threading
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,12 +17,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._files import open_regular
 from dvskit.datasets.sample import Sample
 from dvskit.datasets.samples import Samples
 from dvskit.errors import DvskitError, FormatError, one_line
 from dvskit.events import Events, Size, polarity_column
 from dvskit.formats import open_events
 from dvskit.formats.content import content_digest, digest_of
+from dvskit.formats.matlab import load_mat
 from dvskit.formats.table import find_format
 
 _DVS128 = Size(128, 128)
@@ -73,7 +74,8 @@ def read_milliseconds(path: Path) -> Events:
     Raises FormatError for other arrays and for values that are not events of a DVS128.
     """
     try:
-        rows = np.load(path)
+        with open_regular(path) as file:
+            rows = np.load(file)
     except Exception as error:  # the header is parsed as Python: damage raises any error
         raise FormatError(f"{path}: is not a NumPy array: {one_line(error)}") from error
     if rows.ndim != 2 or rows.shape[1] != 4 or rows.dtype.kind not in "iuf":
@@ -105,18 +107,8 @@ def read_mat(path: Path) -> Events:
 
 
 def _vectors(path: Path, names: tuple[str, ...]) -> list[NDArray[Any]]:
-    from scipy.io import loadmat
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found = loadmat(path, variable_names=list(names))
-    except FileNotFoundError as error:
-        raise FormatError(f"{path}: no such file") from error
-    except Exception as error:  # scipy raises any error for damaged files
-        what = " ".join(str(error).split())
-        raise FormatError(f"{path}: is not a readable MATLAB file: {what}") from error
-    missing = [name for name in names if not isinstance(found.get(name), np.ndarray)]
+    found = load_mat(path, names)
+    missing = [name for name in names if name not in found]
     if missing:
         raise FormatError(
             f"{path}: holds no {' and no '.join(missing)}; it is not a file of ASL-DVS"

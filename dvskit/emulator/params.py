@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from dvskit._arguments import check_arguments, check_fields, check_range, checked, in_range
+from dvskit._files import MOST_TOML, read_regular
 from dvskit._toml import parse_toml
 from dvskit.errors import ConfigError, MissingFileError, check_known, did_you_mean
 from dvskit.events import Size, as_size
@@ -230,7 +231,7 @@ def read_preset(path: Path) -> EmulatorParams:
     MissingFileError.
     """
     try:
-        values = parse_toml(path.read_text(encoding="utf-8"))
+        values = parse_toml(read_regular(path, MOST_TOML).decode("utf-8"))
     except FileNotFoundError:
         raise MissingFileError(path) from None
     except (OSError, ValueError) as error:

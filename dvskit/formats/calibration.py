@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dvskit._arguments import check_arguments
+from dvskit._files import read_regular
 from dvskit._toml import check_nesting
 from dvskit.errors import ConfigError, FormatError, MissingFileError, did_you_mean, one_line
 from dvskit.streams import Intrinsics
@@ -23,7 +24,7 @@ _SHAPE = "nine numbers fx fy cx cy k1 k2 p1 p2 k3 (the last five may be missing)
 CALIBRATION_NAME = "calib.txt"
 _SUFFIXES = (".yaml", ".yml")
 _MOST = 1e6
-_LONGEST = 1 << 18  # characters: the time of reading YAML may grow with their square
+_LONGEST = 1 << 18  # bytes: the time of reading YAML may grow with their square
 
 
 @check_arguments
@@ -43,7 +44,7 @@ def read_camera(path: str | PathLike[str], *, size: tuple[int, int] | None = Non
     """
     file, name = _parted(str(path))
     try:
-        text = file.read_text(encoding="utf-8", errors="replace")
+        text = read_regular(file, _LONGEST).decode("utf-8", "replace")
     except FileNotFoundError:
         raise MissingFileError(file) from None
     except OSError as error:
@@ -96,17 +97,24 @@ def _of_numbers(file: Path, text: str, size: tuple[int, int] | None) -> Intrinsi
 
 
 def _parsed(file: Path, text: str) -> Any:
-    from ruamel.yaml import YAML
+    from ruamel.yaml import YAML, SafeConstructor
     from ruamel.yaml.error import YAMLError
 
+    class WithoutMerges(SafeConstructor):  # type: ignore[misc]
+        """A merge copies what it names, and merges of merges take memory without end."""
+
+        def flatten_mapping(self, node: Any) -> None:
+            if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
+                raise ValueError("merges (<<) are not read; write the values out")
+
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Constructor = WithoutMerges
     # OpenCV writes "%YAML:1.0", which YAML does not allow, and a tag for mappings.
-    if len(text) > _LONGEST:
-        raise FormatError(f"{file}: has more than {_LONGEST:,} characters, too long to be one")
     plain = re.sub(r"\A\s*%YAML[^\n]*\n(---)?", "", text).replace("!!opencv-matrix", "")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of unusual numbers
-            values = YAML(typ="safe", pure=True).load(plain)
+            values = yaml.load(plain)
         check_nesting(values)
         return values
     except (YAMLError, ValueError, TypeError, RecursionError) as error:  # keys may be lists

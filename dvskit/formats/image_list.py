@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 
 from dvskit._files import is_hidden, visible
 from dvskit.errors import VideoError, count_of
+from dvskit.events import Size, as_size
 from dvskit.formats.side_text import SideText, scaled
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".exr", ".hdr")
 IMAGES_NAME = "images.txt"
-_MOST_PIXELS = 100_000_000
+MOST_PIXELS = 1 << 25  # 8K video has fewer
 
 _SECONDS, _MICROSECONDS, _NANOSECONDS = 6, 0, -3  # powers of ten to microseconds
 _FOLDERS_ABOVE = 2
@@ -102,7 +103,7 @@ def read_image(file: Path) -> NDArray[Any]:
 
 
 def check_pixels(file: Path) -> None:
-    """Raise VideoError if the header of an image says more than 100 million pixels.
+    """Raise VideoError if the header of an image says more than 33,554,432 pixels.
 
     A decoder takes memory for all of them first, also for those of a damaged header.
     """
@@ -112,11 +113,16 @@ def check_pixels(file: Path) -> None:
         warnings.simplefilter("ignore")  # of damage, which the decoder finds, too
         try:
             with Image.open(file) as image:
-                count = image.size[0] * image.size[1]
+                frame_size(file, *image.size)
         except Image.DecompressionBombError:
-            count = sys.maxsize
-        if count > _MOST_PIXELS:
-            raise VideoError(f"{file}: has more than {_MOST_PIXELS:,} pixels; scale it down")
+            frame_size(file, sys.maxsize, 1)
+
+
+def frame_size(file: Path, width: int, height: int) -> Size:
+    """Return the size of a picture. Raises VideoError, GeometryError for too large ones."""
+    if width * height > MOST_PIXELS:
+        raise VideoError(f"{file}: has more than {MOST_PIXELS:,} pixels; scale it down")
+    return as_size((width, height))
 
 
 def find_images(folder: Path) -> TimedImages:

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from dvskit._files import visible
+from dvskit._files import read_regular, visible
 from dvskit.errors import FormatError, MissingFileError
 from dvskit.streams import Labels
 
@@ -83,7 +83,7 @@ def read_labels(path: Path) -> Labels:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text("utf-8-sig").splitlines()
+        return read_regular(path).decode("utf-8-sig").splitlines()
     except FileNotFoundError:
         raise MissingFileError(path) from None
     except (OSError, UnicodeDecodeError) as error:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from dvskit._files import read_regular
 from dvskit.errors import FormatError, VideoError
 
 _DECIMAL = re.compile(r"([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d{1,2}))?", re.ASCII)
@@ -59,7 +60,7 @@ class SideText:
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
         try:
-            data = self.path.read_bytes()
+            data = read_regular(self.path)
         except OSError as error:
             raise self._error(f"{self.path}: cannot be read: {error.strerror or error}") from error
         started = False

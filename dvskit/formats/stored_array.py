@@ -16,9 +16,11 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._files import open_regular
 from dvskit.errors import FormatError, one_line
 
 _LONGEST_HEADER = 10_000  # bytes; NumPy's own limit: parsing a longer header takes long
+_MOST_BYTES = 1 << 28  # of arrays that are read whole
 _PYTHON_2_INT = re.compile(r"(?<=\d)L\b")  # 10L
 _KEYS = {"descr", "fortran_order", "shape"}
 _PARSING = Lock()  # CPython 3.11 raises SystemError at times if two threads parse at once
@@ -66,7 +68,7 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     """
     with ExitStack() as stack:
         try:
-            file = stack.enter_context(path.open("rb"))
+            file = stack.enter_context(open_regular(path))
             archive = stack.enter_context(zipfile.ZipFile(file))
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise FormatError(
@@ -75,15 +77,23 @@ def open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
         yield archive
 
 
-def load_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
+def load_arrays(
+    path: Path, names: Collection[str] | None = None, *, most: int = _MOST_BYTES
+) -> dict[str, NDArray[Any]]:
     """Return the arrays of an archive by name; all without `names`. Raises FormatError.
+
+    most  bytes of these arrays together
 
     Each member is read to its end, where its checksum is, and holds nothing but the array.
     """
     found: dict[str, NDArray[Any]] = {}
     try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            for member in archive.namelist() if names is None else [f"{n}.npy" for n in names]:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            members = archive.namelist() if names is None else [f"{n}.npy" for n in names]
+            size = sum(archive.getinfo(member).file_size for member in members)
+            if size > most:
+                raise ValueError(f"its arrays have {size:,} bytes; at most {most:,} are read")
+            for member in members:
                 data = BytesIO(archive.read(member))
                 array = np.lib.format.read_array(data, allow_pickle=False)
                 if data.read(1):

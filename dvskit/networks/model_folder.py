@@ -17,7 +17,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from dvskit._files import shipped_folders
+from dvskit._files import MOST_TOML, open_regular, read_regular, shipped_folders
 from dvskit._toml import parse_toml
 from dvskit.errors import ModelError, count_of, did_you_mean, one_line
 
@@ -25,7 +25,6 @@ MODEL_TOML, WEIGHTS = "model.toml", "weights.safetensors"
 DIGEST = "weights_sha256"  # a key of model.toml
 TASKS: Mapping[str, str] = {"reconstruction": "dvskit reconstruct --model"}
 """Values of `task` in model.toml, each with its command; a classifier has no `task`."""
-_MOST_BYTES = 1 << 24  # of model.toml
 _KINDS = {"F": "floats", "B": "truths", "I": "whole numbers", "U": "whole numbers"}
 
 
@@ -70,13 +69,7 @@ def shipped_models(task: str | None = None) -> dict[str, Path]:
 def read_toml(path: Path) -> dict[str, Any]:
     """Return the tables of a model.toml. Raises ModelError."""
     try:
-        with path.open("rb") as file:
-            text = file.read(_MOST_BYTES + 1)
-        if len(text) > _MOST_BYTES:
-            raise ModelError(
-                f"{path}: is larger than {_MOST_BYTES:,} bytes, too large for a model.toml"
-            )
-        return parse_toml(text.decode("utf-8"))
+        return parse_toml(read_regular(path, MOST_TOML).decode("utf-8"))
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -91,7 +84,7 @@ def check_header(path: Path, expected: Mapping[str, Tensor]) -> None:
     Dtypes may differ only in their size: float16 for float32, for example.
     """
     try:
-        with safe_open(path, "pt") as file:
+        with open_regular(path), safe_open(path, "pt") as file:
             parts = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
             found = {key: (tuple(x.get_shape()), x.get_dtype()) for key, x in parts.items()}
     except (OSError, SafetensorError) as error:
@@ -126,7 +119,7 @@ def load_weights(path: Path, module: nn.Module, digest: object = None) -> None:
     digest  that of the file, as `packed` returned it; None for a model without one
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path, path.stat().st_size)
         given = load(data)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: cannot be read: {one_line(error)[:200]}") from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ class OnnxReconstructor:
                 "firenet+" (5 bins as they are), or a `VoxelInput`
     states      the input of each state and the output that becomes it, {input: output}; {} for a
                 network without states. None: found by their names, then by their shapes
+    limit_s     the most seconds that an image may take: loops in a file may have no end
 
     A window holds the events since the image before; states begin with zeros. A sensor is padded
     with pixels without events, at the right and below, to the sides that the network needs; the
@@ -69,10 +71,12 @@ class OnnxReconstructor:
         *,
         convention: str | VoxelInput = "e2vid",
         states: Mapping[str, str] | None = None,
+        limit_s: float = 60.0,
     ) -> None:
         self.path = Path(path)
+        self.limit_s = limit_s
         self.voxels = convention_of(convention)
-        self._session, self._errors = _open(self.path)
+        self._session, self._errors, self._run_options = _open(self.path)
         name, bins = str(self.path), self.voxels.bins
         inputs = ports_of(self._session.get_inputs(), name)
         outputs = ports_of(self._session.get_outputs(), name)
@@ -96,10 +100,21 @@ class OnnxReconstructor:
 
     def run(self, given: Arrays) -> Arrays:
         """Return the image and the next states by name. Raises ShapeError if the network fails."""
+        options = self._run_options()
+        timer = threading.Timer(self.limit_s, setattr, (options, "terminate", True))
+        timer.daemon = True
+        timer.start()
         try:
-            found = self._session.run(self._outputs, given)
+            found = self._session.run(self._outputs, given, options)
         except self._errors as error:
+            if options.terminate:
+                raise ConfigError(
+                    f"{self.path}: takes more than {self.limit_s:g} s for an image; pass a larger "
+                    "limit_s, or another network"
+                ) from error
             raise ShapeError(f"{self.path}: fails: {one_line(error)[:200]}") from error
+        finally:
+            timer.cancel()
         return dict(zip(self._outputs, found, strict=True))
 
     def _tried(self, given: Arrays) -> Arrays | None:
@@ -154,8 +169,8 @@ def convention_of(convention: str | VoxelInput) -> VoxelInput:
     return found
 
 
-def _open(path: Path) -> tuple[Any, tuple[type[Exception], ...]]:
-    """Open a file; return its session, and the errors that onnxruntime raises."""
+def _open(path: Path) -> tuple[Any, tuple[type[Exception], ...], Callable[[], Any]]:
+    """Open a file; return its session, the errors of onnxruntime, and what makes run options."""
     try:
         onnxruntime: Any = importlib.import_module("onnxruntime")
     except ImportError as error:
@@ -182,4 +197,4 @@ def _open(path: Path) -> tuple[Any, tuple[type[Exception], ...]]:
         raise FormatError(
             f"{path}: is no ONNX file that onnxruntime can run: {one_line(error)[:200]}"
         ) from error
-    return session, errors
+    return session, errors, onnxruntime.RunOptions

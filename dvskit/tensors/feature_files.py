@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from dvskit._arguments import check_arguments
-from dvskit._files import write_whole
+from dvskit._files import open_regular, write_whole
 from dvskit.errors import DvskitError, FormatError, MissingFileError, one_line
 from dvskit.tensors.features import FeatureLayer, Features, FittedLayer
 
@@ -73,7 +73,7 @@ def load_features(path: str | PathLike[str]) -> Features:
 @lru_cache(maxsize=8)  # a representation is made anew for each live decision
 def _loaded(path: str, _changed_ns: int, _bytes: int) -> Features:
     try:
-        with safe_open(path, "np") as file:
+        with open_regular(path), safe_open(path, "np") as file:
             stored = json.loads((file.metadata() or {})[_KEY])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         return _features(stored, tensors)

@@ -139,9 +139,7 @@ def read_likeness(folder: Path) -> ActivityLikeness | None:
     if not file.is_file():
         return None
     try:
-        if file.stat().st_size > _MOST_BYTES:
-            raise ValueError(f"it is larger than {_MOST_BYTES:,} bytes")
-        found = load(file.read_bytes())
+        found = load(_files.read_regular(file, _MOST_BYTES))
         mean, scale = found["mean"], found["scale"]
         if mean.ndim != 1 or scale.shape != 2 * mean.shape:
             raise ValueError(f"mean {tuple(mean.shape)} and scale {tuple(scale.shape)} differ")

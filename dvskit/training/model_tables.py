@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dvskit._arguments import check_arguments
+from dvskit._files import read_regular
 from dvskit.datasets import Emulation, ImageBatches, Part, Samples, Split, SplitSamples
 from dvskit.datasets.kinds import known_kind
 from dvskit.emulator import EmulatorParams
@@ -102,7 +103,7 @@ def read_split(path: Path) -> tuple[Used, ...]:
     if not path.is_file():
         return ()
     try:
-        return split_from(path.read_text("utf-8"))
+        return split_from(read_regular(path).decode("utf-8"))
     except (OSError, ValueError, csv.Error) as error:
         raise ModelError(
             f"{path}: is not a list of training samples: {error}; remove it"

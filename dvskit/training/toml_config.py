@@ -53,7 +53,7 @@ def toml_values(
     Raises MissingFileError, and ConfigError for a broken file.
     """
     try:
-        values = parse_toml(Path(path).read_text("utf-8"))
+        values = parse_toml(_files.read_regular(path, _files.MOST_TOML).decode("utf-8"))
     except FileNotFoundError:
         raise MissingFileError(path) from None
     except OSError as error:

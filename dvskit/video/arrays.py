@@ -10,11 +10,12 @@ from typing import Any
 from numpy.typing import NDArray
 
 from dvskit.errors import FormatError, MissingFileError, VideoError, count_of, one_line
-from dvskit.events import as_size
+from dvskit.formats.image_list import frame_size
 from dvskit.formats.stored_array import StoredArray, open_archive
 from dvskit.video.light import luminance
 from dvskit.video.source import FileFrames, checked_times, nth_time_us
 
+_MOST_IMAGES = 1 << 22
 _DTYPES = ("uint8", "uint16", "float32", "float64")
 
 
@@ -40,11 +41,16 @@ class ImageArrays(FileFrames):
             raise MissingFileError(self.path)
         with self._archive() as archive:
             times, images = self._array(archive, "t_us"), self._array(archive, "images", 3)
+            count, height, width = images.shape
+            self.size, self.frame_count = frame_size(self.path, width, height), count
+            if count > _MOST_IMAGES:
+                raise VideoError(
+                    f"{self.path}: holds {count:,} images; split it: at most {_MOST_IMAGES:,} are read"
+                )
             try:
-                stamps = times.read(times.shape[0])
+                stamps = times.read(min(count, times.shape[0]))
             except FormatError as error:
                 raise VideoError(one_line(error)) from error
-        count, height, width = images.shape
         if images.dtype.name not in _DTYPES:
             raise VideoError(
                 f"{self.path}: images are {images.dtype}; {', '.join(_DTYPES)} are expected"
@@ -54,7 +60,6 @@ class ImageArrays(FileFrames):
                 f"{self.path}: holds {count_of(count, 'image')} and "
                 f"{count_of(times.shape[0], 'time')}; one of each is needed"
             )
-        self.size, self.frame_count = as_size((width, height)), count
         self._times = checked_times(stamps)
 
     def _array(self, archive: zipfile.ZipFile, name: str, dimensions: int = 1) -> StoredArray:

@@ -11,8 +11,10 @@ from typing import Any
 
 import av
 
+from dvskit._files import open_regular
 from dvskit._threads import thread_count
 from dvskit.errors import MissingFileError, VideoError
+from dvskit.formats.image_list import MOST_PIXELS, frame_size
 from dvskit.video.source import FrameLosses
 
 _HEAD = 4096  # bytes within which headers state the length of the file
@@ -227,7 +229,8 @@ def open_video(path: Path, *, exact: bool) -> Iterator[OpenVideo]:
     if not path.exists():
         raise MissingFileError(path)
     try:
-        container = av.open(str(path))
+        with open_regular(path):
+            container = av.open(str(path))
     except FileNotFoundError:  # deleted meanwhile
         raise MissingFileError(path) from None
     except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -243,8 +246,8 @@ def open_video(path: Path, *, exact: bool) -> Iterator[OpenVideo]:
             stream.codec_context.thread_count = 1
         else:
             stream.thread_type = "AUTO"
-        if not exact:
-            stream.codec_context.options = {"err_detect": "explode"}
+        options = {"max_pixels": str(MOST_PIXELS)}  # frames may be larger than the header says
+        stream.codec_context.options = options if exact else options | {"err_detect": "explode"}
         yield OpenVideo(path, container, stream, notes)
 
 
@@ -262,6 +265,7 @@ def _video_stream(path: Path, container: Any) -> tuple[Any, tuple[str, ...]]:
     stream = best if best in moving else moving[0]
     if not stream.width or not stream.height:
         raise VideoError(f"{path}: is not a video that can be opened (no frame size)")
+    frame_size(path, stream.width, stream.height)
     if len(moving) == 1:
         return stream, ()
     return stream, (f"has {len(moving)} video streams; stream {stream.index} is read",)

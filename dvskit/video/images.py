@@ -19,7 +19,7 @@ from PIL import Image
 from dvskit.errors import MissingFileError, VideoError, one_line
 from dvskit.events import as_size
 from dvskit.formats import Recording, RecordingPart, open_events
-from dvskit.formats.image_list import find_images, images_in, read_image
+from dvskit.formats.image_list import find_images, frame_size, images_in, read_image
 from dvskit.streams import Frame
 from dvskit.video.container import cut_short
 from dvskit.video.light import LINEAR_PNG, PNG_HEAD, luminance
@@ -183,7 +183,7 @@ class AnimatedImage(FileFrames):
         if not self.path.exists():
             raise MissingFileError(self.path)
         with self._open() as image:
-            self.size = as_size(image.size)
+            self.size = frame_size(self.path, *image.size)
             try:
                 pixels = np.asarray(image.convert("RGBA"))
             except _DAMAGE as error:

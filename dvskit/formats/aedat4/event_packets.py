@@ -34,6 +34,7 @@ _LZ4_PROBLEMS = {
 Bytes = NDArray[np.uint8]
 _NO_ROOM = np.empty(0, np.uint8)
 _LEAST_ROOM = 1 << 16
+_MOST_ROOM = 1 << 26  # where a thread stops before the next packet: many may decompress to much
 _SHORT_BYTES = 1 << 14  # not worth a second thread
 
 
@@ -104,20 +105,24 @@ class _Decoder:
     def _blocks(self, packets: Packets, storage: Storage) -> Iterator[DecodedBlock]:
         held = 0  # events of the previous block, if it is still needed
         for group in packets:
-            parts = self._unpack(group)
-            counts = np.concatenate([part.events[:, 1] for part in parts])
-            count = int(counts.sum())
-            columns = storage.columns(held + count).part(slice(held, None))
-            held = (count or held) if self._holds_back else 0
-            is_valid = self._split(parts, columns)
-            offsets = group.packets[: len(counts), 0] - PACKET_HEADER.size
-            places = partial(_places, offsets, counts)
-            yield DecodedBlock(columns.events(len(columns.t), self._size), is_valid, places)
-            if parts[-1].problem:
-                packets.reject(int(group.packets[len(counts), 0]), parts[-1].problem)
+            left = group
+            while len(left.packets):
+                parts = self._unpack(left)
+                counts = np.concatenate([part.events[:, 1] for part in parts])
+                count = int(counts.sum())
+                columns = storage.columns(held + count).part(slice(held, None))
+                held = (count or held) if self._holds_back else 0
+                is_valid = self._split(parts, columns)
+                offsets = left.packets[: len(counts), 0] - PACKET_HEADER.size
+                places = partial(_places, offsets, counts)
+                yield DecodedBlock(columns.events(len(columns.t), self._size), is_valid, places)
+                left = left._replace(packets=left.packets[len(counts) :])
+                if parts[-1].problem:
+                    packets.reject(int(left.packets[0, 0]), parts[-1].problem)
+                    break
 
     def _unpack(self, group: Group) -> list[_Part]:
-        """Return the decompressed packets, in parts; only the last part may have a problem."""
+        """Return the first decompressed packets, in parts; only the last may have a problem."""
         packets = group.packets
         size = packets[:, 1].sum()
         count = min(len(self._rooms), len(packets)) if size >= _SHORT_BYTES else 1
@@ -130,8 +135,9 @@ class _Decoder:
             self._rooms[number] = parts[number].room
 
         run_parts(work, count)
-        damaged = [number for number in range(count) if parts[number].problem]
-        return [parts[number] for number in range(damaged[0] + 1 if damaged else count)]
+        sizes = np.diff(cuts).tolist()
+        stopped = [number for number in range(count) if len(parts[number].events) < sizes[number]]
+        return [parts[number] for number in range(stopped[0] + 1 if stopped else count)]
 
     def _split(self, parts: list[_Part], columns: EventColumns) -> bool:
         """Split events into columns; return whether they are on the sensor and in time order."""
@@ -172,8 +178,10 @@ def _unpack_plainly(
 ) -> tuple[Bytes, NDArray[np.int64], str]:
     """Return the room, the ends of the packets in it, 0 first, and the problem of the next one."""
     contents: list[bytes | memoryview] = []
-    problem = ""
+    problem, size = "", 0
     for number in range(len(group.packets)):
+        if size > _MOST_ROOM:
+            break
         content: bytes | memoryview = group.content(number)
         try:
             if compression is not Compression.NONE:
@@ -184,6 +192,7 @@ def _unpack_plainly(
             problem = str(error)
             break
         contents.append(content)
+        size += len(content)
     ends = list(accumulate((len(content) for content in contents), initial=0))
     if len(room) < ends[-1]:
         room = scratch.array(2 * ends[-1])
@@ -203,6 +212,9 @@ def _unpack_lz4(group: Group, room: Bytes) -> tuple[Bytes, NDArray[np.int64], st
         used = int(ends[done])
         done, error = lz4.decompress_all(group.data, packets, room, ends, done, MOST_BYTES)
         if error != lz4.NO_ROOM or len(room) - used >= MOST_BYTES + lz4.SPARE:
+            break
+        if used > _MOST_ROOM:
+            error = 0
             break
         larger = scratch.array(2 * len(room) + _LEAST_ROOM)
         larger[: ends[done]] = room[: ends[done]]

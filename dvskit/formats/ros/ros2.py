@@ -39,6 +39,7 @@ _FOOTER = struct.Struct("<BQQQI8s")  # kind, length, summary, its offsets, its C
 
 _FIRST_ROW = 1 << 47  # places from here on are numbers of rows, smaller ones bytes of the file
 _ROWS_BETWEEN_CUTS = 8
+_STEPS_A_BYTE, _STEPS_AT_ONCE = 32, 1_000_000  # of SQLite's machine: a row takes some 20
 _MOST_SKIPPED = 1 << 12  # rows at once, after one that cannot be read
 
 
@@ -221,6 +222,15 @@ class McapFile(RosContainer):
         yield from self._walk(source, wanted, losses)
 
 
+def _reads_tables(
+    action: int, _a: str | None, name: str | None, _b: str | None, view: str | None
+) -> int:
+    """Refuse views, triggers, and functions of computed columns: they can run without end."""
+    counts = action != sqlite3.SQLITE_FUNCTION or name in ("count", "min", "max")
+    fine = counts and action != sqlite3.SQLITE_RECURSIVE and view is None
+    return sqlite3.SQLITE_OK if fine else sqlite3.SQLITE_DENY
+
+
 class Db3File(RosContainer):
     """A database of messages. Raises FormatError if it has no such tables."""
 
@@ -233,7 +243,7 @@ class Db3File(RosContainer):
                 self._read_channels(base)
         except sqlite3.Error as error:
             raise FormatError(
-                f"{path}: its topics cannot be read ({error}): no ROS 2 recording, or a damaged "
+                f"{path}: its tables cannot be read ({error}): no ROS 2 recording, or a damaged "
                 "one (sqlite3 FILE .recover may help)"
             ) from error
         if not self.channels:
@@ -258,11 +268,19 @@ class Db3File(RosContainer):
             base.text_factory = lambda data: data.decode("utf-8", "replace")
             base.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_BYTES)
             base.execute("PRAGMA writable_schema = ON")  # else a cut file cannot be opened
+            base.execute("PRAGMA trusted_schema = OFF")
+            base.set_authorizer(_reads_tables)
+            left = iter(range(1 + self.bytes * _STEPS_A_BYTE // _STEPS_AT_ONCE))
+            base.set_progress_handler(lambda: next(left, None) is None, _STEPS_AT_ONCE)
             yield base
         finally:
             base.close()
 
     def _read_channels(self, base: sqlite3.Connection) -> None:
+        for table in ("topics", "messages"):
+            base.execute(f"SELECT * FROM {table} LIMIT 0")  # refuses a view
+            if any(row[-1] for row in base.execute(f"PRAGMA table_xinfo({table})")):
+                raise sqlite3.DatabaseError(f"{table} has computed columns")
         texts: dict[object, object] = {}
         with suppress(sqlite3.Error):  # older databases have no such table
             texts = dict(

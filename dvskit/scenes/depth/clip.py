@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import FormatError, MissingFileError, ShapeError, count_of, one_line
+from dvskit.formats.matlab import load_mat
 from dvskit.formats.stored_array import load_arrays
 
 Array = NDArray[np.float32]
@@ -23,6 +24,7 @@ KINECT_FOCAL_PX = 285.63  # of the depth camera of the first Kinect, at 320x240
 KINECT_CENTRE_PX = (160.0, 120.0)
 KINECT_FPS = 30
 NEAREST_M, FURTHEST_M = 0.2, 12.0
+_MOST_PIXELS = 1 << 26  # of all frames: metres take four times as many bytes
 PICTURE = (240, 320)  # height, width of the camera's picture
 
 _BEFORE_M, _BEHIND_M = 0.35, 0.3  # extent of a body in front of and behind its joints
@@ -156,7 +158,7 @@ def read_depth_clip(path: str | PathLike[str]) -> DepthClip:
 
 
 def _read_npz(path: Path) -> DepthClip:
-    held = load_arrays(path)
+    held = load_arrays(path, most=_MOST_PIXELS)
     for key in ("depth", "near_mm", "step_mm", "corner"):
         if key not in held:
             raise FormatError(
@@ -172,9 +174,9 @@ def _read_npz(path: Path) -> DepthClip:
     for key, count in (("near_mm", 1), ("step_mm", 1), ("corner", 2)):
         if held[key].size != count or held[key].dtype.kind not in "iuf":
             raise ShapeError(f"{path}: {key} has shape {held[key].shape}; it must have {count}")
-    steps = stored_depth.astype(np.int64) - 1
+    steps = np.arange(-1, 255)
     near, step = int(held["near_mm"].item()), int(held["step_mm"].item())
-    depth_m = _metres(np.where(steps < 0, 0, near + steps * step))
+    depth_m = _metres(np.where(steps < 0, 0, near + steps * step))[stored_depth]
     left, top = held["corner"].tolist()
     centre = (KINECT_CENTRE_PX[0] - left, KINECT_CENTRE_PX[1] - top)
     return _checked(path, depth_m, held.get("joints_m"), centre, ())
@@ -184,9 +186,14 @@ def _read_mat(path: Path) -> DepthClip:
     depth = _mat_array(path, "d_depth")
     if depth.ndim == 2:  # MATLAB drops a last dimension of one
         depth = depth[..., None]
-    if depth.ndim != 3 or depth.shape[:2] != PICTURE or depth.dtype.kind not in "iuf":
+    if (
+        depth.ndim != 3
+        or depth.shape[:2] != PICTURE
+        or depth.dtype.kind not in "iuf"
+        or depth.size > _MOST_PIXELS
+    ):
         raise ShapeError(
-            f"{path}: d_depth is {depth.dtype} {depth.shape}; it must be {(*PICTURE, 'T')}"
+            f"{path}: d_depth is {depth.dtype} {depth.shape}; it must be {(*PICTURE, 'T')}, of at most {_MOST_PIXELS:,} pixels"
         )
     millimetres = depth.transpose(2, 0, 1)  # (H, W, T) -> (T, H, W)
     beside = path.with_name(path.name.removesuffix("_depth.mat") + "_skeleton.mat")
@@ -209,29 +216,10 @@ def _read_mat(path: Path) -> DepthClip:
 
 def _mat_array(path: Path, key: str) -> NDArray[np.generic]:
     """Return a variable of a MATLAB file, of any version, with its shape in MATLAB."""
-    from scipy.io import loadmat
-
-    try:
-        held = loadmat(path, variable_names=[key])
-    except NotImplementedError:  # version 7.3 is HDF5, with dimensions in reverse
-        return _hdf5_array(path, key)
-    except Exception as error:  # damage raises any error
-        raise FormatError(f"{path}: is not a readable .mat ({one_line(error)})") from None
+    held = load_mat(path, [key])
     if key not in held:
         raise FormatError(f"{path}: has no variable {key!r}; is it a file of UTD-MHAD?")
-    return np.asarray(held[key])
-
-
-def _hdf5_array(path: Path, key: str) -> NDArray[np.generic]:
-    import h5py
-
-    try:
-        with h5py.File(path) as file:
-            if key not in file:
-                raise FormatError(f"{path}: has no variable {key!r}; is it a file of UTD-MHAD?")
-            return np.asarray(file[key]).T
-    except OSError as error:
-        raise FormatError(f"{path}: is not a readable .mat ({one_line(error)})") from None
+    return held[key]
 
 
 def _metres(millimetres: NDArray[np.generic]) -> Array:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dvskit.errors import ConfigError, MissingFileError, VideoError, one_line
+from dvskit.formats.image_list import check_pixels
 
 # Package, folder in it, and files. Of a stereo pair, one: both show the same place.
 _SHIPPED = (
@@ -58,6 +59,7 @@ def read_photograph(path: str | PathLike[str]) -> NDArray[np.uint8]:
     """
     if not Path(path).is_file():
         raise MissingFileError(path)
+    check_pixels(Path(path))
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("L"))
