@@ -15,10 +15,10 @@ from __future__ import annotations
 import io
 import ipaddress
 import re
-import select
 import socket
 import struct
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from os import PathLike
@@ -28,7 +28,8 @@ from typing import Any, NamedTuple, Protocol, Self
 from dvskit.errors import ConfigError, FormatError, OutputError
 
 _HANDSHAKE_S = 5.0  # for a peer to show its token
-_ANSWER_S = 20.0  # for an output to answer, behind other peers
+_ANSWER_S = 20.0  # for an output to answer, which may be busy
+_MOST_OF_ADDRESS, _MOST_GUESTS = 32, 128  # peers that show their tokens at the same time
 _QUIET_S = 0.2  # a peer without a token must not speak first within this time
 _STALL_S = 60.0  # a receiver that takes nothing for longer has ended
 _LEAVE_S = 1.0  # for the receiver to close first
@@ -82,6 +83,14 @@ class NetworkAddress(NamedTuple):
 def is_network(path: str | PathLike[str]) -> bool:
     """Return whether a path is an address that is read and written as a pipe."""
     return re.match(r"(tcp|ws):/", str(path)) is not None
+
+
+def _keep_alive(connection: socket.socket) -> None:
+    """Let the system notice within a minute that the other machine is gone."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 class _Sending(Protocol):
@@ -142,17 +151,17 @@ class Incoming:
 def connect(path: str | PathLike[str]) -> Incoming:
     """Connect to an output. Raises ConfigError, and FormatError if nothing listens there."""
     address = NetworkAddress.parse(path)
+    if address.scheme == "ws":  # it loads slowly, and others may be waiting to be heard, too
+        from dvskit.formats.web_socket import receive_messages
     try:
         connection = socket.create_connection((address.host, address.port), _HANDSHAKE_S)
     except OSError as error:
         words = error.strerror or str(error)
         raise FormatError(f"{address}: {words}; start the program that sends first") from error
     try:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        _keep_alive(connection)
         sender: _Sending = connection
         if address.scheme == "ws":
-            from dvskit.formats.web_socket import receive_messages
-
             sender = receive_messages(connection, str(address), address.token, _ANSWER_S)
         elif address.token:
             with suppress(OSError):  # closed already, which reading reports
@@ -162,6 +171,15 @@ def connect(path: str | PathLike[str]) -> Incoming:
         connection.close()
         raise
     return Incoming(sender, address)
+
+
+class _Handshake(Protocol):
+    """What a receiver must show."""
+
+    def take(self, peer: socket.socket, data: bytes) -> bool:
+        """Take more of it; return whether it is complete. Raises OSError if it is wrong."""
+
+    def passed(self, peer: socket.socket) -> _Receiving: ...
 
 
 class Outgoing(io.RawIOBase):
@@ -252,67 +270,115 @@ class Listening:
                     f"{address}: is open to other machines and needs a token, on both sides; such "
                     f"as {drawn}"
                 )
-            self._socket = socket.create_server(place[:2], family=family)
+            self._socket = socket.create_server(place[:2], family=family, backlog=_MOST_GUESTS)
         except OSError as error:
             words = error.strerror or str(error)
             raise OutputError(f"{address}: {words}; choose another port or host") from error
         self.address = address._replace(port=self._socket.getsockname()[1])
 
     def accept(self) -> Outgoing:
-        """Wait for a receiver; stop listening once one has passed the handshake."""
-        with self._socket:
-            while True:
-                peer, _ = self._socket.accept()
-                try:
-                    receiver = _admit(peer, self.address)
-                except OSError:
-                    receiver = None
-                except BaseException:
-                    peer.close()
-                    raise
-                if receiver is not None:
-                    return Outgoing(receiver, self.address)
-                peer.close()
-                self.refused += 1
+        """Wait for a receiver; stop listening once one has passed the handshake.
+
+        Handshakes go on side by side. Beyond 32 of an address, or 128 in all, the oldest one of the
+        address with most of them is refused.
+        """
+        from multiprocessing.connection import wait  # here because it loads slowly
+
+        guests: list[_Guest] = []  # the oldest first
+        self._socket.setblocking(False)
+        try:
+            with self._socket:
+                while True:
+                    until = min((guest.until for guest in guests), default=None)
+                    left_s = None if until is None else max(0.0, until - time.monotonic())
+                    ready = wait([self._socket, *(guest.peer for guest in guests)], left_s)
+                    now = time.monotonic()
+                    # Guests that have spoken are heard before others take their place.
+                    for guest in [g for g in guests if g.peer in ready or g.until <= now]:
+                        try:
+                            receiver = guest.receiver()
+                        except OSError:
+                            self._refuse(guests, guest)
+                            continue
+                        if receiver is not None:
+                            guests.remove(guest)
+                            return Outgoing(receiver, self.address)
+                    if self._socket in ready:
+                        self._admit(guests)
+        finally:
+            while guests:
+                self._refuse(guests, guests[0])
+
+    def _admit(self, guests: list[_Guest]) -> None:
+        """Take waiting connections, fewer at a time than those of an address have place."""
+        for _ in range(_MOST_OF_ADDRESS // 2):
+            try:
+                peer, place = self._socket.accept()
+            except (BlockingIOError, ConnectionError):
+                return
+            guests.append(_Guest(peer, place[0], self.address))
+            ((host, most),) = Counter(guest.host for guest in guests).most_common(1)
+            if most > _MOST_OF_ADDRESS or len(guests) > _MOST_GUESTS:
+                self._refuse(guests, next(guest for guest in guests if guest.host == host))
+
+    def _refuse(self, guests: list[_Guest], guest: _Guest) -> None:
+        guests.remove(guest)
+        guest.peer.close()
+        self.refused += 1
 
     def close(self) -> None:
         """Stop listening."""
         self._socket.close()
 
 
-def _admit(peer: socket.socket, address: NetworkAddress) -> _Receiving | None:
-    """Return the receiver behind a connection; None if it is refused. Raises OSError."""
-    receiver: _Receiving | None
-    if address.scheme == "ws":
-        from dvskit.formats.web_socket import send_messages
+class _Guest:
+    """A connection whose handshake goes on, until the time `until` at most."""
 
-        receiver = send_messages(peer, address.path, address.token, _HANDSHAKE_S)
-    else:
-        receiver = _Plain(peer) if _is_admitted(peer, address.token) else None
-    peer.settimeout(_STALL_S)
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return receiver
+    def __init__(self, peer: socket.socket, host: str, address: NetworkAddress) -> None:
+        self.peer, self.host = peer, host
+        self._handshake: _Handshake = _TokenLine(address.token)
+        if address.scheme == "ws":
+            from dvskit.formats.web_socket import RequestForMessages
+
+            self._handshake = RequestForMessages(address.path, address.token)
+        self._quiet = address.scheme == "tcp" and not address.token
+        self.until = time.monotonic() + (_QUIET_S if self._quiet else _HANDSHAKE_S)
+        peer.setblocking(False)
+
+    def receiver(self) -> _Receiving | None:
+        """Take what has come; return the receiver once it has passed. Raises OSError to refuse."""
+        try:
+            data = self.peer.recv(_PIECE_BYTES)
+        except BlockingIOError:  # its time is over
+            if not self._quiet:
+                raise
+        else:
+            # Who has no token to show is silent, other than a browser.
+            if not data or self._quiet:
+                raise PermissionError
+            if not self._handshake.take(self.peer, data):
+                return None
+        self.peer.settimeout(_STALL_S)
+        _keep_alive(self.peer)
+        self.peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return self._handshake.passed(self.peer)
 
 
-def _is_admitted(peer: socket.socket, token: str) -> bool:
-    """Return whether a peer passes the handshake of tcp://. Raises OSError."""
-    if not token:
-        # A request of a browser, a token that nobody asked for, or a closed peer.
-        return not select.select([peer], [], [], _QUIET_S)[0]
-    from secrets import compare_digest  # here because it loads hashlib
+class _TokenLine:
+    """The handshake of tcp://: a line with the token."""
 
-    expected = f"{token}\n".encode()
-    shown, until = b"", time.monotonic() + _HANDSHAKE_S
-    while len(shown) < len(expected) and not shown.endswith(b"\n"):
-        more = _receive_until(peer, until, len(expected) - len(shown))
-        if not more:
+    def __init__(self, token: str) -> None:
+        self._expected, self._shown = f"{token}\n".encode(), b""
+
+    def take(self, peer: socket.socket, data: bytes) -> bool:
+        from secrets import compare_digest  # here because it loads hashlib
+
+        self._shown += data[: len(self._expected)]
+        if len(self._shown) < len(self._expected) and b"\n" not in self._shown:
             return False
-        shown += more
-    return compare_digest(shown, expected)
+        if not compare_digest(self._shown[: len(self._expected)], self._expected):
+            raise PermissionError
+        return True
 
-
-def _receive_until(peer: socket.socket, until: float, most: int) -> bytes:
-    """Return up to `most` bytes of a peer; b"" at its end. Raises OSError after `until`."""
-    peer.settimeout(max(until - time.monotonic(), 0.001))
-    return peer.recv(most)
+    def passed(self, peer: socket.socket) -> _Plain:
+        return _Plain(peer)

@@ -22,6 +22,7 @@ from dvskit.errors import FormatError
 
 _MESSAGE_BYTES = 1 << 24  # the longest that is received
 _RECEIVED_BYTES = 1 << 16
+_REQUEST_BYTES = 1 << 14  # of a receiver, with its cookies
 _COMPLETE = (1000, 1001, 1005)  # close codes of a sender that has ended; 1006 is none at all
 _LOOPBACK = re.compile(r"localhost|127(\.\d+){3}|\[::1\]")
 
@@ -134,22 +135,35 @@ def receive_messages(
     return ReceivedMessages(connection, protocol)
 
 
-def send_messages(
-    peer: socket.socket, path: str, token: str, patience_s: float
-) -> SentMessages | None:
-    """Shake hands with a receiver; return None if it is refused. Raises OSError."""
-    protocol = ServerProtocol(max_size=_RECEIVED_BYTES)
-    until = time.monotonic() + patience_s
-    while not (requests := protocol.events_received()):
-        peer.settimeout(max(until - time.monotonic(), 0.001))
-        if not _receive(peer, protocol) or protocol.handshake_exc is not None:
-            return None
-    request = requests[0]
-    assert isinstance(request, Request)
-    response = _refusal(protocol, request, path, token) or protocol.accept(request)
-    protocol.send_response(response)
-    _flush(peer, protocol)
-    return SentMessages(peer, protocol) if response.status_code == 101 else None
+class RequestForMessages:
+    """The handshake of a receiver: its request as it comes, with a path and a token."""
+
+    def __init__(self, path: str, token: str) -> None:
+        self._path, self._token, self._bytes = path, token, 0
+        self._protocol = ServerProtocol(max_size=_RECEIVED_BYTES)
+
+    def take(self, peer: socket.socket, data: bytes) -> bool:
+        """Take more of the request; return whether it is complete. Raises OSError to refuse."""
+        self._bytes += len(data)
+        self._protocol.receive_data(data)
+        requests = self._protocol.events_received()
+        if not requests:
+            if self._bytes > _REQUEST_BYTES or self._protocol.handshake_exc is not None:
+                raise PermissionError
+            return False
+        request = requests[0]
+        assert isinstance(request, Request)
+        response = _refusal(self._protocol, request, self._path, self._token)
+        response = response or self._protocol.accept(request)
+        self._protocol.send_response(response)
+        _flush(peer, self._protocol)
+        if response.status_code != 101:
+            raise PermissionError
+        return True
+
+    def passed(self, peer: socket.socket) -> SentMessages:
+        """Return the receiver that a complete request is from."""
+        return SentMessages(peer, self._protocol)
 
 
 def _refusal(protocol: ServerProtocol, request: Request, path: str, token: str) -> Response | None:
