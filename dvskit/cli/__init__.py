@@ -46,7 +46,11 @@ def _common(
 
 
 def main() -> None:
-    """Run the command line; ends the process with 0 (done), 1 (data), 2 (usage) or 130 (Ctrl-C)."""
+    """Run the command line; ends the process with an exit code.
+
+    0: done; 1: data; 2: usage; 3: the sender of a stream was lost, and the events before that were
+    used; 130: Ctrl-C.
+    """
     arguments = sys.argv[1:]
     # The common switches are accepted anywhere on the command line.
     common = [word for word in arguments if word in ("-q", "--quiet", "--debug")]

@@ -32,6 +32,7 @@ from dvskit.errors import (
     one_line,
     printable,
 )
+from dvskit.formats.network import lost_senders
 
 if TYPE_CHECKING:
     from dvskit.events import Events
@@ -45,6 +46,8 @@ _PYTHON_AND_SHELL = re.compile(
 _ADDRESS = re.compile(
     r"\b(s3|gs|gcs|https?|memory|file):/+(?:[^\s/@]*@)?([^\s?]*)(\?\S*?(?=:?(?:\s|$)))?"
 )
+
+_LOST_SENDER = 3  # the exit code if the sender of a stream was lost
 
 quiet = False
 debug = False
@@ -200,8 +203,9 @@ def command(function: Function, interrupted: str = _interrupt.BEGIN_ANEW) -> Fun
     def guarded(*args: Any, **kwargs: Any) -> Any:
         _interrupt.advise(interrupted)
         _files.written = {}
+        lost_senders.clear()
         try:
-            return function(*args, **kwargs)
+            result = function(*args, **kwargs)
         except BrokenPipeError:
             # The reader of a pipe has seen enough; python must not complain while it exits.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -216,9 +220,14 @@ def command(function: Function, interrupted: str = _interrupt.BEGIN_ANEW) -> Fun
             fix = _FULL if isinstance(known, OSError) and known.errno == errno.ENOSPC else ""
             _line(f"dvskit: error: {for_shell(one_line(known))}{fix}")
             # ConfigError includes wrong option values, which the parser cannot detect.
-            raise typer.Exit(2 if isinstance(known, ConfigError) else 1) from None
+            code = 2 if isinstance(known, ConfigError) else 1
+            raise typer.Exit(_LOST_SENDER if lost_senders else code) from None
         finally:
             _note_left_over()
+        if lost_senders:
+            tell(f"error: {lost_senders[0]}: the sender was lost; its events so far were used")
+            raise typer.Exit(_LOST_SENDER)
+        return result
 
     return guarded  # type: ignore[return-value]
 

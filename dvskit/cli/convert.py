@@ -14,7 +14,7 @@ from dvskit.cli._filtered import FilteredEvents, FiltersOption
 from dvskit.cli._many import Command
 from dvskit.cli._tensors import TensorOptions
 from dvskit.cli._trees import RECORDINGS
-from dvskit.errors import ConfigError, count_of
+from dvskit.errors import ConfigError, FormatError, count_of
 from dvskit.events import Events, Size, Source
 from dvskit.filters import Crop, FilteredSource, Fit, Placement
 from dvskit.formats import (
@@ -29,7 +29,7 @@ from dvskit.formats import (
 )
 from dvskit.formats.addresses import ADDRESSES, LiveRecording
 from dvskit.formats.keeping_up import KeepingUp
-from dvskit.formats.network import is_network
+from dvskit.formats.network import is_network, lost_senders
 from dvskit.streams import Triggers
 
 _MOVED = "the filters move the times of events"
@@ -229,6 +229,8 @@ def convert(
         if recording.format == "udp":  # nothing shows whether there is a sender
             _console.say(f"{recording.path}: waits for events; Ctrl-C ends it")
         left = changed.write(sink, show)
+        if lost_senders and is_network(out):  # the receiver loses its sender, too
+            raise FormatError(f"{lost_senders[0]}: the sender was lost; start both again")
     _notes(sink.path, [*left, *changed.notes(), *recording.assumptions, *sink.notes], part)
     if not sink.count:
         _console.note(f"{sink.path}: holds no events; the requested part has none")

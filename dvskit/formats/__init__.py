@@ -188,6 +188,8 @@ def _open_network(path: str | PathLike[str], row: Format | None, options: ReadOp
         incoming.close()
         raise
     recording.path = LiveAddress(incoming.name)  # a Path merges both slashes
+    recording.assumptions += incoming.notes
+    incoming.notes = recording.assumptions
     incoming.lost = lambda words: recording.damage.tally(1, "early end", f"of the sender ({words})")
     return recording
 

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import io
 import ipaddress
+import os
 import re
 import socket
+import stat
 import struct
 import time
 from collections import Counter
@@ -23,7 +25,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self, cast
 
 from dvskit.errors import ConfigError, FormatError, OutputError
 
@@ -32,7 +34,8 @@ _ANSWER_S = 20.0  # for an output to answer, which may be busy
 _MOST_OF_ADDRESS, _MOST_GUESTS = 32, 128  # peers that show their tokens at the same time
 _QUIET_S = 0.2  # a peer without a token must not speak first within this time
 _STALL_S = 60.0  # a receiver that takes nothing for longer has ended
-_LEAVE_S = 1.0  # for the receiver to close first
+_LEAVE_S = 10.0  # for the receiver to take the rest, and to close first
+_PROBE_S = 0.02  # for the reset of a peer that has closed
 _PIECE_BYTES = 1 << 16  # sent at once
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,128}")
 
@@ -68,16 +71,40 @@ class NetworkAddress(NamedTuple):
             raise ConfigError(
                 f"{shown}: is not {scheme}://HOST:PORT{more} or {scheme}://TOKEN@HOST:PORT{more}"
             )
-        address = cls(found[1], found[3].strip("[]"), int(found[4]), found[2] or "", place)
+        address = cls(found[1], found[3].strip("[]"), int(found[4]), "", place)
         if address.port >= 1 << 16:
             raise ConfigError(f"{address}: port {address.port} is outside 0..65535")
-        if found[2] is not None and not _TOKEN.fullmatch(address.token):
-            raise ConfigError(f"{address}: a token has 16 to 128 letters, digits, - and _")
-        return address
+        token, origin = (found[2], address) if found[2] is not None else _token_of_environment()
+        if token is not None and not _TOKEN.fullmatch(token):
+            raise ConfigError(f"{origin}: a token has 16 to 128 letters, digits, - and _")
+        return address._replace(token=token or "")
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}{self.path}"
+
+
+def _token_of_environment() -> tuple[str | None, str]:
+    """Return the token of DVSKIT_TOKEN or of the file DVSKIT_TOKEN_FILE, and its origin.
+
+    Raises ConfigError for a file that is not regular, or that other users can read.
+    """
+    name = os.environ.get("DVSKIT_TOKEN_FILE")
+    if "DVSKIT_TOKEN" in os.environ or name is None:
+        return os.environ.get("DVSKIT_TOKEN"), "DVSKIT_TOKEN"
+    origin = f"DVSKIT_TOKEN_FILE: {name}"
+    try:
+        mode = Path(name).stat().st_mode
+        if not stat.S_ISREG(mode):  # a pipe may never end
+            raise ConfigError(f"{origin}: is not a regular file; name one that holds the token")
+        if os.name == "posix" and mode & 0o077:
+            raise ConfigError(f"{origin}: others can read it; chmod 600 {name}, with a new token")
+        with Path(name).open("rb") as file:
+            return file.read(1 << 10).decode(errors="replace").strip(), origin
+    except OSError as error:
+        raise ConfigError(
+            f"{origin}: {error.strerror or error}; name a file with a token"
+        ) from error
 
 
 def is_network(path: str | PathLike[str]) -> bool:
@@ -111,13 +138,22 @@ class _Receiving(Protocol):
     def abort(self) -> None: ...
 
 
+lost_senders: list[str] = []
+"""The addresses of senders that were lost, for the exit code of a command."""
+
+
 class Incoming:
-    """The bytes that a sender sends; the first error ends them, and `lost` gets its words."""
+    """The bytes that a sender sends; the first error ends them, and `lost` gets its words.
+
+    notes  on the end, if it may be a loss
+    """
 
     def __init__(self, connection: _Sending, address: NetworkAddress) -> None:
         self.name = str(address)
-        self.lost: Callable[[str], None] = lambda words: None
+        self.notes: list[str] = []
+        self.lost: Callable[[str], None] = lambda words: self.notes.append(f"lost early: {words}")
         self._connection, self._any = connection, False
+        self._may_be_foreign = isinstance(connection, socket.socket) and not address.token
 
     def readinto(self, buffer: memoryview, /) -> int:
         """Wait for bytes, and put them into `buffer`; return their number, 0 at the end.
@@ -129,7 +165,14 @@ class Incoming:
         except OSError as error:
             count = 0
             if self._any:
+                lost_senders.append(self.name)
                 self.lost(error.strerror or str(error))
+        else:
+            if not count and self._any and self._may_be_foreign and self._is_closed():
+                self.notes.append(
+                    "the sender did not wait until its end was read, as dvskit does: it may have "
+                    "been lost; ws:// tells"
+                )
         if not count:
             self._connection.close()
             if not self._any:
@@ -143,6 +186,17 @@ class Incoming:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+    def _is_closed(self) -> bool:
+        """Return whether a sender that has ended takes nothing any more."""
+        connection = cast(socket.socket, self._connection)
+        try:
+            connection.send(b"\n")
+            time.sleep(_PROBE_S)
+            connection.send(b"\n")
+        except OSError:
+            return True
+        return False
 
     def __del__(self) -> None:
         self.close()
@@ -224,14 +278,19 @@ class Outgoing(io.RawIOBase):
 
 
 class _Plain:
-    """A receiver that gets bytes as they are."""
+    """A receiver that gets bytes as they are. Whatever ends the process resets the connection."""
 
     def __init__(self, peer: socket.socket) -> None:
         self._peer = peer
         self.send = peer.send
+        self._reset_at_close(True)
+
+    def _reset_at_close(self, reset: bool) -> None:
+        self._peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", reset, 0))
 
     def end(self, patience_s: float) -> None:
         with self._peer as peer:
+            self._reset_at_close(False)
             # Closing with unread bytes of the peer would reset the connection.
             peer.shutdown(socket.SHUT_WR)
             until = time.monotonic() + patience_s
@@ -241,8 +300,7 @@ class _Plain:
                     return
 
     def abort(self) -> None:
-        with self._peer as peer, suppress(OSError):
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._peer.close()
 
 
 class Listening:
@@ -268,7 +326,7 @@ class Listening:
                 drawn = str(address).replace("://", f"://{secrets.token_urlsafe(18)}@")
                 raise ConfigError(
                     f"{address}: is open to other machines and needs a token, on both sides; such "
-                    f"as {drawn}"
+                    f"as {drawn}, or the same token in DVSKIT_TOKEN, which other users cannot read"
                 )
             self._socket = socket.create_server(place[:2], family=family, backlog=_MOST_GUESTS)
         except OSError as error:
