@@ -1,13 +1,19 @@
-"""The times of live events: late ones are marked, and a clock that starts again goes on."""
+"""The times of live events: jumps, late ones, and clocks that start again."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.formats.losses import Damage
 
+Columns = tuple[NDArray[Any], ...]  # times first
+
 _RESET_US = 10_000  # a clock that goes back further has started again; less are late events
+_JUMP_US = 1 << 32  # a longer step is in doubt, as in `order_kernels.out_of_step`
+_CONFIRMING = 3  # datagrams in a row that make a jump sure
 _NEVER = -(1 << 62)
 
 
@@ -43,3 +49,68 @@ class ForwardTime:
     def _newest(self, t: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the latest time before each event."""
         return np.maximum.accumulate(np.concatenate([[self._last], t]))[:-1]
+
+
+def _steady(t: NDArray[np.int64], clock_us: int) -> NDArray[np.bool_]:
+    """Return which times go on from the clock, and from those before them."""
+    far = t - clock_us > _JUMP_US
+    newest = np.maximum.accumulate(np.concatenate([[clock_us], np.where(far, clock_us, t)]))[:-1]
+    steady: NDArray[np.bool_] = ~far & (newest - t <= _RESET_US)
+    return steady
+
+
+class SureTime:
+    """Holds datagrams back whose time jumps over an hour on, or back, until others confirm it.
+
+    A jump is sure once three datagrams in a row follow it. One at the time before the jump, or at a
+    third time, drops those that are held, which `damage` counts.
+    """
+
+    def __init__(self, damage: Damage) -> None:
+        self._damage, self._clock_us, self._held_us = damage, _NEVER, _NEVER
+        self._held: list[Columns] = []
+
+    def push(self, datagrams: list[Columns]) -> list[Columns]:
+        """Take datagrams of at least one event; return the sure ones."""
+        if not self._held and self._clock_us != _NEVER and datagrams:  # most of the time
+            t = np.concatenate([columns[0] for columns in datagrams])
+            if _steady(t, self._clock_us).all():
+                self._clock_us = max(self._clock_us, int(t.max()))
+                return datagrams
+        sure: list[Columns] = []
+        for columns in datagrams:
+            t = columns[0]
+            self._clock_us = int(t[0]) if self._clock_us == _NEVER else self._clock_us
+            steady = _steady(t, self._clock_us)
+            goes_on = bool(steady.any())
+            if goes_on:
+                self.drop()
+            else:
+                steady = _steady(t, self._held_us)
+                if not self._held or not steady.any():
+                    self.drop()
+                    self._held_us = int(t[0])
+                    steady = _steady(t, self._held_us)
+            if not steady.all():
+                self._leave_out(int(np.count_nonzero(~steady)))
+                columns = tuple(column[steady] for column in columns)
+            latest_us = int(columns[0].max())
+            if goes_on:
+                self._clock_us = max(self._clock_us, latest_us)
+                sure.append(columns)
+            else:
+                self._held_us = max(self._held_us, latest_us)
+                self._held.append(columns)
+                if len(self._held) == _CONFIRMING:
+                    sure += self._held
+                    self._clock_us, self._held = self._held_us, []
+        return sure
+
+    def drop(self) -> None:
+        """Leave out the datagrams that are held."""
+        self._leave_out(sum(len(columns[0]) for columns in self._held))
+        self._held = []
+
+    def _leave_out(self, count: int) -> None:
+        why = "at jumps of time that no later datagrams confirmed left out"
+        self._damage.tally(count, "event", why)

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from dvskit.errors import ConfigError, FormatError, GeometryError, did_you_mean
 from dvskit.events import Events
 from dvskit.formats.addresses import LiveAddress, LiveRecording
+from dvskit.formats.forward_time import Columns, ForwardTime, SureTime
 from dvskit.formats.losses import Damage
 from dvskit.formats.recording import ReadOptions
 from dvskit.formats.storage import Storage
@@ -37,9 +38,7 @@ _ROWS = {
 }
 LAYOUTS = tuple(_ROWS)
 _WRAP_US = 1 << 32
-_NEVER = -(1 << 62)
-
-_Columns = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]
+_LATEST_US = 1 << 61  # of a sender, and of the shift after its jumps: their sum fits in int64
 
 _LONGEST_DATAGRAM = 1 << 16
 _RECEIVE_BUFFER = 1 << 23  # bytes that the system may hold while a block is processed
@@ -64,9 +63,11 @@ class UdpRecording(LiveRecording):
     """Events that arrive at a port: a Source that is read once, as they come.
 
     Late events (datagrams may overtake each other), events off the sensor, invalid bytes and
-    datagrams dropped by the system are left out and counted in `damage`. `strict` has no effect, as
-    data cannot be sent again. Reading ends after `idle_s` seconds without a datagram, if set.
-    Datagrams that come within `gather_s` seconds form one block.
+    datagrams dropped by the system are left out and counted in `damage`. A jump of time, over an
+    hour on or 10 ms back, is held back until three datagrams in a row confirm it, else left out and
+    counted. After a jump back times go on from the last one: the sender has started again. `strict`
+    has no effect, as data cannot be sent again. Reading ends after `idle_s` seconds without a
+    datagram, if set. Datagrams that come within `gather_s` seconds form one block.
     """
 
     format = "udp"
@@ -104,29 +105,32 @@ class UdpRecording(LiveRecording):
         if self._socket.fileno() < 0:
             raise FormatError(f"{self.path}: is closed; open it again")
         reader = _Datagrams(self.layout, self.assumptions)
-        last = _NEVER
+        times, clock = SureTime(damage), ForwardTime(damage)
         with self._socket:
             for datagrams in self._arrivals(damage):
-                t, x, y, p = _joined([reader.decode(data, damage) for data in datagrams])
-                off = (x >= self.size.width) | (y >= self.size.height)
-                clock = np.where(off, _NEVER, t)  # an event off the sensor does not set the clock
-                newest = np.maximum.accumulate(np.concatenate([[last], clock]))[:-1]
-                late = t < newest
-                for bad, why in ((late, "came late"), (off & ~late, "are off the sensor")):
-                    count = int(np.count_nonzero(bad))
-                    if count:
-                        damage.add(0, count * reader.width, f"{count} events {why}")
-                good = ~late & ~off
-                if good.any():
-                    block = Events.from_checked(
-                        t[good],
-                        x[good].astype(np.int16),
-                        y[good].astype(np.int16),
-                        p[good],
-                        self.size,
-                    )
-                    last = int(block.t[-1])
-                    yield block
+                decoded = (
+                    self._on_sensor(reader.decode(data, damage), damage) for data in datagrams
+                )
+                sure = times.push([columns for columns in decoded if len(columns[0])])
+                if not sure:
+                    continue
+                t, x, y, p = (np.concatenate(column) for column in zip(*sure, strict=True))
+                t, late = clock.onward(t)
+                if clock.shift_us > _LATEST_US:
+                    raise FormatError(f"{self.path}: times jump on and back without end; stop it")
+                events = Events.from_checked(
+                    t, x.astype(np.int16), y.astype(np.int16), p, self.size
+                )
+                yield events if late is None else events[~late]
+            times.drop()
+
+    def _on_sensor(self, columns: Columns, damage: Damage) -> Columns:
+        _, x, y, _ = columns
+        off = (x >= self.size.width) | (y >= self.size.height)
+        if not off.any():
+            return columns
+        damage.tally(int(np.count_nonzero(off)), "event", "off the sensor left out")
+        return tuple(column[~off] for column in columns)
 
     def _arrivals(self, damage: Damage) -> Iterator[list[bytes]]:
         """Yield lists of datagrams that arrive within a short time."""
@@ -174,7 +178,7 @@ class _Datagrams:
         self._started = time.monotonic_ns()
         self.width = _ROWS[layout].itemsize
 
-    def decode(self, data: bytes, damage: Damage) -> _Columns:
+    def decode(self, data: bytes, damage: Damage) -> Columns:
         """Return the columns of one datagram, x and y as int32."""
         odd = len(data) % self.width
         if odd:
@@ -189,7 +193,7 @@ class _Datagrams:
             return t, words >> 16 & 0x7FFF, words & 0x7FFF, words >> 15 & 1
         if self._layout == "t32_x16_y15_on1":
             return self._count_on(rows["t"]), rows["x"], rows["y_on"] >> 1, rows["y_on"] & 1
-        sane = rows["t"] < 1 << 62
+        sane = rows["t"] < _LATEST_US
         if not sane.all():
             damage.add(0, self.width, "events at impossible times")
             rows = rows[sane]
@@ -228,11 +232,6 @@ class _Datagrams:
         self._wraps += int(wraps[-1])
         self._last = int(t[-1])
         return wide
-
-
-def _joined(parts: list[_Columns]) -> _Columns:
-    t, x, y, p = zip(*parts, strict=True)
-    return np.concatenate(t), np.concatenate(x), np.concatenate(y), np.concatenate(p)
 
 
 def open_recording(path: Path, options: ReadOptions) -> UdpRecording:
