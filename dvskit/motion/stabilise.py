@@ -116,14 +116,11 @@ class Stabilised(ReadableSource):
         """Count events that leave the sensor, by whether they leave without motion, too."""
         model = model_of(self._model, outside, 0, self._camera)
         places = model.moved(np.zeros(len(model.parameters)))
-        seen = self._inside(np.floor(places.x + 0.5), np.floor(places.y + 0.5))
-        by_motion = int(np.count_nonzero(seen))
+        x, y = np.floor(places.x + 0.5), np.floor(places.y + 0.5)
+        by_motion = int(np.count_nonzero(self._inside(x, y)))
         self.left_by_motion += by_motion
         self.left_by_undistortion += len(outside) - by_motion
 
     def _inside(self, x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.bool_]:
         """Return which whole places are on the sensor; those that are NaN are not."""
-        inside: NDArray[np.bool_] = (
-            (x >= 0) & (x < self.size.width) & (y >= 0) & (y < self.size.height)
-        )
-        return inside
+        return np.asarray((x >= 0) & (x < self.size.width) & (y >= 0) & (y < self.size.height))
