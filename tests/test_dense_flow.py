@@ -54,9 +54,12 @@ def test_a_scene_that_expands_shrinks_or_turns_gives_its_flow(turn, zoom):
     assert off_px(dense_flow(events), truth_of(0, 0, turn, zoom), events) < 0.25
 
 
-@pytest.mark.parametrize("count", [100, 4000])
-def test_noise_has_a_flow_of_exactly_0_where_it_has_one(count):
-    events = scattered(count, SIZE, span_us=DURATION_US, seed=1)
+@pytest.mark.parametrize(
+    ("count", "size", "seed"),
+    [(100, SIZE, 1), (4000, SIZE, 1), (30_000, SIZE, 4), (1000, (64, 48), 4), (1000, (34, 34), 0)],
+)
+def test_noise_has_a_flow_of_exactly_0_where_it_has_one(count, size, seed):
+    events = scattered(count, size, span_us=DURATION_US, seed=seed)
     assert not dense_flow(events)[events.y, events.x].any()
 
 

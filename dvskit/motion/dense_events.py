@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dvskit._arguments import check_arguments, check_fields, checked, in_range
 from dvskit.events import Events, Size
 from dvskit.events.even_blocks import EvenBlocks
-from dvskit.motion.dense_flow import COUNT, FlowOfWindows, whole_window
+from dvskit.motion.dense_flow import FlowOfWindows, usual_count, whole_window
 from dvskit.motion.plane_flow import Flow, FlowStep
 
 
@@ -17,8 +17,8 @@ from dvskit.motion.plane_flow import Flow, FlowStep
 class DenseFlow:
     """Velocity from the dense flow of windows of `count` events: see `dense_flow`.
 
-    The last window begins earlier, to have as many events. `count` is 50 or more; other values
-    raise ConfigError.
+    The last window begins earlier, to have as many events. `count` is 50 or more; None stands for 7
+    events for 10 pixels. Other values raise ConfigError.
 
         events = dvskit.filters.Crop(30, 20, 64, 64)(dvskit.load_events("davis"))
         window = events.between(0, 40_000)
@@ -27,7 +27,7 @@ class DenseFlow:
             flow.vx, flow.vy  # (n,) float32 in px/s, of the n events in flow.events
     """
 
-    count: int = checked(in_range, 50, 10_000_000, default=COUNT)
+    count: int | None = checked(in_range, 50, 10_000_000, default=None)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -41,7 +41,8 @@ class _DenseStep:
     """A pass of a `DenseFlow`: it holds back the events of a window, and keeps those before."""
 
     def __init__(self, method: DenseFlow, size: Size) -> None:
-        self._cut, self._size, self._count = EvenBlocks(method.count), size, method.count
+        self._size, self._count = size, method.count or usual_count(size)
+        self._cut = EvenBlocks(self._count)
         self._held, self._flow_of = Events.empty(size), FlowOfWindows()
 
     def __call__(self, events: Events) -> Flow:

@@ -1,9 +1,9 @@
-"""Dense optical flow by contrast maximisation."""
+"""Dense optical flow by contrast maximization."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from math import ceil
+from math import ceil, sqrt
 
 import cv2
 import numpy as np
@@ -21,7 +21,7 @@ from dvskit.motion.objectives import blurred_by
 FlowImage = NDArray[np.float32]
 Nodes = NDArray[np.float64]
 
-COUNT = 30_000  # events of a window
+PER_PIXEL = 0.7  # events of a window: 30,240 at 240x180
 # The middle of a long window: a camera in a hand changes its velocity within 100 ms, and then no
 # constant flow fits the events. It has an event for each four pixels, or as many as there are.
 _MIDDLE_US, _LEAST_PER_PIXEL = 60_000, 0.25
@@ -39,7 +39,8 @@ _LEAST_DENSITY = 0.05  # of the mean
 _SLOPES, _BENDS = 0.05, 0.5
 _SOFT_PX = 0.05  # differences below which the penalties are quadratic
 _ITERATIONS = 20  # at each level
-_LEAST_GAIN = 1.1  # of the contrast, if no translation raises it; noise gives up to 1.05
+# The least gain of contrast, if no translation raises it: by chance small sensors gain more.
+_LEAST_GAIN, _BY_CHANCE = 1.1, 15.0  # of any sensor; over the root of the number of pixels
 
 
 @check_arguments
@@ -102,7 +103,8 @@ def dense_flow(
         step //= 2
         window.level(step)
         nodes = window.climbed(nodes)
-    if steady.still and -window.cost(nodes)[0] < _LEAST_GAIN:
+    least = max(_LEAST_GAIN, 1 + _BY_CHANCE / sqrt(shape[0] * shape[1]))
+    if steady.still and -window.cost(nodes)[0] < least:
         nodes = np.zeros_like(nodes)
     flow = _between(nodes, step, shape[:2], 1) / window.duration_s
     flow[~near] = np.nan
@@ -121,8 +123,8 @@ def flow_over_time(
 ) -> Iterator[tuple[int, FlowImage]]:
     """Yield (t_us, flow) of each window of a stream, with the flow of `dense_flow` at t_us.
 
-    count        events of a window, 30,000 if no duration is given either; the last window starts
-                 earlier, to have as many
+    count        events of a window, 7 for 10 pixels if no duration is given either; the last window
+                 starts earlier, to have as many
     duration_us  of a window
     at_us        increasing times: a window of `duration_us` around each; otherwise windows follow
                  each other, and t_us is halfway between the first and the last event
@@ -162,6 +164,11 @@ class FlowOfWindows:
         return self._before
 
 
+def usual_count(size: Size) -> int:
+    """Return the number of events of a window on a sensor."""
+    return max(LEAST_EVENTS, round(PER_PIXEL * size.width * size.height))
+
+
 def whole_window(held: Events, window: Events, count: int) -> Events:
     """Return a window of `count` events: the last one of a stream begins within the one before."""
     return window if len(window) >= count else Events.concatenate([held, window])[-count:]
@@ -173,7 +180,7 @@ def _windows(
     """Yield the windows of a stream and their times."""
     if at_us is None:
         if count is None and duration_us is None:
-            count = COUNT
+            count = usual_count(source.size)
         held = Events.empty(source.size)
         for part in even_blocks(source, count=count, duration_us=duration_us):
             held = part if count is None else whole_window(held, part, count)
