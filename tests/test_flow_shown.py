@@ -78,7 +78,7 @@ def recorded(tmp_path):
 
 @pytest.mark.slow
 def test_a_page_shows_each_event_in_the_color_of_its_velocity(browser, run, recorded, tmp_path):
-    words = (recorded, "-o", "flow.html", "--stop", "150ms", "--full", "300")
+    words = (recorded, "-o", "flow.html", "--stop", "150ms", "--full", "300", "--method", "plane")
     assert run("flow", *words)[0] == 0
     browser.open(tmp_path / "flow.html", state="colour=flow&flat=1&look=front")
     assert browser.js("return document.getElementById('by-flow').ariaPressed") == "true"
@@ -118,7 +118,7 @@ def test_velocities_on_a_page_are_thinned_with_their_events(tmp_path):
 def test_the_command_writes_arrays_equal_to_the_library_and_reports_as_json(
     run, recorded, tmp_path
 ):
-    code, out, _ = run("flow", recorded, "-o", "a.npz", "--json")
+    code, out, _ = run("flow", recorded, "-o", "a.npz", "--json", "--method", "plane")
     assert code == 0
     facts = {"method": "plane", "events": len(BARS), "known": np.count_nonzero(FLOW.known)}
     assert json.loads(out) | facts == json.loads(out)
@@ -142,8 +142,22 @@ def test_the_command_draws_a_part(run, recorded, tmp_path, words):
     assert (tmp_path / words[0]).stat().st_size > 500
 
 
-def test_a_recording_without_motion_is_named(run, tmp_path):
-    save_events(scattered(40, (64, 48), span_us=4_000_000), tmp_path / "still.npz")
+@pytest.mark.parametrize("count", [40, 4000])
+def test_a_recording_without_motion_is_named(run, tmp_path, count):
+    save_events(scattered(count, (64, 48), span_us=4_000_000), tmp_path / "still.npz")
     code, _, err = run("flow", "still.npz", "-o", "flow.npz")
     assert code == 0
-    assert "still.npz: no event has a velocity" in err
+    assert "still.npz: nothing moves" in err
+
+
+@pytest.mark.parametrize("words", [[], ["--method", "plane"]])
+@pytest.mark.parametrize("name", ["boxes", "poster"])
+def test_the_flow_of_real_rotations_is_within_15_percent(run, data, name, words):
+    folder = data / "motion" / f"{name}_rotation"
+    assert run("flow", str(folder), "-o", "flow.npz", *words)[0] == 0
+    with np.load("flow.npz") as file:
+        found = dict(file)
+    duration_s = (found["t"][-1] - found["t"][0]) * 1e-6
+    known = np.load(folder / "flow.npy")[0][:, found["y"], found["x"]] / duration_s
+    along = (found["vx"] * known[0] + found["vy"] * known[1]) / (known**2).sum(0)
+    assert np.nanmedian(along) == pytest.approx(1, abs=0.15)

@@ -39,11 +39,12 @@ _LIVE_PX_S = 500.0
 class _Shown:
     """The part, its flow, and its look: the options --method to --dark."""
 
-    method: MethodName = option(
-        "plane, the velocity across edges, from a plane through the times of 7x7 pixels; or "
-        "pooled, the mean of those nearby, towards the motion itself; or dense, that of the whole "
-        "picture, by contrast maximisation (slow: a second for 30,000 events).",
-        default=MethodName.plane, metavar="METHOD",
+    method: MethodName | None = option(
+        "dense, the motion of the picture, by contrast maximization, also in fine texture (slow: "
+        "up to a second for 30,000 events); or plane, the velocity across edges some pixels apart, "
+        "from a plane through the times of 7x7 pixels (fast); or pooled, the mean of those nearby, "
+        "towards the motion itself.",
+        shown="dense; plane for live events", metavar="METHOD",
     )  # fmt: skip
     span: Span = field(default_factory=Span)
     arrows: bool = option(
@@ -86,17 +87,22 @@ class _Shown:
             raise ConfigError(f"{out}: --arrows applies to pictures and videos only; leave it out")
         return suffix
 
-    def flow_method(self) -> FlowMethod:
+    def method_name(self, live: bool) -> str:
+        """Return the name of --method; by default of one that keeps up with live events."""
+        return str(self.method or (MethodName.plane if live else MethodName.dense))
+
+    def flow_method(self, live: bool) -> FlowMethod:
         """Return the method of --method."""
         from dvskit import motion
 
         kinds = {"plane": motion.PlaneFlow, "pooled": motion.PooledFlow, "dense": motion.DenseFlow}
-        method: FlowMethod = kinds[self.method.value]()
+        method: FlowMethod = kinds[self.method_name(live)]()
         return method
 
     def full_px_s(self, part: Recording | RecordingPart) -> float:
         """Return the speed of full colour, or of an arrow as long as a cell."""
-        return self.full or _usual_speed(part, self.flow_method(), 0.5 if self.arrows else 0.9)
+        share = 0.5 if self.arrows else 0.9
+        return self.full or _usual_speed(part, self.flow_method(part.live), share)
 
     def on_page(
         self, source: Source, part: Recording | RecordingPart, method: FlowMethod
@@ -140,7 +146,7 @@ def flow(
     _console.announce_compiling()
     recording = open_shown(file, reading)
     part = part_of(recording, *times)
-    tally = _Tally(shown.flow_method())
+    tally = _Tally(shown.flow_method(recording.live))
     view = shown.view(part, tally) if suffix in _MOVING else None
     with _console.progress(out.name, None, "events") as show:
         source = CountedEvents(part, file, show)
@@ -155,10 +161,10 @@ def flow(
 
             render.video(source, out, view=view, overwrite=force)
     note_assumptions(file, recording, part)
-    if tally.known == 0:
-        _console.note(f"{file}: no event has a velocity: nothing moves, or by less than 20 px/s")
+    if not tally.moving:
+        _console.note(f"{file}: nothing moves, or by less than 20 px/s")
     if json:
-        named = {"file": str(file), "out": str(out), "method": shown.method.value}
+        named = {"file": str(file), "out": str(out), "method": shown.method_name(recording.live)}
         _console.print_json(named | {"events": source.count} | tally.facts())
         return
     words = f"{tally.known:,} of {count_of(source.count, 'event')} have a velocity"
@@ -169,11 +175,11 @@ def flow(
 class _Tally:
     """A way to determine flow that counts events and their speeds, without keeping them."""
 
-    _EDGES = np.geomspace(0.1, 1e7, 2001)
+    _EDGES = np.geomspace(0.01, 1e7, 2251)
 
     def __init__(self, method: FlowMethod) -> None:
         self._method = method
-        self.known = 0
+        self.known = self.moving = 0
         self._counts = np.zeros(len(self._EDGES) - 1, np.int64)
 
     def start(self, size: Size) -> _TallyStep:
@@ -182,7 +188,8 @@ class _Tally:
     def add(self, flow: Flow) -> Flow:
         speeds = np.hypot(flow.vx, flow.vy)[flow.known]
         self.known += len(speeds)
-        self._counts += np.histogram(speeds, self._EDGES)[0]
+        self.moving += int(np.count_nonzero(speeds))
+        self._counts += np.histogram(np.maximum(speeds, self._EDGES[0]), self._EDGES)[0]
         return flow
 
     def speed(self, share: float) -> float | None:
