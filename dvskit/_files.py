@@ -69,7 +69,7 @@ def visible(folder: Path) -> list[Path]:
 
 def open_regular(path: str | PathLike[str]) -> BinaryIO:
     """Open a regular file to read it. Raises OSError, also for pipes and devices: none waits."""
-    file = open(path, "rb", opener=_open_without_waiting)  # noqa: PTH123, SIM115
+    file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return file
     file.close()

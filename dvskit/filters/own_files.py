@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from dvskit._files import read_regular
 from dvskit.errors import (
     ConfigError,
     DvskitError,
@@ -82,7 +83,7 @@ def _loaded(path: Path) -> ModuleType:
     if name in sys.modules:
         return sys.modules[name]
     try:
-        source = full.read_bytes()
+        source = read_regular(full)
     except FileNotFoundError:
         raise MissingFileError(path) from None
     except OSError as error:

@@ -97,10 +97,11 @@ def _of_numbers(file: Path, text: str, size: tuple[int, int] | None) -> Intrinsi
 
 
 def _parsed(file: Path, text: str) -> Any:
-    from ruamel.yaml import YAML, SafeConstructor
+    from ruamel.yaml import YAML
+    from ruamel.yaml.constructor import SafeConstructor
     from ruamel.yaml.error import YAMLError
 
-    class WithoutMerges(SafeConstructor):  # type: ignore[misc]
+    class WithoutMerges(SafeConstructor):
         """A merge copies what it names, and merges of merges take memory without end."""
 
         def flatten_mapping(self, node: Any) -> None:

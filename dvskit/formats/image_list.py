@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._files import is_hidden, visible
+from dvskit._files import is_hidden, open_regular, visible
 from dvskit.errors import VideoError, count_of
 from dvskit.events import Size, as_size
 from dvskit.formats.side_text import SideText, scaled
@@ -112,7 +112,7 @@ def check_pixels(file: Path) -> None:
     with warnings.catch_warnings(), suppress(OSError, ValueError, SyntaxError):
         warnings.simplefilter("ignore")  # of damage, which the decoder finds, too
         try:
-            with Image.open(file) as image:
+            with open_regular(file) as raw, Image.open(raw) as image:
                 frame_size(file, *image.size)
         except Image.DecompressionBombError:
             frame_size(file, sys.maxsize, 1)

@@ -49,7 +49,7 @@ def labels_path(recording: Path) -> Path:
 def labels_beside(recording: Path) -> Labels:
     """Return the labels of a recording; none without a file. Raises FormatError."""
     path = labels_path(recording)
-    return read_labels(path) if path.is_file() else Labels.empty()
+    return read_labels(path) if path.exists() else Labels.empty()
 
 
 def read_labels(path: Path) -> Labels:

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import threading
 from collections.abc import Callable, Mapping
+from functools import cache
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ CONVENTIONS = {
     "e2vid+": VoxelInput(),
     "firenet+": VoxelInput(),
 }
+_MOST_BYTES = 4 << 30  # of the arrays between the layers of all networks
 _QUIET = 4  # onnxruntime's level of its log for fatal errors: failed trials are expected
 
 
@@ -169,6 +171,15 @@ def convention_of(convention: str | VoxelInput) -> VoxelInput:
     return found
 
 
+@cache
+def _limit_memory(onnxruntime: Any) -> None:
+    """Give all networks of this process a memory with a limit: a file may ask for any amount."""
+    kinds = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    onnxruntime.create_and_register_allocator(
+        onnxruntime.OrtMemoryInfo("Cpu", *kinds), onnxruntime.OrtArenaCfg({"max_mem": _MOST_BYTES})
+    )
+
+
 def _open(path: Path) -> tuple[Any, tuple[type[Exception], ...], Callable[[], Any]]:
     """Open a file; return its session, the errors of onnxruntime, and what makes run options."""
     try:
@@ -188,6 +199,8 @@ def _open(path: Path) -> tuple[Any, tuple[type[Exception], ...], Callable[[], An
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = thread_count()
     options.log_severity_level = _QUIET
+    _limit_memory(onnxruntime)
+    options.add_session_config_entry("session.use_env_allocators", "1")
     try:
         session = onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"],

@@ -136,7 +136,7 @@ def write_likeness(folder: Path, known: ActivityLikeness | None) -> None:
 def read_likeness(folder: Path) -> ActivityLikeness | None:
     """Return the likeness in a model's folder; None without one. Raises ModelError."""
     file = folder / _FILE
-    if not file.is_file():
+    if not file.exists():
         return None
     try:
         found = load(_files.read_regular(file, _MOST_BYTES))

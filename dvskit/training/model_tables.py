@@ -100,7 +100,7 @@ def split_text(used: Iterable[Used]) -> str:
 
 def read_split(path: Path) -> tuple[Used, ...]:
     """Return the lines of a split.csv; none without the file. Raises ModelError for others."""
-    if not path.is_file():
+    if not path.exists():
         return ()
     try:
         return split_from(read_regular(path).decode("utf-8"))

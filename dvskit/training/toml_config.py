@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from dvskit import _files

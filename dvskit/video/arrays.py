@@ -45,7 +45,8 @@ class ImageArrays(FileFrames):
             self.size, self.frame_count = frame_size(self.path, width, height), count
             if count > _MOST_IMAGES:
                 raise VideoError(
-                    f"{self.path}: holds {count:,} images; split it: at most {_MOST_IMAGES:,} are read"
+                    f"{self.path}: holds {count:,} images; at most {_MOST_IMAGES:,} are read; "
+                    "split it"
                 )
             try:
                 stamps = times.read(min(count, times.shape[0]))

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import FormatError, MissingFileError, ShapeError, count_of, one_line
+from dvskit.errors import FormatError, MissingFileError, ShapeError, count_of
 from dvskit.formats.matlab import load_mat
 from dvskit.formats.stored_array import load_arrays
 
@@ -193,7 +193,8 @@ def _read_mat(path: Path) -> DepthClip:
         or depth.size > _MOST_PIXELS
     ):
         raise ShapeError(
-            f"{path}: d_depth is {depth.dtype} {depth.shape}; it must be {(*PICTURE, 'T')}, of at most {_MOST_PIXELS:,} pixels"
+            f"{path}: d_depth is {depth.dtype} {depth.shape}; it must be "
+            f"{(*PICTURE, 'T')}, of at most {_MOST_PIXELS:,} pixels"
         )
     millimetres = depth.transpose(2, 0, 1)  # (H, W, T) -> (T, H, W)
     beside = path.with_name(path.name.removesuffix("_depth.mat") + "_skeleton.mat")
