@@ -117,8 +117,7 @@ def tell(text: str) -> None:
 
 def put(*lines: str) -> None:
     """Print lines of results on stdout."""
-    for line in lines:
-        print(printable(line), flush=True)
+    print("\n".join(map(printable, lines)), flush=True)
 
 
 def _line(text: str) -> None:

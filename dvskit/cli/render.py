@@ -221,7 +221,7 @@ def _stabilised(
 
 
 def _left_the_picture(stable: Stabilised, count: int) -> Iterator[str]:
-    """Yield notes on events that a stabilised video lacks; none for less than 0.5 %.
+    """Yield notes on events that a stabilized video lacks; none for less than 0.5 %.
 
     count  the events of the video
     """

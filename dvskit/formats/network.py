@@ -17,7 +17,6 @@ import ipaddress
 import os
 import re
 import socket
-import stat
 import struct
 import time
 from collections import Counter
@@ -27,6 +26,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self, cast
 
+from dvskit._files import open_regular
 from dvskit.errors import ConfigError, FormatError, OutputError
 
 _HANDSHAKE_S = 5.0  # for a peer to show its token
@@ -94,12 +94,11 @@ def _token_of_environment() -> tuple[str | None, str]:
         return os.environ.get("DVSKIT_TOKEN"), "DVSKIT_TOKEN"
     origin = f"DVSKIT_TOKEN_FILE: {name}"
     try:
-        mode = Path(name).stat().st_mode
-        if not stat.S_ISREG(mode):  # a pipe may never end
-            raise ConfigError(f"{origin}: is not a regular file; name one that holds the token")
-        if os.name == "posix" and mode & 0o077:
-            raise ConfigError(f"{origin}: others can read it; chmod 600 {name}, with a new token")
-        with Path(name).open("rb") as file:
+        with open_regular(name) as file:
+            if os.name == "posix" and os.fstat(file.fileno()).st_mode & 0o077:
+                raise ConfigError(
+                    f"{origin}: others can read it; chmod 600 {name}, with a new token"
+                )
             return file.read(1 << 10).decode(errors="replace").strip(), origin
     except OSError as error:
         raise ConfigError(
@@ -170,8 +169,8 @@ class Incoming:
         else:
             if not count and self._any and self._may_be_foreign and self._is_closed():
                 self.notes.append(
-                    "the sender did not wait until its end was read, as dvskit does: it may have "
-                    "been lost; ws:// tells"
+                    "the sender closed without waiting for its receiver, so it may have been lost; "
+                    "ws:// reports this"
                 )
         if not count:
             self._connection.close()
@@ -411,7 +410,7 @@ class _Guest:
             if not self._quiet:
                 raise
         else:
-            # Who has no token to show is silent, other than a browser.
+            # Without a token, receivers stay silent; browsers speak first.
             if not data or self._quiet:
                 raise PermissionError
             if not self._handshake.take(self.peer, data):

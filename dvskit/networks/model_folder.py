@@ -119,7 +119,8 @@ def load_weights(path: Path, module: nn.Module, digest: object = None) -> None:
     digest  that of the file, as `packed` returned it; None for a model without one
     """
     try:
-        data = read_regular(path, path.stat().st_size)
+        with open_regular(path) as file:
+            data = file.read()
         given = load(data)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path}: cannot be read: {one_line(error)[:200]}") from error

@@ -126,7 +126,8 @@ def load_checkpoint(path: Path, values: Mapping[str, Any]) -> Checkpoint | None:
     groups: dict[str, Any] = {group: {} for group in _GROUPS}
     try:
         # safe_open calls Python from compiled code, which turns Ctrl-C into an error of the file.
-        data = _files.read_regular(path, path.stat().st_size)
+        with _files.open_regular(path) as file:
+            data = file.read()
         stop = 8 + int.from_bytes(data[:8], "little")  # of the header
         text = json.loads(data[8:stop])["__metadata__"]
         for key, value in load(data).items():
