@@ -133,7 +133,10 @@ class ProcessError(DvskitError):
 
 
 class LeftOutWarning(UserWarning):
-    """An output cannot hold some data of its input, such as triggers; all events are kept."""
+    """An output cannot hold some data of its input, such as triggers.
+
+    All events are kept, but of live events those from an error on.
+    """
 
 
 class LastFrameWarning(UserWarning):

@@ -10,7 +10,7 @@ import pytest
 
 import dvskit
 from dvskit import Events
-from dvskit.errors import DamagedFileError, EventsError, FormatError, GeometryError
+from dvskit.errors import DamagedFileError, FormatError, GeometryError
 from dvskit.events import read_all
 from tests.arriving import small
 from tests.damage import assert_only_our_errors
@@ -168,14 +168,6 @@ def test_the_real_recording_is_written_byte_for_byte(data, tmp_path):
     assert "bottom" in recording.assumptions[0]
     dvskit.save_events(recording, tmp_path / "a.es")
     assert (tmp_path / "a.es").read_bytes() == path.read_bytes()
-
-
-@pytest.mark.parametrize("t", [[-1, 5], [0, 1 << 40]])
-def test_what_an_event_stream_cannot_hold_is_refused(tmp_path, t):
-    events = Events(t=t, x=[0, 1], y=[0, 1], p=[0, 1], size=(4, 4))
-    with refused(EventsError, "a.es"):
-        dvskit.save_events(events, tmp_path / "a.es")
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

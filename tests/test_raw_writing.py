@@ -193,9 +193,6 @@ def test_what_a_format_cannot_hold_is_refused_and_leaves_no_file(tmp_path: Path,
     path = tmp_path / "a"
     with refused(GeometryError, "16384" if name == "dat" else "2048"):
         open_sink(path, Size(20000, 10), format=name)
-    far = Events(t=[0, 2**62], x=[0, 0], y=[0, 0], p=[1, 0], size=(4, 4))
-    with refused(EventsError, "gap"):
-        save_events(far, path, format=name)
     if name != "dat":
         beyond = np.array([MOST_ID.get(name, 31) + 1], np.int16)
         bad = Triggers(np.array([1]), beyond, np.array([True]))

@@ -123,15 +123,6 @@ def test_gaps_keep_their_length(tmp_path, container, gap_us):
     assert bool(sink.notes) == (gap_us > 1 << 32)
 
 
-@pytest.mark.parametrize("container", CONTAINERS)
-def test_times_that_ros_does_not_have_are_refused(tmp_path, container):
-    for t_us in (-1, (1 << 31) * 10**6):
-        events = dvskit.Events(t=[t_us], x=[1], y=[1], p=[True], size=(4, 4))
-        with refused(EventsError, t_us):
-            dvskit.save_events(events, tmp_path / f"a.{container}")
-        assert list(tmp_path.iterdir()) == []
-
-
 def test_triggers_are_checked(tmp_path):
     events = some_events(10, seed=1)
     for t, numbers in (([5, 4], [0, 0]), ([4, 5], [0, -1])):

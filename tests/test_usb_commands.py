@@ -118,6 +118,39 @@ def test_losses_and_triggers_are_reported(run, plug, tmp_path):
 
 
 CAMERA = ("--camera", "evk4")
+ROS, HDF5, RAW = "bag mcap db3", "hdf5 hdf5-ecf", "evt2 evt21 evt3 evt4"
+ALL = f"dat aedat2 es dsec {ROS} {HDF5} {RAW}"
+# Formats, a first time, and a gap after half of the events: times in us that they cannot hold.
+NOT_HELD = [
+    (ALL, 7, 1 << 61), (RAW, 7, 1 << 46), ("dat", 7, 1 << 31), ("es", 7, 1 << 35),
+    (HDF5, 7, (1 << 28) * 2000), ("dsec", 7, (1 << 28) * 1000), ("aedat2", 7, 3 << 30),
+    ("aedat2", (1 << 31) - 60_000, 1 << 30), (ROS, 7, 1 << 40), (ROS, 1 << 25, (1 << 31) * 10**6),
+    (f"{ROS} es", -1, 0), (f"{ROS} es aedat2", (1 << 31) * 10**6, 0), ("aedat2", -1 << 32, 0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "first_us", "gap_us"),
+    [(name, *times) for names, *times in NOT_HELD for name in names.split()],
+)
+def test_a_live_file_ends_whole_before_a_time_that_its_format_cannot_hold(
+    run, plug, tmp_path, name, first_us, gap_us
+):
+    t = EVENTS.t - EVENTS.t[0] + first_us + (gap_us + 1) * (np.arange(5000) >= 2500)
+    events = Events(t=t, x=EVENTS.x, y=EVENTS.y, p=EVENTS.p, size=SIZE)
+    dvskit.save_events(events, tmp_path / "a.npz")
+    (tmp_path / "o").write_bytes(b"old")
+    plug(packets(events, 700))
+    for source in (("a.npz",), CAMERA):
+        code, out, err = run("convert", *source, "o", "--to", name, "--force")
+        *notes, error = err.splitlines(keepends=True)
+        refused_command((code, out, error), "o: ", "shift")
+        if source == CAMERA and gap_us:
+            assert [note for note in notes if "o: " in note and "2,500 events" in note] == notes
+            assert dvskit.load_events(tmp_path / "o", format=name, size=SIZE) == events[:2500]
+        else:
+            assert notes == []
+            assert (tmp_path / "o").read_bytes() == b"old"
 
 
 @pytest.mark.parametrize(

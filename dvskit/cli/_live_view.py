@@ -63,6 +63,7 @@ class ShownArrivals:
 
     def _written(self, out: Path) -> Iterator[Events]:
         with open_sink(out, self.size, overwrite=self._overwrite) as sink:
+            sink.keeps = True
             for block in self._blocks():
                 sink.write(block)
                 self.written = sink.count

@@ -192,7 +192,9 @@ def convert(
 ) -> int | None:
     """Convert an event file, or live events, to another format, a part, or a tensor.
 
-    Live events are written until Ctrl-C or --stop, which leave a complete file.
+    Live events are written until Ctrl-C or --stop, which leave a complete file. An error
+    (such as a time that the format cannot hold) leaves one of the events before it.
+
     --bins, --bin and --as write a tensor. Without them events are written, also as .npy and .npz.
     """
     file, out = _named(file, out, formats.cameras)
@@ -228,7 +230,13 @@ def convert(
     ):
         if recording.format == "udp":  # nothing shows whether there is a sender
             _console.say(f"{recording.path}: waits for events; Ctrl-C ends it")
-        left = changed.write(sink, show)
+        sink.keeps = recording.live
+        try:
+            left = changed.write(sink, show)
+        except Exception:
+            if recording.live:
+                _notes(sink.path, [], part)  # the losses up to the error
+            raise
         if lost_senders and is_network(out):  # the receiver loses its sender, too
             raise FormatError(f"{lost_senders[0]}: the sender was lost; start both again")
     _notes(sink.path, [*left, *changed.notes(), *recording.assumptions, *sink.notes], part)

@@ -39,6 +39,7 @@ def merge(
     recordings = [reading.open(file) for file in inputs]
     source = merged(*recordings)
     with options.waiting(open_sink(target, source.size, format=to, overwrite=force)) as sink:
+        sink.keeps = source.live
         left = hand_over(source, sink)
         along = TriggersAlong(source, sink)
         title = f"{inputs[0].name} + {len(inputs) - 1} -> {target.name}"

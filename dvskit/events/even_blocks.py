@@ -28,8 +28,9 @@ class EvenBlocks:
         start = 0
         while self._held + len(events) - start >= self.count:
             stop = start + self.count - self._held
-            yield events.concatenate([*self._waiting, events[start:stop]])
-            self._waiting, self._held, start = [], 0, stop
+            parts = [*self._waiting, events[start:stop]]
+            self._waiting, self._held, start = [], 0, stop  # before the caller may raise an error
+            yield events.concatenate(parts)
         if start < len(events):
             self._waiting.append(events[start:].copy())  # the caller may change its arrays
             self._held += len(events) - start

@@ -18,10 +18,11 @@ none does, the suffix decides. All reading builds on `_blocks` of a `Recording`,
 `_write` of a `FileSink` gets such blocks, and writes to a temporary file, which is renamed at the
 end. `register_format` adds a format of your own.
 
-- Times are int64: an event with a time that does not fit is lost. A sink raises EventsError for
-  events that it cannot hold. It writes the same bytes however the events are cut, so a format of
-  blocks gathers events over several `_write`. Data known only at the end goes into `_finish`,
-  before `super()._finish()`, which closes the file.
+- Times are int64: an event with a time that does not fit is lost. A sink states the longest gap
+  and duration that it can hold (`_longest_gap_us`, `_longest_us`), and raises EventsError for other
+  events that it cannot. It writes the same bytes however the events are cut, so a format of blocks
+  gathers events over several `_write`. Data known only at the end goes into `_finish`, before
+  `super()._finish()`, which closes the file.
 - `in_order.InOrder` keeps the most events that are in order. It judges each by the next 4,096
   (`look_ahead`, larger if one number moves more events). `sortable = True` lets `sort=True` sort
   a file with events out of order.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,8 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dvskit import _files
-from dvskit.errors import EventsError, GeometryError, OutputError, count_of
+from dvskit.errors import EventsError, GeometryError, LeftOutWarning, OutputError, count_of, warn
 from dvskit.events import Events, Size
 from dvskit.formats.network import Listening, LiveAddress, Outgoing, is_network
 from dvskit.formats.own_code import named
@@ -30,7 +34,7 @@ def is_standard(path: str | PathLike[str]) -> bool:
 
 
 class FileSink(ABC):
-    """A Sink that writes one file: whole on a clean exit, not at all otherwise.
+    """A Sink that writes one file: whole on a clean exit, not at all otherwise, unless it `keeps`.
 
     A path of "-" is standard output, where bytes once written stay. tcp:// and ws://HOST:PORT serve
     one receiver: the context waits for it when it is entered.
@@ -38,6 +42,8 @@ class FileSink(ABC):
     notes        on how the events are stored, for readers of the file
     interleaves  whether triggers may come between blocks of events, and not only before them
     serves       the address that it serves, without its token; None for files and pipes
+    keeps        whether an error completes the file with the events before it, if there are any:
+                 for live events, which cannot be sent again
 
         from pathlib import Path
 
@@ -59,6 +65,8 @@ class FileSink(ABC):
     format: str
     interleaves = False
     serves: str | None = None
+    keeps = False
+    _longest_gap_us = _longest_us = math.inf  # from one event to the next, and to the last
     _file: BinaryIO
 
     def __init__(self, path: Path, size: Size, *, overwrite: bool = False) -> None:
@@ -75,7 +83,7 @@ class FileSink(ABC):
             self.path = _files.check_output(path, overwrite=overwrite)
         self.size = size
         self.notes: list[str] = []
-        self.count = 0
+        self.count = self._first = 0
         self._last: int | None = None
         self._partial = self.path if self._piped else _files.partial_path(self.path)
 
@@ -89,20 +97,42 @@ class FileSink(ABC):
         return self
 
     def write(self, events: Events) -> None:
-        """Append a block. Raises GeometryError for another size, EventsError for time order."""
+        """Append a block.
+
+        Raises GeometryError for another size, EventsError for time that runs back. Raises
+        EventsError for a time that the format cannot hold after the events before it are written.
+        """
         if events.size != self.size:
             problem = f"a block of {events.size} in a file of {self.size} events"
             raise GeometryError(f"{self.path}: {problem}")
         if not len(events):
             return
-        if self._last is not None and events.t[0] < self._last:
+        if self._last is None:
+            self._first = self._last = int(events.t[0])
+        if events.t[0] < self._last:
             raise EventsError(
                 f"{self.path}: a block starts at {events.t[0]} us, before {self._last} us, "
                 "the end of the previous one"
             )
-        self._guard(lambda: self._write(events))
-        self._last = int(events.t[-1])
-        self.count += len(events)
+        fitting = events[: self._fitting(events.t, self._last)]
+        if len(fitting):
+            self._guard(lambda: self._write(fitting))
+            self._last = int(fitting.t[-1])
+            self.count += len(fitting)
+        if len(fitting) < len(events):
+            raise EventsError(
+                f"{self.path}: {self.format} cannot hold times from {self._first} to {self._last} "
+                f"and then {events.t[len(fitting)]} us; shift or cut the events, or choose .npz"
+            )
+
+    def _fitting(self, t: NDArray[np.int64], last: int) -> int:
+        """Return the number of times before the first one that the format cannot hold."""
+        end_us = self._first + self._longest_us
+        if int(t[-1]) <= min(last + self._longest_gap_us, end_us):
+            return len(t)
+        gaps = np.diff(t, prepend=last).view(np.uint64)  # a gap may exceed int64
+        bad = (gaps > self._longest_gap_us) | (t > end_us)
+        return int(bad.argmax()) if bad.any() else len(t)
 
     def __exit__(
         self,
@@ -112,10 +142,14 @@ class FileSink(ABC):
     ) -> None:
         if kind is not None and self._outgoing is not None:
             self._outgoing.abort()
+        kept = self.keeps and self.count > 0 and not self._piped
         try:
-            if kind is None:
+            if kind is None or (kept and issubclass(kind, Exception)):
                 self._guard(self._finish)
                 self._guard(lambda: _files.finish(self._partial, self.path))
+                if kind is not None:
+                    events = count_of(self.count, "event")
+                    warn(f"{self.path}: ends before an error, with {events}", LeftOutWarning)
             else:
                 with suppress(OSError):  # buffered data for a closed pipe
                     self._abandon()
@@ -150,7 +184,7 @@ class FileSink(ABC):
 
     @abstractmethod
     def _write(self, events: Events) -> None:
-        """Append a block of at least one event; its size and its time order are checked."""
+        """Append a block of at least one event; its size and its times are checked."""
 
     def _finish(self) -> None:
         """Write the data after the events, and close the file."""

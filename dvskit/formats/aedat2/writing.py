@@ -93,6 +93,10 @@ class Aedat2Sink(FileSink):
         marks = np.full(len(ready), _external(self._chip.layout), np.uint32)
         self._put(np.insert(address, places, marks), np.insert(events.t, places, ready))
 
+    def _fitting(self, t: NDArray[np.int64], last: int) -> int:
+        # Triggers may stand in a gap: `_put` checks both.
+        return len(t) if len(self._triggers) else _steady(t, last)
+
     def _put(self, address: NDArray[np.uint32], t: NDArray[np.int64]) -> None:
         if not len(t):
             return
@@ -108,15 +112,10 @@ class Aedat2Sink(FileSink):
                 f"{self.path}: the first time, {t[0]} us, does not fit AEDAT 2: times must begin "
                 "within 32 bits (35 minutes); shift the events, or choose another format"
             )
-        steps = np.diff(t, prepend=t[0] if self._latest is None else self._latest)
-        turns = (t - _FIRST_US) >> 32
-        wraps = turns != ((t - steps) - _FIRST_US) >> 32
-        bad = (steps >= _LONGEST_STEP_US) | (wraps & (steps > _LONGEST_WRAP_US))
-        if bad.any():
-            at = int(np.argmax(bad))
+        if (at := _steady(t, self._latest)) < len(t):
             raise EventsError(
-                f"{self.path}: a pause from {t[at] - steps[at]} to {t[at]} us hides a wrap of "
-                "AEDAT 2's 32-bit times; shift the events, or choose another format"
+                f"{self.path}: a pause before {t[at]} us hides a wrap of AEDAT 2's 32-bit times; "
+                "shift the events, or choose another format"
             )
         self._latest = int(t[-1])
 
@@ -126,6 +125,15 @@ class Aedat2Sink(FileSink):
             self._put(np.full(len(rest), _external(self._chip.layout), np.uint32), rest)
         finally:
             self._file.close()
+
+
+def _steady(t: NDArray[np.int64], last: int | None) -> int:
+    """Return the number of times before the first pause that hides a wrap."""
+    before = np.concatenate([[t[0] if last is None else last], t[:-1]])
+    steps = (t - before).view(np.uint64)  # one may exceed int64
+    wraps = (t - _FIRST_US) >> 32 != (before - _FIRST_US) >> 32
+    bad = (steps >= _LONGEST_STEP_US) | (wraps & (steps > _LONGEST_WRAP_US))
+    return int(bad.argmax()) if bad.any() else len(t)
 
 
 def _external(layout: AddressLayout) -> int:

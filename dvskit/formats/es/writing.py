@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +26,7 @@ class EsSink(FileSink):
     """
 
     format = "es"
+    _longest_gap_us = _LONGEST_GAP_US
 
     def _open(self, partial: Path) -> None:
         self._file = self._create(partial)
@@ -36,7 +36,11 @@ class EsSink(FileSink):
         self.notes.append("y is counted from the bottom in the file, as Event Stream defines it")
 
     def _write(self, events: Events) -> None:
-        self._check_times(events)
+        if not self.count and not 0 <= events.t[0] <= _LONGEST_GAP_US:
+            raise EventsError(
+                f"{self.path}: the first time, {events.t[0]} us, is not within 0 to 9.5 hours, as "
+                "in Event Stream; shift the events, or choose .npz or .aedat4"
+            )
         at = 0
         while at < len(events):
             at, count = k.encode(
@@ -44,21 +48,6 @@ class EsSink(FileSink):
                 self.size.height, self._clock, self._data,
             )  # fmt: skip
             self._file.write(self._data[:count].data)
-
-    def _check_times(self, events: Events) -> None:
-        last = int(self._clock[0])
-        if events.t[0] < last:
-            raise EventsError(
-                f"{self.path}: a time of {events.t[0]} us is below 0, which Event Stream lacks; "
-                "shift the events, or choose another format, such as .npz or .aedat4"
-            )
-        if int(events.t[-1]) - last > _LONGEST_GAP_US:
-            for start, stop in pairwise([last, *events.t.tolist()]):
-                if stop - start > _LONGEST_GAP_US:
-                    raise EventsError(
-                        f"{self.path}: a gap from {start} to {stop} us is too long for Event "
-                        "Stream; shift the events, or choose another format, such as .npz"
-                    )
 
 
 open_sink = EsSink

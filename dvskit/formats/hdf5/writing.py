@@ -198,6 +198,7 @@ class ProphSink(Hdf5Sink):
 
     format = "hdf5"
     packs = False  # as ECF
+    _longest_us = _MOST_INDEXES * INDEX_US
 
     def __init__(self, path: Path, size: Size, *, overwrite: bool = False) -> None:
         if self.packs and max(size) > _LARGEST_SIDE:
@@ -210,8 +211,7 @@ class ProphSink(Hdf5Sink):
 
     def write_triggers(self, triggers: Triggers) -> None:
         """Take all triggers of the recording, sorted by time. Raises EventsError for others."""
-        if (triggers.t[1:] < triggers.t[:-1]).any():
-            raise EventsError(f"{self.path}: the time of the triggers runs back; sort them first")
+        self._check_forward(triggers)
         self._triggers = triggers
 
     def _begin(self, file: h5py.File) -> None:
@@ -277,6 +277,7 @@ class DsecSink(Hdf5Sink):
     """
 
     format = "dsec"
+    _longest_us = _MOST_MS * 1000
     group_events = CHUNK  # the columns of a chunk are adjacent
 
     def _begin(self, file: h5py.File) -> None:
@@ -310,11 +311,6 @@ class DsecSink(Hdf5Sink):
     def _append_index(self, t: NDArray[np.int64]) -> None:
         """Extend the index up to the millisecond of the last event, in parts."""
         last = int(t[-1]) // 1000
-        if last >= _MOST_MS:
-            raise EventsError(
-                f"{self.path}: the events last {last / 3.6e6:.1f} hours; the index of DSEC's "
-                f"layout holds {_MOST_MS / 3.6e6:.0f}; cut them, or write .npz"
-            )
         before = self._columns["t"].count
         for start in range(self._index.count, last + 1, _INDEX_PART):
             wanted = np.arange(start, min(start + _INDEX_PART, last + 1), dtype=np.int64) * 1000

@@ -39,7 +39,6 @@ class HeaderSink(FileSink):
     """
 
     _longest_gap_us = _long_gap_us = _LONGEST_GAP_US
-    _clock = ""  # what cannot hold a longer gap: the format, where empty
 
     def __init__(
         self,
@@ -100,7 +99,7 @@ class HeaderSink(FileSink):
             if stop - start > self._longest_gap_us:  # it may exceed int64
                 raise EventsError(
                     f"{self.path}: a gap from {start} to {stop} us is too long for "
-                    f"{self._clock or self._name}; cut the stream there, or choose .npz or .aedat4"
+                    f"{self._name}; cut the stream there, or choose .npz or .aedat4"
                 )
             if stop - start > self._long_gap_us:
                 self._note_gap(start, stop)

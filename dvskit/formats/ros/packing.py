@@ -5,6 +5,7 @@ Encodings as in message_kernels and dvskit.formats.prophesee.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -101,6 +102,13 @@ class EventPackets:
     def take(self, triggers: Triggers) -> None:
         """Take all triggers, before the events."""
         self._triggers = triggers
+
+    def limits(self, first_us: int) -> tuple[float, float]:
+        """Return the longest gap and duration after a first event, which chooses the encoding."""
+        if not self._encoding:
+            self._encoding = self._choose(min([first_us, *self._triggers.t[:1].tolist()]))
+        longest_gap_us = _EVT3_LONGEST_GAP_US if self._encoding == "evt3" else math.inf
+        return longest_gap_us, _LATEST_US - first_us if first_us >= 0 else -1
 
     def finish(self) -> None:
         """Send the remaining triggers, or a packet with the size if none was sent."""

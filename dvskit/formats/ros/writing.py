@@ -11,7 +11,9 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mcap.writer import CompressionType, Writer
+from numpy.typing import NDArray
 from rosbags import rosbag1
 
 from dvskit.errors import EventsError
@@ -209,6 +211,10 @@ class RosSink(FileSink):
         self._packets = EventPackets(
             self.path, self.size, self._add, ros1=self._writer.ros1, notes=self.notes
         )
+
+    def _fitting(self, t: NDArray[np.int64], last: int) -> int:
+        self._longest_gap_us, self._longest_us = self._packets.limits(self._first)
+        return super()._fitting(t, last)
 
     def _write(self, events: Events) -> None:
         for block in self._even.push(events):
