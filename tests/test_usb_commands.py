@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 import dvskit
 from dvskit import Events
 from dvskit.cli._live_view import ShownArrivals
-from dvskit.errors import OutputError
+from dvskit.errors import LeftOutWarning, OutputError
 from dvskit.formats import keeping_up
 from dvskit.training import save_model
 from tests.laws import forget_interrupts, refused, refused_command
@@ -153,6 +155,16 @@ def test_a_live_file_ends_whole_before_a_time_that_its_format_cannot_hold(
             assert (tmp_path / "o").read_bytes() == b"old"
 
 
+def test_a_full_disk_ends_a_view_and_completes_its_file(plug, tmp_path, monkeypatch):
+    left = iter([1 << 30] * 3 + [1 << 20])
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=next(left)))
+    plug(packets(EVENTS, 700), fails="unplugged")
+    with pytest.warns(LeftOutWarning, match="2,100"), refused(OutputError, "o.npz", "space"):
+        list(shown := ShownArrivals(dvskit.open_events("usb://evk4"), tmp_path / "o.npz"))
+    assert any("o.npz" in each for each in shown.notes())
+    assert dvskit.load_events(tmp_path / "o.npz") == EVENTS[:2100]
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [
@@ -207,12 +219,3 @@ def test_a_slow_page_skips_events_that_the_file_holds(plug, tmp_path, monkeypatc
     shown.close()
     assert dvskit.load_events(tmp_path / "o.npz") == EVENTS
     assert any("3,800 events" in note for note in shown.notes())
-
-
-def test_an_error_of_writing_ends_the_view_with_its_reason(plug, tmp_path):
-    plug(packets(EVENTS, 100), at_end=None)
-    (tmp_path / "o.npz").write_bytes(b"mine")
-    shown = ShownArrivals(dvskit.open_events("usb://evk4"), tmp_path / "o.npz")
-    with refused(OutputError, "o.npz"):
-        list(shown)
-    assert any("o.npz" in each for each in shown.notes())

@@ -193,7 +193,7 @@ def convert(
     """Convert an event file, or live events, to another format, a part, or a tensor.
 
     Live events are written until Ctrl-C or --stop, which leave a complete file. An error
-    (such as a time that the format cannot hold) leaves one of the events before it.
+    (a full disk, a time that the format cannot hold) leaves one of the events before it.
 
     --bins, --bin and --as write a tensor. Without them events are written, also as .npy and .npz.
     """

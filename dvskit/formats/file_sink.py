@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
@@ -67,6 +68,7 @@ class FileSink(ABC):
     serves: str | None = None
     keeps = False
     _longest_gap_us = _longest_us = math.inf  # from one event to the next, and to the last
+    _end_bytes = 0  # that each event takes again when the file is completed
     _file: BinaryIO
 
     def __init__(self, path: Path, size: Size, *, overwrite: bool = False) -> None:
@@ -116,6 +118,7 @@ class FileSink(ABC):
             )
         fitting = events[: self._fitting(events.t, self._last)]
         if len(fitting):
+            self._check_room(len(fitting))
             self._guard(lambda: self._write(fitting))
             self._last = int(fitting.t[-1])
             self.count += len(fitting)
@@ -133,6 +136,17 @@ class FileSink(ABC):
         gaps = np.diff(t, prepend=last).view(np.uint64)  # a gap may exceed int64
         bad = (gaps > self._longest_gap_us) | (t > end_us)
         return int(bad.argmax()) if bad.any() else len(t)
+
+    def _check_room(self, count: int) -> None:
+        """Raise OutputError if the disk lacks space for so many events to keep, and for the end."""
+        # 40 bytes hold an event of any format; 16 MB what a sink has gathered, and its index.
+        needed = (1 << 24) + 40 * count + self._end_bytes * (self.count + count)
+        on_disk = self.keeps and self._partial != self.path
+        if on_disk and shutil.disk_usage(self._partial.parent).free < needed:
+            raise OutputError(
+                f"{self.path}: the disk has less than {needed >> 20} MB, which the end of the file "
+                "may take; free some space or choose another place"
+            )
 
     def __exit__(
         self,

@@ -166,6 +166,7 @@ class NpzSink(FileSink):
 
     format = "npz"
     columns = _COLUMNS
+    _end_bytes = 13
 
     def _open(self, partial: Path) -> None:
         in_place = partial == self.path
