@@ -39,10 +39,10 @@ class CompressionError(ValueError):
     """Data that does not decompress, or exceeds MOST_BYTES."""
 
 
-def decompress(data: bytes | memoryview, compression: Compression) -> bytes:
-    """Return the decompressed data. Raises CompressionError."""
+def decompress(data: bytes | memoryview, compression: Compression) -> bytes | memoryview:
+    """Return the decompressed data; `data` itself without compression. Raises CompressionError."""
     if compression is Compression.NONE:
-        return bytes(data)
+        return data
     try:
         return _unpack_lz4(data) if compression.is_lz4 else _unpack_zstd(data)
     except (RuntimeError, EOFError, MemoryError, zstandard.ZstdError) as error:
@@ -51,11 +51,11 @@ def decompress(data: bytes | memoryview, compression: Compression) -> bytes:
 
 def _unpack_lz4(data: bytes | memoryview) -> bytes:
     # A limit makes the library reserve all of it, which takes longer than a small frame.
-    limit = MOST_BYTES if len(data) > MOST_BYTES // _LZ4_RATIO else -1
+    limit = MOST_BYTES + 1 if len(data) > MOST_BYTES // _LZ4_RATIO else -1
     context = lz4.frame.create_decompression_context()
     content: bytes
     content, used, is_whole = lz4.frame.decompress_chunk(context, data, max_length=limit)
-    if not is_whole and len(content) == MOST_BYTES:
+    if len(content) > MOST_BYTES:
         raise CompressionError(f"it decompresses to more than {MOST_BYTES} bytes")
     if not is_whole:
         raise CompressionError("its compressed data ends early")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -12,10 +11,9 @@ from numpy.typing import NDArray
 
 from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events, Size
-from dvskit.formats.aedat4 import lz4_kernels as lz4
 from dvskit.formats.aedat4 import scratch
 from dvskit.formats.aedat4 import unpacking_kernels as k
-from dvskit.formats.aedat4.compression import MOST_BYTES, Compression, CompressionError, decompress
+from dvskit.formats.aedat4.compression import Compression, CompressionError, decompress
 from dvskit.formats.aedat4.layout import PACKET_HEADER, Aedat4Header
 from dvskit.formats.aedat4.packets import Group, Packets
 from dvskit.formats.checked_blocks import DecodedBlock, checked
@@ -24,15 +22,7 @@ from dvskit.formats.losses import Losses
 from dvskit.formats.storage import EventColumns, Storage, WholeStorage
 
 LOOK_AHEAD = 1 << 16  # later events that may show that an event is ahead of its time
-_LZ4_PROBLEMS = {
-    lz4.ENDS_EARLY: "its compressed data ends early",
-    lz4.MALFORMED: "it does not decompress",
-    lz4.NO_ROOM: f"it decompresses to more than {MOST_BYTES} bytes",
-    lz4.BAD_CHECKSUM: "a checksum of its compressed data is wrong",
-    lz4.BYTES_BEHIND: "bytes follow its compressed data",
-}
 Bytes = NDArray[np.uint8]
-_NO_ROOM = np.empty(0, np.uint8)
 _LEAST_ROOM = 1 << 16
 _MOST_ROOM = 1 << 26  # where a thread stops before the next packet: many may decompress to much
 _SHORT_BYTES = 1 << 14  # not worth a second thread
@@ -63,7 +53,8 @@ def first_time(container: Aedat4Header, stream: int, start: int) -> tuple[int, i
     """
     packets = Packets(container, stream, Losses(container.path, strict=False), start)
     for group in packets:
-        part = _unpack(group._replace(packets=group.packets[:1]), container.compression)
+        room = scratch.array(_LEAST_ROOM)
+        part = _unpack(group._replace(packets=group.packets[:1]), container.compression, room)
         if part.problem or not part.events[0, 1]:
             return None
         at = int(part.events[0, 0])
@@ -93,7 +84,8 @@ class _Decoder:
 
     def __init__(self, compression: Compression, size: Size, *, holds_back: bool) -> None:
         self._compression, self._size, self._holds_back = compression, size, holds_back
-        self._rooms = [_NO_ROOM] * thread_count()  # decompressed data of a thread
+        # Decompressed data of each thread.
+        self._rooms = [scratch.array(_LEAST_ROOM) for _ in range(thread_count())]
 
     def blocks(self, packets: Packets, storage: Storage) -> Iterator[DecodedBlock]:
         """Yield the events of each group, unchecked; reject the first invalid packet."""
@@ -162,61 +154,28 @@ def _places(
     return repeated, np.full(len(repeated), k.EVENT_BYTES, np.int64)
 
 
-def _unpack(group: Group, compression: Compression, room: Bytes = _NO_ROOM) -> _Part:
+def _unpack(group: Group, compression: Compression, room: Bytes) -> _Part:
     """Decompress packets into `room`, or a larger array if they do not fit."""
-    unpack = _unpack_lz4 if compression.is_lz4 else partial(_unpack_plainly, compression)
-    room, ends, problem = unpack(group, room)
-    events = k.locate_all(room, ends)
+    ends, problem = [0], ""
+    for packed in group.contents():
+        start = ends[-1]
+        if start > _MOST_ROOM:
+            break
+        try:
+            content = decompress(packed, compression)
+        except CompressionError as error:
+            problem = str(error)
+            break
+        stop = start + len(content)
+        if stop > len(room):
+            larger = scratch.array(2 * stop)
+            larger[:start] = room[:start]
+            room = larger
+        # At once: the library takes the same memory again for the next packet.
+        room.data[start:stop] = content
+        ends.append(stop)
+    events = k.locate_all(room, np.array(ends, np.int64))
     damaged = np.flatnonzero(events[:, 0] < 0)
     if len(damaged):
         events, problem = events[: damaged[0]], "its flatbuffer is not one of events that fill it"
     return _Part(room, events, problem)
-
-
-def _unpack_plainly(
-    compression: Compression, group: Group, room: Bytes
-) -> tuple[Bytes, NDArray[np.int64], str]:
-    """Return the room, the ends of the packets in it, 0 first, and the problem of the next one."""
-    contents: list[bytes | memoryview] = []
-    problem, size = "", 0
-    for number in range(len(group.packets)):
-        if size > _MOST_ROOM:
-            break
-        content: bytes | memoryview = group.content(number)
-        try:
-            if compression is not Compression.NONE:
-                content = decompress(content, compression)
-            if int.from_bytes(content[:4], "little") != len(content) - 4:
-                raise CompressionError("its length is not that of its content")
-        except CompressionError as error:
-            problem = str(error)
-            break
-        contents.append(content)
-        size += len(content)
-    ends = list(accumulate((len(content) for content in contents), initial=0))
-    if len(room) < ends[-1]:
-        room = scratch.array(2 * ends[-1])
-    for start, stop, content in zip(ends, ends[1:], contents, strict=False):
-        room.data[start:stop] = content
-    return room, np.array(ends, np.int64), problem
-
-
-def _unpack_lz4(group: Group, room: Bytes) -> tuple[Bytes, NDArray[np.int64], str]:
-    """Return the same as `_unpack_plainly`; compiled loops save a copy and Python's time."""
-    packets = group.packets - (group.base, 0)
-    ends = np.zeros(len(packets) + 1, np.int64)
-    done = 0
-    if not len(room):
-        room = scratch.array(4 * int(packets[:, 1].sum()) + _LEAST_ROOM)
-    while True:
-        used = int(ends[done])
-        done, error = lz4.decompress_all(group.data, packets, room, ends, done, MOST_BYTES)
-        if error != lz4.NO_ROOM or len(room) - used >= MOST_BYTES + lz4.SPARE:
-            break
-        if used > _MOST_ROOM:
-            error = 0
-            break
-        larger = scratch.array(2 * len(room) + _LEAST_ROOM)
-        larger[: ends[done]] = room[: ends[done]]
-        room = larger
-    return room, ends[: done + 1], _LZ4_PROBLEMS[error] if error else ""

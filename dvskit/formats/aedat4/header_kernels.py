@@ -33,7 +33,7 @@ class PacketRules(NamedTuple):
 
 
 class PacketWindow(NamedTuple):
-    """The bytes `base` to `stop` of a file of `file_bytes` bytes; some spare bytes follow."""
+    """The bytes `base` to `stop` of a file of `file_bytes` bytes."""
 
     data: NDArray[np.uint8]
     base: int

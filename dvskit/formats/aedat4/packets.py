@@ -13,7 +13,6 @@ from dvskit.formats.aedat4 import header_kernels as k
 from dvskit.formats.aedat4 import scratch
 from dvskit.formats.aedat4.compression import MOST_BYTES
 from dvskit.formats.aedat4.layout import PACKET_HEADER, Aedat4Header, StreamInfo
-from dvskit.formats.aedat4.lz4_kernels import SPARE
 from dvskit.formats.file_bytes import read_at
 from dvskit.formats.losses import Losses
 
@@ -25,7 +24,7 @@ _MOST_PACKETS = 1 << 14
 class Group(NamedTuple):
     """Packets of one stream in a window of a file; they are valid until the next group.
 
-    data     uint8, the bytes of the file from byte `base` on, with some spare bytes at the end
+    data     uint8, the bytes of the file from byte `base` on
     packets  int64 (n, 2), byte offset and length of the content of each
     """
 
@@ -33,10 +32,11 @@ class Group(NamedTuple):
     base: int
     packets: NDArray[np.int64]
 
-    def content(self, number: int) -> memoryview:
-        """Return the compressed content of a packet."""
-        begin, length = self.packets[number].tolist()
-        return self.data.data[begin - self.base : begin - self.base + length]
+    def contents(self) -> Iterator[memoryview]:
+        """Yield the compressed content of each packet."""
+        data = self.data.data
+        for begin, length in self.packets.tolist():
+            yield data[begin - self.base : begin - self.base + length]
 
 
 class Packets:
@@ -121,8 +121,8 @@ class Packets:
         """Return a window with `count` bytes from byte `at` on; fewer only at the file's end."""
         if not self._base <= at <= at + count <= self._stop:
             wanted = max(0, min(max(count, _WINDOW), self._bytes - at))
-            if len(self._buffer) < wanted + SPARE:
-                self._buffer = scratch.array(wanted + SPARE)
+            if len(self._buffer) < wanted:
+                self._buffer = scratch.array(wanted)
             filled = read_at(file, at, self._buffer.data[:wanted])
             self._base, self._stop = at, at + filled
             if filled < wanted:  # the file has become shorter

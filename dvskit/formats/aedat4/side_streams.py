@@ -58,11 +58,11 @@ class SidePackets:
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         losses = Losses(self.path, strict=self.strict)
         for group in Packets(self._container, self._stream.number, losses):
-            for number, begin in enumerate(group.packets[:, 0].tolist()):
+            begins = group.packets[:, 0].tolist()
+            for begin, content in zip(begins, group.contents(), strict=True):
                 offset = begin - PACKET_HEADER.size
                 try:
-                    content = bytes(group.content(number))
-                    yield offset, decompress(content, self._container.compression)
+                    yield offset, bytes(decompress(content, self._container.compression))
                 except CompressionError as error:
                     self.reject(offset, error)
 
