@@ -63,7 +63,7 @@ def test_the_table_of_packets_tells_where_each_packet_is(tmp_path: Path) -> None
     content = path.read_bytes()
     container = read_container(path)
     packed = content[container.table :]
-    table = root(compression.decompress(packed, Compression.ZSTD), b"FTAB")
+    table = root(compression.decompressor(Compression.ZSTD)(memoryview(packed)), b"FTAB")
     rows = tables_of(table)
     assert [row.number(0, "<q", 0) - 8 for row in rows] == packet_offsets(path)
     assert sum(row.number(2, "<q", 0) for row in rows) == len(events)

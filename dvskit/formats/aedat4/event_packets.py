@@ -13,7 +13,7 @@ from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events, Size
 from dvskit.formats.aedat4 import scratch
 from dvskit.formats.aedat4 import unpacking_kernels as k
-from dvskit.formats.aedat4.compression import Compression, CompressionError, decompress
+from dvskit.formats.aedat4.compression import Compression, CompressionError, decompressor
 from dvskit.formats.aedat4.layout import PACKET_HEADER, Aedat4Header
 from dvskit.formats.aedat4.packets import Group, Packets
 from dvskit.formats.checked_blocks import DecodedBlock, checked
@@ -25,7 +25,8 @@ LOOK_AHEAD = 1 << 16  # later events that may show that an event is ahead of its
 Bytes = NDArray[np.uint8]
 _LEAST_ROOM = 1 << 16
 _MOST_ROOM = 1 << 26  # where a thread stops before the next packet: many may decompress to much
-_SHORT_BYTES = 1 << 14  # not worth a second thread
+# A thread that decompresses less waits longer for Python's lock than it works.
+_SHORT_BYTES = 1 << 15
 
 
 def read_events(
@@ -75,6 +76,10 @@ class _Part(NamedTuple):
     events: NDArray[np.int64]
     problem: str
 
+    def shared(self, count: int) -> list[_Part]:
+        """Return the packets in `count` parts of one room."""
+        return [self._replace(events=each) for each in np.array_split(self.events, count)]
+
 
 class _Decoder:
     """Decodes groups of packets on all threads.
@@ -116,8 +121,8 @@ class _Decoder:
     def _unpack(self, group: Group) -> list[_Part]:
         """Return the first decompressed packets, in parts; only the last may have a problem."""
         packets = group.packets
-        size = packets[:, 1].sum()
-        count = min(len(self._rooms), len(packets)) if size >= _SHORT_BYTES else 1
+        is_short = packets[:, 1].mean() < _SHORT_BYTES
+        count = 1 if is_short else min(len(self._rooms), len(packets))
         cuts = [len(packets) * number // count for number in range(count + 1)]
         parts: dict[int, _Part] = {}
 
@@ -129,7 +134,8 @@ class _Decoder:
         run_parts(work, count)
         sizes = np.diff(cuts).tolist()
         stopped = [number for number in range(count) if len(parts[number].events) < sizes[number]]
-        return [parts[number] for number in range(stopped[0] + 1 if stopped else count)]
+        whole = [parts[number] for number in range(stopped[0] + 1 if stopped else count)]
+        return whole if count > 1 else whole[0].shared(min(len(self._rooms), len(packets)))
 
     def _split(self, parts: list[_Part], columns: EventColumns) -> bool:
         """Split events into columns; return whether they are on the sensor and in time order."""
@@ -156,13 +162,14 @@ def _places(
 
 def _unpack(group: Group, compression: Compression, room: Bytes) -> _Part:
     """Decompress packets into `room`, or a larger array if they do not fit."""
+    unpack = decompressor(compression)
     ends, problem = [0], ""
     for packed in group.contents():
         start = ends[-1]
         if start > _MOST_ROOM:
             break
         try:
-            content = decompress(packed, compression)
+            content = unpack(packed)
         except CompressionError as error:
             problem = str(error)
             break

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import DamagedFileError, FormatError
-from dvskit.formats.aedat4.compression import CompressionError, decompress
+from dvskit.formats.aedat4.compression import CompressionError, decompressor
 from dvskit.formats.aedat4.layout import (
     PACKET_HEADER,
     Aedat4Header,
@@ -57,12 +57,13 @@ class SidePackets:
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         losses = Losses(self.path, strict=self.strict)
+        unpack = decompressor(self._container.compression)
         for group in Packets(self._container, self._stream.number, losses):
             begins = group.packets[:, 0].tolist()
             for begin, content in zip(begins, group.contents(), strict=True):
                 offset = begin - PACKET_HEADER.size
                 try:
-                    yield offset, bytes(decompress(content, self._container.compression))
+                    yield offset, bytes(unpack(content))
                 except CompressionError as error:
                     self.reject(offset, error)
 
