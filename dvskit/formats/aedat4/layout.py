@@ -138,10 +138,6 @@ class Aedat4Header:
     table: int
     streams: Mapping[int, StreamInfo]
 
-    def first(self, kind: str) -> StreamInfo | None:
-        """Return the first stream of a kind."""
-        return next((each for each in self.streams.values() if each.kind == kind), None)
-
 
 def _attributes(node: ElementTree.Element) -> dict[str, str]:
     found: dict[str, str] = {}
