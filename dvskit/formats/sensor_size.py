@@ -39,11 +39,6 @@ def smallest_size(path: str | PathLike[str], blocks: Iterable[Events]) -> Size:
         if len(block):
             width = max(width, int(block.x.max()) + 1)
             height = max(height, int(block.y.max()) + 1)
-    return size_of_extent(path, width, height)
-
-
-def size_of_extent(path: str | PathLike[str], width: int, height: int) -> Size:
-    """Return the size of the area of events. Raises GeometryError if there are none."""
     if not width:
         raise GeometryError(f"{path}: no sensor size in the header and no events; {_PASS}")
     return as_size((width, height))

@@ -112,7 +112,7 @@ _OWN = (
     Format("aedat4", (".aedat4",), "dvskit.formats.aedat4", starts_with(b"#!AER-DAT4.0"), "rw",
            "iniVation AEDAT 4", "the number of an event stream, if there are several"),
     Format("es", (".es",), "dvskit.formats.es", starts_with(b"Event Stream"), "rw",
-           "Event Stream: DVS, ATIS, colour and generic events", piped="w"),
+           "Event Stream 2: DVS, ATIS, colour and generic events", piped="w"),
     Format("aedat2", (".aedat", ".aedat2"), "dvskit.formats.aedat2",
            starts_with(b"#!AER-DAT1.0", b"#!AER-DAT2.0", b"# This is a raw AE data file"), "rw",
            "jAER AEDAT 1 and 2 (DVS128, DAVIS, DVS640)", "a chip, such as DVS128 or DAVIS346",

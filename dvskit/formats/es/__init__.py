@@ -1,10 +1,9 @@
-"""Event Stream (`.es`), versions 0.1 to 2: DVS, ATIS, colour and generic events.
+"""Event Stream (`.es`), version 2: DVS, ATIS, colour and generic events.
 
-Layout: github.com/neuromorphic-paris/event_stream; `reading` lists the layouts, `byte_kernels`
-decodes them. In version 2, a byte of a DVS event holds the microseconds since the event before it
-(7 bits) and the polarity (bit 0, ON = 1). 0xFF there is 127 us without an event, and 0xFE a reset
-without meaning. Then x and y, 16 bits each, little-endian; y = 0 is the bottom row. DVS events of
-version 2 are written.
+Layout: github.com/neuromorphic-paris/event_stream; `byte_kernels` decodes it. A byte of a DVS event
+holds the microseconds since the event before it (7 bits) and the polarity (bit 0, ON = 1). 0xFF
+there is 127 us without an event, and 0xFE a reset without meaning. Then x and y, 16 bits each,
+little-endian; y = 0 is the bottom row. DVS events are written.
 """
 
 from dvskit.formats.es.reading import (

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from dvskit.formats.storage import EventColumns
 
-# The layouts: see reading.py. Those of version 2 come first.
-DVS_2, ATIS_2, COLOUR_2, DVS_1, ATIS_1, COLOUR_1, GENERIC_2, GENERIC_1 = range(8)
+# The type of events, as byte 15 of a file says it.
+GENERIC, DVS, ATIS, DISPLAY, COLOUR = range(5)
 
 EVENT_BYTES = 5
 OVERFLOW_US = 127
+LONG_OVERFLOW_US = 254  # of a colour or generic event
 _GRAY = (299, 587, 114)  # parts in 1000 of red, green and blue in brightness (ITU-R BT.601)
 
 # Indices in the decoder's state: the clock, the events in the columns, the losses, and the skipped
@@ -26,55 +27,38 @@ _RUN = 8  # events in a row, all on the sensor, that show where events go on
 
 
 @njit(cache=True, nogil=True)
-def event_bytes(layout: int) -> int:
+def event_bytes(kind: int) -> int:
     """Return the number of bytes per event."""
-    if layout == DVS_2 or layout == ATIS_2:
-        return 5
-    if layout == COLOUR_2:
-        return 8
-    return 6 if layout == COLOUR_1 else 3
+    return 8 if kind == COLOUR else EVENT_BYTES
 
 
 @njit(cache=True, nogil=True)
-def _time_alone(first: int, layout: int) -> int:
+def _time_alone(first: int, kind: int) -> int:
     """Return the microseconds of a byte that is time alone, 0 for a reset, -1 for an event's."""
     time = -1
-    if layout == DVS_2 and first >= 0xFE:
-        time = 127 * (first & 1)
-    elif layout == ATIS_2 and first >= 0xFC:
+    if kind == DVS and first >= 0xFE:
+        time = OVERFLOW_US * (first & 1)
+    elif kind == ATIS and first >= 0xFC:
         time = 63 * (first & 3)
-    elif layout == COLOUR_2 and first >= 0xFE:
-        time = 254 * (first & 1)
-    elif layout == DVS_1 and first & 15 == 15:
-        time = 15 * (first >> 4)
-    elif layout == ATIS_1 and first & 31 == 31:
-        time = 31 * (first >> 5)
-    elif layout == COLOUR_1 and first & 127 == 127:
-        time = 127 * (first >> 7)
+    elif kind == COLOUR and first >= 0xFE:
+        time = LONG_OVERFLOW_US * (first & 1)
     return time
 
 
 @njit(cache=True, nogil=True)
-def _event(data: NDArray[np.uint8], at: int, layout: int) -> tuple[int, int, int, int, bool]:
+def _event(data: NDArray[np.uint8], at: int, kind: int) -> tuple[int, int, int, int, bool]:
     """Return the event at data[at]: microseconds, column, row, polarity, and if it is a crossing.
 
     A colour event has its brightness in place of the polarity.
     """
-    b0, b1, b2 = np.int64(data[at]), np.int64(data[at + 1]), np.int64(data[at + 2])
-    if layout == DVS_1:
-        return b0 & 15, b0 >> 4 | (b1 & 63) << 4, b1 >> 6 | (b2 & 127) << 2, b2 >> 7, False
-    if layout == ATIS_1:
-        row = b1 >> 6 | (b2 & 63) << 2
-        return b0 & 31, b0 >> 5 | (b1 & 63) << 3, row, b2 >> 7, b2 >> 6 & 1 == 1
-    if layout == COLOUR_1:
-        gray = _brightness(data, at + 3)
-        return b0 & 127, b0 >> 7 | b1 << 1, b2, gray, False
-    column, row = b1 | b2 << 8, np.int64(data[at + 3]) | np.int64(data[at + 4]) << 8
-    if layout == DVS_2:
-        return b0 >> 1, column, row, b0 & 1, False
-    if layout == ATIS_2:
-        return b0 >> 2, column, row, b0 >> 1 & 1, b0 & 1 == 1
-    return b0, column, row, _brightness(data, at + 5), False
+    first = np.int64(data[at])
+    column = np.int64(data[at + 1]) | np.int64(data[at + 2]) << 8
+    row = np.int64(data[at + 3]) | np.int64(data[at + 4]) << 8
+    if kind == DVS:
+        return first >> 1, column, row, first & 1, False
+    if kind == ATIS:
+        return first >> 2, column, row, first >> 1 & 1, first & 1 == 1
+    return first, column, row, _brightness(data, at + 5), False
 
 
 @njit(cache=True, nogil=True)
@@ -84,19 +68,19 @@ def _brightness(data: NDArray[np.uint8], at: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _goes_on(data: NDArray[np.uint8], at: int, layout: int, width: int, height: int) -> bool:
+def _goes_on(data: NDArray[np.uint8], at: int, kind: int, width: int, height: int) -> bool:
     """Return whether events begin at data[at]: _RUN on the sensor, or all up to the end."""
-    limit, step = at + LOOK_AHEAD, event_bytes(layout)
+    limit, step = at + LOOK_AHEAD, event_bytes(kind)
     good = 0
     while good < _RUN and at < limit:
         if at >= data.size:
             return at == data.size
-        if _time_alone(np.int64(data[at]), layout) >= 0:
+        if _time_alone(np.int64(data[at]), kind) >= 0:
             at += 1
             continue
         if at + step > data.size:
             return False
-        _, x, y, _, _ = _event(data, at, layout)
+        _, x, y, _, _ = _event(data, at, kind)
         if x >= width or y >= height:
             return False
         good += 1
@@ -115,7 +99,7 @@ def _run_dvs(
     n: int,
     columns: EventColumns,
 ) -> tuple[int, int, int]:
-    """Decode events of DVS_2 up to one off the sensor; return its place, clock, events."""
+    """Decode DVS events up to one off the sensor; return its place, clock, events."""
     t, x, y, p = columns
     while at < limit and n < t.size:
         first = np.int64(data[at])
@@ -138,7 +122,7 @@ def _run_dvs(
 def decode(
     data: NDArray[np.uint8],
     start: int,
-    layout: int,
+    kind: int,
     crossings: bool,
     width: int,
     height: int,
@@ -156,26 +140,26 @@ def decode(
     mode after the first loss. Row 0 is the top row in the columns. `crossings` decodes threshold
     crossings instead of changes. `gray` is 1 more than the latest brightness of each pixel, 0 for
     none: a colour event is ON if it is no darker. Red, green and blue go into the rows of
-    `colours`. Both may be empty for other layouts, `colours` for all.
+    `colours`. Both may be empty for other types, `colours` for all.
     """
     t, x, y, p = columns
     now, n, lost = state[S_CLOCK], state[S_EVENTS], state[S_LOSSES]
-    at, step = start, event_bytes(layout)
-    coloured = layout == COLOUR_2 or layout == COLOUR_1
+    at, step = start, event_bytes(kind)
+    coloured = kind == COLOUR
     while at < data.size and n < t.size and lost < losses.shape[0] and not (strict and lost > 0):
-        if layout == DVS_2:
+        if kind == DVS:
             limit = data.size - EVENT_BYTES + 1
             at, now, n = _run_dvs(data, at, width, height, limit, now, n, columns)
             if at >= data.size or n >= t.size:
                 break
-        alone = _time_alone(np.int64(data[at]), layout)
+        alone = _time_alone(np.int64(data[at]), kind)
         if alone >= 0:
             now += alone
             at += 1
             continue
         if at + step > data.size:
             break
-        time, column, row, polarity, crossing = _event(data, at, layout)
+        time, column, row, polarity, crossing = _event(data, at, kind)
         if column < width and row < height:
             now += time
             at += step
@@ -195,11 +179,11 @@ def decode(
             continue
         # Probably only the pixel is wrong; otherwise search for the next events.
         onward = at + step
-        if _goes_on(data, onward, layout, width, height):
+        if _goes_on(data, onward, kind, width, height):
             now += time
         else:
             onward = at + 1
-            while onward < data.size and not _goes_on(data, onward, layout, width, height):
+            while onward < data.size and not _goes_on(data, onward, kind, width, height):
                 onward += 1
         losses[lost, 0], losses[lost, 1] = at, onward - at
         losses[lost, 2], losses[lost, 3] = column, row
@@ -213,7 +197,6 @@ def decode(
 def find_generic(
     data: NDArray[np.uint8],
     start: int,
-    layout: int,
     clock: NDArray[np.int64],
     rows: NDArray[np.int64],
 ) -> tuple[int, int]:
@@ -223,28 +206,23 @@ def find_generic(
     at an event cut by the end. clock[0] is the current time.
     """
     now, at, n = clock[0], start, 0
-    reset, alone = (0xFE, 254) if layout == GENERIC_2 else (0x7F, 127)
     while at < data.size and n < rows.shape[0]:
         first = np.int64(data[at])
-        if first == reset or first == 0xFF:
-            now += alone if first == 0xFF else 0
+        if first >= 0xFE:
+            now += LONG_OVERFLOW_US * (first & 1)
             at += 1
             continue
-        place, length = at + 1, np.int64(8)
-        if layout == GENERIC_2:
-            length, shift, more = np.int64(0), np.int64(0), True
-            while more and place < data.size and length <= data.size:
-                if shift < 56:
-                    length |= (np.int64(data[place]) >> 1) << shift
-                elif data[place] > 1:
-                    length = data.size + 1
-                more = data[place] & 1 == 1
-                place, shift = place + 1, shift + 7
-            if more:
-                break
-        if length > data.size - place:
+        place, length, shift, more = at + 1, np.int64(0), np.int64(0), True
+        while more and place < data.size and length <= data.size:
+            if shift < 56:
+                length |= (np.int64(data[place]) >> 1) << shift
+            elif data[place] > 1:
+                length = data.size + 1
+            more = data[place] & 1 == 1
+            place, shift = place + 1, shift + 7
+        if more or length > data.size - place:
             break
-        now += first if layout == GENERIC_2 else first & 127
+        now += first
         rows[n, 0], rows[n, 1], rows[n, 2] = now, place, length
         n += 1
         at = place + length
@@ -263,7 +241,7 @@ def encode(
     clock: NDArray[np.int64],
     data: NDArray[np.uint8],
 ) -> tuple[int, int]:
-    """Encode events from `start` on as DVS_2; return the next event and the number of bytes.
+    """Encode events from `start` on as DVS events; return the next event and the number of bytes.
 
     Stops early if `data` is full. clock[0] is the current time of the bytes.
     """

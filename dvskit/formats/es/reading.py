@@ -1,13 +1,13 @@
 """Event Stream files as Recordings.
 
-Layout: github.com/neuromorphic-paris/event_stream, its text of version 2.0 and, in its history,
-those of 1.0 and 0.1.
+Layout: github.com/neuromorphic-paris/event_stream, version 2.0. An event begins with a byte that
+holds the microseconds since the event before. If all of its time bits are set, it is not an event:
+time alone, or a reset without meaning.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,70 +21,19 @@ from dvskit.formats.file_bytes import FileMap
 from dvskit.formats.index_cache import NEVER, Index, find_index, index_of
 from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.recording import BLOCK_EVENTS, ReadOptions, Recording, SizeOrigin
-from dvskit.formats.sensor_size import choose_size, size_of_extent, stated_size
+from dvskit.formats.sensor_size import stated_size
 from dvskit.formats.storage import ReusedStorage, Storage
 from dvskit.streams import Labels
 
 MAGIC = b"Event Stream"
-_HEADER_BYTES = 20
+_HEADER_BYTES = 20  # the last 4 are the size of the sensor, which generic events lack
+_GENERIC_HEADER_BYTES = 16
+_KINDS = {k.GENERIC: "generic", k.DVS: "dvs", k.ATIS: "atis", k.COLOUR: "colour"}
 
 
-class _Kind(Enum):
-    """The kinds of events of a stream. The value is the name for messages."""
-
-    GENERIC = "generic"
-    DVS = "dvs"
-    ATIS = "atis"
-    DISPLAY = "display"
-    COLOUR = "colour"
-    LIQUID = "liquid"
-
-
-class _Layout(NamedTuple):
-    """The layout of a stream of events.
-
-    All events begin with a byte that holds the microseconds since the event before. If all of its
-    time bits are set, it is not an event: time alone, or a reset without meaning.
-
-    kind    of its events
-    number  of the layout in the loops over bytes
-    start   byte offset of the first event
-    size    byte offset of the sensor's size, two u16; None if the file has no size
-    """
-
-    kind: _Kind
-    number: int
-    start: int
-    size: int | None
-
-
-_TYPES = {
-    2: {
-        0: _Layout(_Kind.GENERIC, k.GENERIC_2, 16, None),
-        1: _Layout(_Kind.DVS, k.DVS_2, 20, 16),
-        2: _Layout(_Kind.ATIS, k.ATIS_2, 20, 16),
-        3: _Layout(_Kind.DISPLAY, -1, 16, None),
-        4: _Layout(_Kind.COLOUR, k.COLOUR_2, 20, 16),
-    },
-    1: {
-        0: _Layout(_Kind.DVS, k.DVS_1, 15, None),
-        1: _Layout(_Kind.ATIS, k.ATIS_1, 15, None),
-        2: _Layout(_Kind.DISPLAY, -1, 15, None),
-        3: _Layout(_Kind.COLOUR, k.COLOUR_1, 15, None),
-        4: _Layout(_Kind.GENERIC, k.GENERIC_1, 15, None),
-        5: _Layout(_Kind.LIQUID, -1, 15, None),
-    },
-    0: {
-        0: _Layout(_Kind.ATIS, k.ATIS_1, 15, None),
-        1: _Layout(_Kind.DISPLAY, -1, 15, None),
-        2: _Layout(_Kind.COLOUR, k.COLOUR_1, 15, None),
-    },
-}
-
-
-def _version_of(head: bytes) -> str:
+def _version_of(path: Path) -> str:
     """Return the version in a header, such as 2.0.0."""
-    return ".".join(str(part) for part in head[12 : 15 if head[12] >= 2 else 14])
+    return ".".join(str(part) for part in _read_head(path)[12:15])
 
 
 def _read_head(path: Path) -> bytes:
@@ -93,41 +42,35 @@ def _read_head(path: Path) -> bytes:
         return file.read(_HEADER_BYTES)
 
 
-def _read_layout(path: Path) -> tuple[bytes, _Layout]:
-    """Return a file's header and its layout. Raises FormatError.
-
-    Byte 12 is the version. The type is byte 15 from version 2 on, byte 14 before.
-    """
+def _checked_head(path: Path) -> bytes:
+    """Return the header of a file of a version and a type that are read. Raises FormatError."""
     head = _read_head(path)
     if not head.startswith(MAGIC):
         raise FormatError(f"{path}: starts with {head[:12]!r}, not with {MAGIC!r}")
-    if len(head) < 15 or (head[12] >= 2 and len(head) < 16):
-        raise FormatError(f"{path}: ends within its header, at byte {len(head)}")
-    version = _version_of(head)
-    if head[12] > 2:
+    if len(head) > 13 and head[12] != 2:
+        fix = "convert it with the tool that wrote it"
+        if head[12] < 2:
+            fix = "the sepia library of 2017 (github.com/neuromorphic-paris/sepia) reads it"
         raise FormatError(
-            f"{path}: is an Event Stream of version {version}; versions up to 2 are read, "
-            "so convert it with the tool that wrote it"
+            f"{path}: byte 12: is an Event Stream of version {head[12]}.{head[13]}, and only "
+            f"version 2 is read; {fix}"
         )
-    kind = head[15 if head[12] >= 2 else 14]
-    layout = _TYPES[head[12]].get(kind)
-    if layout is None:
-        raise FormatError(f"{path}: is an Event Stream {version} of the unknown type {kind}")
-    if layout.number < 0:
+    kind = head[15] if len(head) > 15 else k.DVS
+    if kind not in _KINDS:
+        named = " (display)" if kind == k.DISPLAY else ""
         raise FormatError(
-            f"{path}: is an Event Stream of {layout.kind.value} events, which are not changes of "
-            "brightness; only dvs, atis, colour and generic events are read"
+            f"{path}: byte 15: is an Event Stream of type {kind}{named}; only dvs, atis, colour "
+            "and generic events are read"
         )
-    if layout.size is not None and len(head) < layout.start:
+    if len(head) < (_GENERIC_HEADER_BYTES if kind == k.GENERIC else _HEADER_BYTES):
         raise FormatError(f"{path}: ends within its header, at byte {len(head)}")
-    return head, layout
+    return head
 
 
 _LOSSES = 4096
 _ROWS = 1 << 16  # of generic events
 _NO_SENSOR = Size(1, 1)
 _INDEXED_BYTES = 1 << 24  # smaller files are read from the start
-_ANY_SIZE = {k.DVS_1: Size(1024, 512), k.ATIS_1: Size(512, 256), k.COLOUR_1: Size(512, 256)}
 _COLOUR = (
     "the events have colours and no polarity: ON means that a pixel is no darker (luma of ITU-R "
     "BT.601) than at its previous event, or has none; .colours() returns red, green and blue"
@@ -143,13 +86,13 @@ class EsRecording(Recording):
     format = "es"
 
     def __init__(
-        self, path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, layout: _Layout
+        self, path: Path, options: ReadOptions, size: Size, origin: SizeOrigin, kind: int
     ) -> None:
         super().__init__(path, options, size, origin)
         self._note_map()
-        self._layout = layout
+        self._kind = kind
         self._others: int | None = None
-        if layout.kind is _Kind.COLOUR:
+        if kind == k.COLOUR:
             self.assumptions.append(_COLOUR)
         self.assumptions.append(
             f"y is counted from the bottom in the file: row 0 here is y = {size.height - 1} there"
@@ -157,19 +100,17 @@ class EsRecording(Recording):
 
     def header(self) -> Mapping[str, str]:
         """Return the version and the type."""
-        return {"version": _version_of(_read_head(self.path)), "type": self._layout.kind.value}
+        return {"version": _version_of(self.path), "type": _KINDS[self._kind]}
 
     def other_streams(self) -> Mapping[str, int]:
         """Count data other than events: threshold crossings of an ATIS, colours."""
-        if self._layout.kind is _Kind.DVS:
+        if self._kind == k.DVS:
             return {}
         if self._others is None:
             reading = _Pass(self, Losses(self.path, strict=False))
             events = sum(len(block) for block in reading.blocks(ReusedStorage()))
-            self._others = (
-                events if self._layout.kind is _Kind.COLOUR else int(reading.state[k.S_OTHERS])
-            )
-        name = "colours" if self._layout.kind is _Kind.COLOUR else "threshold crossings"
+            self._others = events if self._kind == k.COLOUR else int(reading.state[k.S_OTHERS])
+        name = "colours" if self._kind == k.COLOUR else "threshold crossings"
         return {name: self._others} if self._others else {}
 
     def crossings(self) -> Events:
@@ -178,7 +119,7 @@ class EsRecording(Recording):
         p is False for the first of the two and True for the second. The shorter the time between
         them, the brighter the pixel. Empty for other cameras.
         """
-        if self._layout.kind is not _Kind.ATIS:
+        if self._kind != k.ATIS:
             return Events.empty(self.size)
         reading = _Pass(self, self._losses(), crossings=True)
         return Events.concatenate(reading.blocks(Storage()), self.size)
@@ -186,7 +127,7 @@ class EsRecording(Recording):
     def colours(self) -> NDArray[np.uint8]:
         """Return red, green and blue of each event, (n, 3); (0, 3) for other cameras."""
         parts = [np.empty((0, 3), np.uint8)]
-        if self._layout.kind is _Kind.COLOUR:
+        if self._kind == k.COLOUR:
             reading = _Pass(self, self._losses(), coloured=True)
             for block in reading.blocks(ReusedStorage()):
                 parts.append(reading.colours[: len(block)].copy())
@@ -198,8 +139,8 @@ class EsRecording(Recording):
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
         begin = None
         # The polarity of a colour depends on all earlier events.
-        if self._layout.kind is not _Kind.COLOUR and self.path.stat().st_size > _INDEXED_BYTES:
-            index = find_index(self.path, f"es {self._layout} {self.size}", self._index)
+        if self._kind != k.COLOUR and self.path.stat().st_size > _INDEXED_BYTES:
+            index = find_index(self.path, f"es {self._kind} {self.size}", self._index)
             place = index.at(start_us)
             begin = int(index.offset[place]), int(index.state[place, 0])
         return _Pass(self, self._losses(damage), begin=begin).blocks(storage)
@@ -229,9 +170,9 @@ class _Pass:
         crossings: bool = False,
         coloured: bool = False,
     ) -> None:
-        self.size, self.layout = recording.size, recording._layout
+        self.size, self.kind = recording.size, recording._kind
         self.crossings, self._losses = crossings, losses
-        self.at, clock_us = begin or (self.layout.start, 0)
+        self.at, clock_us = begin or (_HEADER_BYTES, 0)
         self.colours = np.empty((BLOCK_EVENTS if coloured else 0, 3), np.uint8)
         self.state = np.zeros(k.STATE_FIELDS, np.int64)
         self.state[k.S_CLOCK] = clock_us
@@ -242,15 +183,15 @@ class _Pass:
         path, strict = self._losses.path, self._losses.strict
         file = FileMap(path)
         data = file.data
-        gray = _blank(path, self.size if self.layout.kind is _Kind.COLOUR else Size(1, 1))
-        step = k.event_bytes(self.layout.number)
+        gray = _blank(path, self.size if self.kind == k.COLOUR else Size(1, 1))
+        step = k.event_bytes(self.kind)
         count, before = min(BLOCK_EVENTS, len(data) // step + 1), -1
         while self.at < len(data) and self.at != before:  # it stops if the last event is cut
             columns, self.state[k.S_EVENTS] = storage.columns(count), 0
             while self.at < len(data) and self.at != before and self.state[k.S_EVENTS] < count:
                 before = self.at
                 self.at = k.decode(
-                    data, self.at, self.layout.number, self.crossings, *self.size, strict,
+                    data, self.at, self.kind, self.crossings, *self.size, strict,
                     self.state, gray, self.colours, columns, self._lost,
                 )  # fmt: skip
                 self._take_losses()
@@ -293,12 +234,11 @@ class GenericRecording(Recording):
 
     format = "es"
 
-    def __init__(self, path: Path, options: ReadOptions, head: bytes, layout: _Layout) -> None:
+    def __init__(self, path: Path, options: ReadOptions) -> None:
         size = options.size
         super().__init__(
             path, options, size or _NO_SENSOR, "format" if size is None else "argument"
         )
-        self._layout, self._version = layout, _version_of(head)
         self.assumptions.append(
             "generic events have no pixels: there are no events here, and the size has no meaning; "
             ".labels() returns them as text"
@@ -306,7 +246,7 @@ class GenericRecording(Recording):
 
     def header(self) -> Mapping[str, str]:
         """Return the version and the type."""
-        return {"version": self._version, "type": "generic"}
+        return {"version": _version_of(self.path), "type": "generic"}
 
     def other_streams(self) -> Mapping[str, int]:
         """Count the generic events."""
@@ -336,9 +276,9 @@ class GenericRecording(Recording):
         file = FileMap(self.path)
         data = file.data
         clock, rows = np.zeros(1, np.int64), np.empty((_ROWS, 3), np.int64)
-        at, n = self._layout.start, _ROWS
+        at, n = _GENERIC_HEADER_BYTES, _ROWS
         while n == _ROWS:
-            n, at = k.find_generic(data, at, self._layout.number, clock, rows)
+            n, at = k.find_generic(data, at, clock, rows)
             for t_us, place, length in rows[:n].tolist():
                 yield GenericEvent(t_us, data[place : place + length].tobytes())
             file.forget(at)
@@ -348,32 +288,17 @@ class GenericRecording(Recording):
 
 
 def open_recording(path: Path, options: ReadOptions) -> EsRecording | GenericRecording:
-    """Open an Event Stream. Its size is the argument, the header's, or the smallest for its events.
+    """Open an Event Stream. Its size is the argument or the header's.
 
-    Raises FormatError for versions beyond 2 and for display and liquid events, GeometryError for an
+    Raises FormatError for versions other than 2 and for display events, GeometryError for an
     invalid size in the header.
     """
-    head, layout = _read_layout(path)
-    if layout.kind is _Kind.GENERIC:
-        return GenericRecording(path, options, head, layout)
-    size, origin = choose_size(
-        options, lambda: _header_size(path, head, layout), lambda: _extent(path, layout)
-    )
-    return EsRecording(path, options, size, origin, layout)
-
-
-def _header_size(path: Path, head: bytes, layout: _Layout) -> Size | None:
-    if layout.size is None:
-        return None
-    width, height = np.frombuffer(head[layout.size : layout.size + 4], "<u2").tolist()
-    return stated_size(path, lambda: as_size((width, height)))
-
-
-def _extent(path: Path, layout: _Layout) -> Size:
-    whole = _ANY_SIZE[layout.number]
-    recording = EsRecording(path, ReadOptions(strict=False), whole, "format", layout)
-    width = height = 0
-    for block in recording.blocks(reuse=True):
-        width = max(width, int(block.x.max()) + 1)
-        height = max(height, whole.height - int(block.y.min()))  # row 0 is the top row
-    return size_of_extent(path, width, height)
+    head = _checked_head(path)
+    kind = head[15]
+    if kind == k.GENERIC:
+        return GenericRecording(path, options)
+    if options.size is not None:
+        return EsRecording(path, options, options.size, "argument", kind)
+    width, height = np.frombuffer(head[16:], "<u2").tolist()
+    size = stated_size(path, lambda: as_size((width, height)))
+    return EsRecording(path, options, size, "header", kind)
