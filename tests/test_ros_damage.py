@@ -10,7 +10,7 @@ import pytest
 import zstandard
 
 import dvskit
-from dvskit.errors import DamagedFileError
+from dvskit.errors import DamagedFileError, FormatError
 from dvskit.formats import open_sink
 from dvskit.formats.ros import packing, writing
 from dvskit.formats.ros.container import unpacked
@@ -53,7 +53,7 @@ def assert_sound(events):
 def test_a_cut_file_keeps_what_is_ahead_of_the_cut(sample):
     path, events = sample
     data = path.read_bytes()
-    for share in (0.3, 0.999):
+    for share in (0.3, 0.999)[path.suffix == ".bag" :]:  # a short bag has no index
         path.write_bytes(data[: int(len(data) * share)])
         with refused(DamagedFileError, "at byte"):
             dvskit.open_events(path).load()
@@ -79,9 +79,10 @@ def test_compressed_recordings_are_read_and_salvaged(tmp_path, container, kind):
         bags.cut_chunks(path, kind)
     assert dvskit.load_events(path) == events
     data = path.read_bytes()
-    path.write_bytes(data[: len(data) // 2])
+    middle = len(data) // 2
+    path.write_bytes(data[:middle] + bytes(1000) + data[middle + 1000 :])
     recording = dvskit.open_events(path, strict=False)
-    assert len(recording.load()) > 0.2 * len(events)
+    assert 0.5 * len(events) < len(recording.load()) < len(events)
     assert recording.damage
 
 
@@ -154,17 +155,18 @@ def test_events_off_the_sensor_are_reported_with_their_place(tmp_path):
     assert recording.damage.count == 2
 
 
-def test_a_bag_that_was_not_closed_and_messages_of_no_channel_are_damage(tmp_path):
+def test_a_bag_that_was_not_closed_is_refused_and_messages_of_no_channel_are_damage(tmp_path):
     events = some_events(300, seed=2)
     said = [array(rows_of(events[at : at + 100]), number=at) for at in (0, 100, 200)]
     path = bags.write(tmp_path / "a.bag", said)
     whole = path.read_bytes()
     at = whole.index(b"index_pos=") + 10
     index = int.from_bytes(whole[at : at + 8], "little")
-    path.write_bytes(whole[:at] + bytes(8) + whole[at + 8 : index])
-    with refused(DamagedFileError, path):
-        dvskit.load_events(path)
-    assert dvskit.load_events(path, strict=False) == events
+    for bag in (whole[:at] + bytes(8) + whole[at + 8 : index], whole[:index], whole[:50]):
+        path.write_bytes(bag)
+        for strict in (True, False):
+            with refused(FormatError, f"byte {len(bag)}", f"rosbag reindex {path}"):
+                dvskit.open_events(path, strict=strict)
     message = whole.index(b"op=\x02")
     link = whole.rindex(b"conn=", 0, message + 60) + 5
     path.write_bytes(whole[:link] + b"\x09" + whole[link + 1 :])
