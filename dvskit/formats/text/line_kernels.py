@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dvskit.formats.in_order import Columns
 from dvskit.formats.storage import EventColumns
-from dvskit.formats.text.plain_line_kernels import USUAL, WINDOW, byte_at, plain_line, run
+from dvskit.formats.text.plain_line_kernels import WINDOW, byte_at, plain_line
 
 # Kinds of fields.
 TIME, COLUMN, ROW, POLARITY, OTHER = range(5)
@@ -254,18 +254,7 @@ def decode(
     t, x, y, p = columns
     base = data.ctypes.data
     at, stop, n, last, off = base + start, base + end, 0, np.int64(_EARLIEST), state[S_OFF]
-    usual = shifts == USUAL and returns == 0
     while at < stop:
-        before = n
-        if usual and not seconds:
-            at, n, on = run(at, stop, separator, width, height, last, n, columns, False)
-        elif usual:
-            at, n, on = run(at, stop, separator, width, height, last, n, columns, True)
-        if n > before:
-            last = t[n - 1]
-            off |= OFF_IS_ZERO if on < n - before else 0
-        if at >= stop:
-            break
         plain = False
         if shifts >= 0:
             plain, following, time, column, row, polarity = plain_line(

@@ -15,9 +15,6 @@ from numba import njit
 from numba.core import types
 from numba.extending import intrinsic
 
-from dvskit.formats.storage import EventColumns
-
-USUAL = 24 << 24 | 16 << 16 | 8 << 8  # time, column, row, polarity: see plain_line
 WINDOW = 32  # bytes that `marks` reads
 
 
@@ -85,35 +82,6 @@ def marks(typing_context: Any, address: Any) -> Any:
         return builder.or_(bits(">", 12), high)
 
     return types.uint64(types.int64), generate
-
-
-@_untyped
-def stops_and(typing_context: Any, address: Any, separator: Any) -> Any:
-    """Return bits for the WINDOW bytes at an address that are not digits.
-
-    Bits 0 to 31: not 0 to 9. Bits 32 to 63: the separator.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        byte, count = ir.IntType(8), ir.VectorType(ir.IntType(32), WINDOW)
-        kind = ir.VectorType(byte, WINDOW)
-
-        def bits(mask: Any) -> Any:
-            return builder.zext(builder.bitcast(mask, ir.IntType(WINDOW)), ir.IntType(64))
-
-        loaded = _load(builder, arguments[0], kind)
-        from_zero = builder.sub(loaded, ir.Constant(kind, [48] * WINDOW))
-        no_digit = builder.icmp_unsigned(">", from_zero, ir.Constant(kind, [9] * WINDOW))
-        nothing = ir.Constant(kind, ir.Undefined)
-        one = builder.insert_element(
-            nothing, builder.trunc(arguments[1], byte), ir.Constant(ir.IntType(32), 0)
-        )
-        every = builder.shuffle_vector(one, nothing, ir.Constant(count, [0] * WINDOW))
-        same = builder.icmp_unsigned("==", loaded, every)
-        high = builder.shl(bits(same), ir.Constant(ir.IntType(64), 32))
-        return builder.or_(bits(no_digit), high)
-
-    return types.uint64(types.int64, types.int64), generate
 
 
 @njit(cache=True, nogil=True)
@@ -251,67 +219,3 @@ def plain_line(
         number4(at + row, high),
         on - 2 * negative,
     )
-
-
-@njit(cache=True, nogil=True, inline="always")
-def run(
-    at: Any,
-    stop: int,
-    separator: Any,
-    width: int,
-    height: int,
-    last: int,
-    n: int,
-    columns: EventColumns,
-    seconds: bool,
-) -> tuple[Any, Any, Any]:
-    """Parse lines of time, column, row, and 0 or 1, up to one of another form.
-
-    Times are whole microseconds, or seconds with decimals. Returns the other line's address, the
-    number of events, and how many of the new ones are ON.
-    """
-    t, x, y, p = columns
-    one, low = np.uint64(1), np.uint64(0xFFFFFFFF)
-    on = 0
-    while at < stop:
-        seen = stops_and(at, separator)
-        every = seen & low
-        # The point of the seconds does not end a field.
-        stops = every & (every - one) if seconds else every
-        stops1 = stops & (stops - one)
-        stops2 = stops1 & (stops1 - one)
-        stops3 = stops2 & (stops2 - one)
-        if stops3 == 0:
-            break
-        end0, end1, end2 = first_bit(stops), first_bit(stops1), first_bit(stops2)
-        end3 = first_bit(stops3)
-        # Among the stops up to the line's end, only the end and a point are not separators.
-        line = (every ^ seen >> np.uint64(32)) & (stops3 ^ (stops3 - one))
-        wide, high = end1 - end0 - 1, end2 - end1 - 1
-        polarity = byte_at(at + end2 + 1) - 48
-        wrong = (wide - 1) >> 2 | (high - 1) >> 2 | (end3 - end2 - 2) | polarity >> 1
-        wrong |= byte_at(at + end3) ^ 10
-        if seconds:
-            point = first_bit(every)
-            decimals = end0 - point - 1
-            if point < 1 or point > 12 or decimals < 1:
-                break
-            wrong |= byte_at(at + point) ^ 46
-            line ^= one << np.uint64(point)
-        else:
-            wrong |= (end0 - 1) >> 4
-        if line != one << np.uint64(end3) or wrong != 0 or at + end3 >= stop:
-            break
-        if seconds:
-            time = number16(at, point) * 1_000_000 + fraction_us(at + point + 1, min(8, decimals))
-        else:
-            time = number16(at, end0)
-        column, row = number4(at + end0 + 1, wide), number4(at + end1 + 1, high)
-        if (width - 1 - column) | (height - 1 - row) | (time - last) < 0:
-            break
-        t[n], x[n], y[n], p[n] = time, column, row, polarity != 0
-        last = time
-        on += polarity
-        n += 1
-        at += end3 + 1
-    return at, n, on
