@@ -8,7 +8,7 @@ import threading
 import time
 from contextlib import suppress
 from secrets import compare_digest
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidStatus
@@ -167,11 +167,11 @@ class RequestForMessages:
 
 
 def _refusal(protocol: ServerProtocol, request: Request, path: str, token: str) -> Response | None:
-    parts = urlsplit(request.path)
-    shown = "".join(parse_qs(parts.query).get("token", []))
+    asked, _, query = request.path.partition("?")
+    shown = "".join(parse_qs(query).get("token", []))
     if not compare_digest(shown.encode(), token.encode()):
         return protocol.reject(403, "wrong token\n")
-    if parts.path.rstrip("/") != path:
+    if asked.rstrip("/") != path:
         return protocol.reject(404, "no such path\n")
     if not all(_may_read(page, request, token) for page in request.headers.get_all("Origin")):
         return protocol.reject(403, "pages of this origin may not read events\n")
