@@ -6,6 +6,7 @@ import socket
 import struct
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -139,6 +140,47 @@ def test_what_cannot_be_is_left_out_and_counted():
     send(recording.port, [b"".join([*sent[:4], lone, *sent[4:]]) + sent[0][:4]])
     assert recording.load() == events
     assert recording.damage.count == 2
+
+
+REAL = make(1000)  # in 20 datagrams
+FAR = 10**15
+UNCONFIRMED = ("event", "at jumps of time that no later datagrams confirmed left out")
+RESTART = ("restart", "of the clock; times go on from the last one")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gather_s", [0.0, 0.1])
+@pytest.mark.parametrize(
+    ("times", "place", "tallies"),
+    [
+        ([FAR], 10, {UNCONFIRMED: 1}),
+        ([FAR, FAR], 10, {UNCONFIRMED: 2}),
+        ([FAR, 2 * FAR, 3 * FAR, FAR], 10, {UNCONFIRMED: 4}),
+        ([FAR - number * 20_000 for number in range(9)], 10, {UNCONFIRMED: 9}),
+        ([FAR], 20, {UNCONFIRMED: 1}),
+        ([FAR] * 3, 10, {RESTART: 2}),
+        ([2**60] * 3, 10, {RESTART: 2}),
+        ([FAR], 0, {RESTART: 1}),
+        ([10], 12, {("event", "that came late left out"): 1}),
+        ([None] * 500, 10, {}),
+    ],
+    ids=str,
+)
+def test_forged_times_take_no_event_of_others_and_are_counted(
+    tmp_path, times, place, tallies, gather_s
+):
+    forged = [b"" if t is None else struct.pack("<QHHB", t, 3, 5, 1) for t in times]
+    sent = datagrams(REAL, LAYOUTS[0])
+    recording = listen(idle_s=0.1)
+    recording.gather_s = gather_s
+    send(recording.port, [*sent[:place], *forged, *sent[place:]])
+    dvskit.save_events(recording, tmp_path / "a.raw")
+    assert recording.damage.tallies == tallies
+    events = dvskit.load_events(tmp_path / "a.raw")
+    if RESTART in tallies:  # the forged ones stay
+        events = events[np.delete(np.arange(len(events)), np.arange(len(times)) + 50 * place)]
+        events = replace(events, t=REAL.t)
+    assert events == REAL
 
 
 @pytest.mark.parametrize(

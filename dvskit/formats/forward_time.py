@@ -12,7 +12,7 @@ from dvskit.formats.losses import Damage
 Columns = tuple[NDArray[Any], ...]  # times first
 
 _RESET_US = 10_000  # a clock that goes back further has started again; less are late events
-_JUMP_US = 1 << 32  # a longer step is in doubt, as in `order_kernels.out_of_step`
+JUMP_US = 1 << 32  # a longer step is in doubt, as in `order_kernels.out_of_step`
 _CONFIRMING = 3  # datagrams in a row that make a jump sure
 _NEVER = -(1 << 62)
 
@@ -20,22 +20,25 @@ _NEVER = -(1 << 62)
 class ForwardTime:
     """Times that never run back: late events are marked, and a clock that starts again goes on.
 
-    shift_us  is added to the sender's times
+    longest_us  a longer step on is that of a clock that has started again, too
+    shift_us    is added to the sender's times
     """
 
-    def __init__(self, damage: Damage) -> None:
-        self._damage, self._last = damage, _NEVER
+    def __init__(self, damage: Damage, longest_us: int = -_NEVER) -> None:
+        self._damage, self._longest_us, self._last = damage, longest_us, _NEVER
         self.shift_us = 0
 
     def onward(self, t: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
         """Return shifted times, and which of them are late; None if none is. Changes `t`."""
         t += self.shift_us
-        if t[0] >= self._last and not (t[1:] < t[:-1]).any():
+        self._last = int(t[0]) if self._last == _NEVER else self._last
+        in_order = t[0] >= self._last and not (t[1:] < t[:-1]).any()
+        if in_order and t[-1] - self._last <= self._longest_us:
             self._last = int(t[-1])
             return t, None
         newest = self._newest(t)
-        while (back := newest - t > _RESET_US).any():
-            at = int(back.argmax())
+        while (jumps := (newest - t > _RESET_US) | (t - newest > self._longest_us)).any():
+            at = int(jumps.argmax())
             step = int(newest[at] - t[at])
             t[at:] += step
             self.shift_us += step
@@ -53,7 +56,7 @@ class ForwardTime:
 
 def _steady(t: NDArray[np.int64], clock_us: int) -> NDArray[np.bool_]:
     """Return which times go on from the clock, and from those before them."""
-    far = t - clock_us > _JUMP_US
+    far = t - clock_us > JUMP_US
     newest = np.maximum.accumulate(np.concatenate([[clock_us], np.where(far, clock_us, t)]))[:-1]
     steady: NDArray[np.bool_] = ~far & (newest - t <= _RESET_US)
     return steady

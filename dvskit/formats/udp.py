@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from dvskit.errors import ConfigError, FormatError, GeometryError, did_you_mean
 from dvskit.events import Events
 from dvskit.formats.addresses import LiveAddress, LiveRecording
-from dvskit.formats.forward_time import Columns, ForwardTime, SureTime
+from dvskit.formats.forward_time import JUMP_US, Columns, ForwardTime, SureTime
 from dvskit.formats.losses import Damage
 from dvskit.formats.recording import ReadOptions
 from dvskit.formats.storage import Storage
@@ -65,7 +65,7 @@ class UdpRecording(LiveRecording):
     Late events (datagrams may overtake each other), events off the sensor, invalid bytes and
     datagrams dropped by the system are left out and counted in `damage`. A jump of time, over an
     hour on or 10 ms back, is held back until three datagrams in a row confirm it, else left out and
-    counted. After a jump back times go on from the last one: the sender has started again. `strict`
+    counted. After a jump times go on from the last one: the sender has started again. `strict`
     has no effect, as data cannot be sent again. Reading ends after `idle_s` seconds without a
     datagram, if set. Datagrams that come within `gather_s` seconds form one block.
     """
@@ -105,7 +105,7 @@ class UdpRecording(LiveRecording):
         if self._socket.fileno() < 0:
             raise FormatError(f"{self.path}: is closed; open it again")
         reader = _Datagrams(self.layout, self.assumptions)
-        times, clock = SureTime(damage), ForwardTime(damage)
+        times, clock = SureTime(damage), ForwardTime(damage, JUMP_US)
         with self._socket:
             for datagrams in self._arrivals(damage):
                 decoded = (
