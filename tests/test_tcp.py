@@ -61,12 +61,15 @@ class Sender:
 
 @contextmanager
 def served(data):
-    """A program that sends bytes to the first receiver."""
+    """A program that sends bytes to the first receiver, or to its request those of a function."""
 
     def run():
         peer, _ = server.accept()
-        with peer:
-            peer.sendall(data)
+        with peer, suppress(OSError):
+            peer.sendall(data(peer.recv(4096)) if callable(data) else data)
+            peer.shutdown(socket.SHUT_WR)
+            while peer.recv(1 << 16):
+                pass
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=run)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import socket
+import struct
 import threading
 from contextlib import contextmanager, suppress
 
@@ -10,12 +12,13 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.sync.server import serve
+from websockets.utils import accept_key
 
 import dvskit
 from dvskit.errors import FormatError, OutputError
-from dvskit.formats import network, web_socket
+from dvskit.formats import network
 from tests.laws import refused
-from tests.test_tcp import TOKEN, Sender, blocks_until
+from tests.test_tcp import TOKEN, Sender, blocks_until, served
 from tests.test_udp import make
 
 PLAIN, LOCKED = "ws://127.0.0.1:0", f"ws://{TOKEN}@127.0.0.1:0/camera"
@@ -199,10 +202,63 @@ def test_a_receiver_that_talks_and_pings_does_not_disturb_the_events():
     assert sender.ended() is None
 
 
-def test_a_message_beyond_the_limit_is_a_lost_end(monkeypatch, tmp_path):
-    monkeypatch.setattr(web_socket, "_MESSAGE_BYTES", 5000)
-    data = file_of(tmp_path)
-    with sending(data[:4000], b"\0" * 6000) as address:
-        recording = dvskit.open_events(address)
-        assert len(recording.load())
-    assert recording.damage
+def frame(first, content=b"", length=None):
+    """A frame of its first byte and its content, of an announced length that may be wrong."""
+    return struct.pack(">BBQ", first, 127, len(content) if length is None else length) + content
+
+
+def accepted(request):
+    """The answer to the request of a receiver."""
+    key = re.search(rb"Sec-WebSocket-Key: (\S+)", request)[1].decode()
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: %b\r\n\r\n" % accept_key(key).encode()
+    )
+
+
+END = b"\x88\x02\x03\xe8"  # code 1000
+
+
+@pytest.mark.parametrize(
+    ("sent", "damaged"),
+    [
+        (b"\x82\x00" * 100_000 + END, False),
+        (b"\x89\x00" * 10_000 + END, False),
+        (frame(0x82, b"a", 1 << 62), True),
+        (frame(0x82, b"a", 1 << 63), True),
+        (frame(0x82, bytes(10), 1000), True),
+        (b"\x82\x7f\x00", True),
+        (b"\x82\x81\x00\x00\x00\x00a" + END, True),  # masked, which only receivers may
+        (frame(0x02, bytes(1 << 20)) + frame(0x00, bytes(1 << 20)) * 40 + END, True),
+        (b"\x02\x00\x82\x00" + END, True),
+        (b"\x80\x00" + END, True),
+        (b"\x83\x00" + END, True),
+        (b"\xc2\x00" + END, True),
+        (frame(0x89, bytes(126)) + END, True),
+        (b"\x88\x02\x00\x05", True),
+        (b"\x88\x01\x03", True),
+    ],
+    ids=lambda value: repr(value[:12]) if isinstance(value, bytes) else "",
+)
+def test_hostile_frames_end_a_stream_and_take_no_event_before_them(tmp_path, sent, damaged):
+    events = frame(0x82, file_of(tmp_path))
+    with served(lambda request: accepted(request) + events + sent) as address:
+        recording = dvskit.open_events(address.replace("tcp:", "ws:"))
+        assert recording.load() == make()
+    assert ("1 early end of the sender" in str(recording.damage)) == damaged
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda request: b"\xff\x00" * 50_000 + b"\r\n\r\n",
+        lambda request: accepted(request)[:40],
+        lambda request: accepted(request.replace(b"Key: ", b"Key: x")),
+        lambda request: accepted(request)[:-2] + b"A: b\r\n" * 100_000,
+        lambda request: b"HTTP/1.1 301 Moved\r\nLocation: ws://127.0.0.1:1\r\n\r\n",
+        lambda request: b"",
+    ],
+)
+def test_a_hostile_answer_to_a_receiver_is_one_line(answer):
+    with served(answer) as address, refused(FormatError, address[4:]):
+        dvskit.open_events(address.replace("tcp:", "ws:"))
