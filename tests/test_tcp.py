@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +20,7 @@ from dvskit.errors import ConfigError, FormatError, OutputError, UnknownFormatEr
 from dvskit.formats import network, open_sink
 from dvskit.formats.network import NetworkAddress
 from tests.laws import refused
+from tests.processes import wait_until
 from tests.test_udp import SIZE, make
 
 LOOPBACK = "tcp://127.0.0.1:0"
@@ -203,11 +208,67 @@ def test_a_browser_garbage_and_a_closed_peer_get_nothing_and_the_next_is_served(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["tcp", "ws"])
-def test_a_peer_that_shows_no_token_in_time_makes_room(scheme, monkeypatch):
+def test_a_stranger_that_shows_no_token_in_time_is_refused(scheme, monkeypatch):
     monkeypatch.setattr(network, "_HANDSHAKE_S", 0.3)
     sender = Sender([make()], f"{scheme}://{TOKEN}@127.0.0.1:0")
-    with socket.create_connection(sender.place):
+    with socket.create_connection(sender.place, 20) as peer:
+        peer.sendall(TOKEN[:9].encode())
+        assert peer.recv(1) == b""
+    assert dvskit.load_events(sender.with_token()) == make()
+    assert sender.ended() is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("scheme", "addresses"), [("tcp", 1), ("tcp", 8), ("ws", 8)])
+def test_200_silent_strangers_delay_no_receiver(scheme, addresses):
+    sender = Sender([make()], f"{scheme}://{TOKEN}@127.0.0.1:0")
+    with ExitStack() as strangers:
+        for number in range(200):
+            place = f"127.0.0.{2 + number % addresses}", 0
+            peer = socket.create_connection(sender.place, 20, source_address=place)
+            strangers.enter_context(peer).sendall(b"G" * (number % 2))
+        began = time.monotonic()
         assert dvskit.load_events(sender.with_token()) == make()
+        assert time.monotonic() - began < 4  # one stranger alone would take 5 s
+    assert sender.ended() is None
+    assert "200" in sender.sink.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"DVSKIT_TOKEN": TOKEN}, None),
+        ({"DVSKIT_TOKEN_FILE": "own"}, None),
+        ({"DVSKIT_TOKEN": TOKEN, "DVSKIT_TOKEN_FILE": "missing"}, None),
+        ({"DVSKIT_TOKEN": ""}, "DVSKIT_TOKEN: "),
+        ({"DVSKIT_TOKEN": "short"}, "DVSKIT_TOKEN: "),
+        ({"DVSKIT_TOKEN_FILE": "missing"}, "DVSKIT_TOKEN_FILE: missing: No such file"),
+        ({"DVSKIT_TOKEN_FILE": "shared"}, "chmod 600 shared"),
+        ({"DVSKIT_TOKEN_FILE": "pipe"}, "DVSKIT_TOKEN_FILE: pipe: is no regular file"),
+        ({"DVSKIT_TOKEN_FILE": "empty"}, "DVSKIT_TOKEN_FILE: empty: a token has 16"),
+        ({"DVSKIT_TOKEN_FILE": "short"}, "DVSKIT_TOKEN_FILE: short: a token has 16"),
+    ],
+    ids=str,
+)
+def test_a_token_of_the_environment_counts_where_the_address_has_none(
+    tmp_path, monkeypatch, variables, named
+):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe", 0o600)
+    for name, text in (("own", TOKEN), ("shared", TOKEN), ("empty", ""), ("short", "secret")):
+        Path(name).write_text(f"{text}\n")
+        Path(name).chmod(0o644 if name == "shared" else 0o600)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    if named is not None:
+        for call in (dvskit.open_events, lambda address: open_sink(address, SIZE)):
+            with refused(ConfigError, named):
+                call(LOOPBACK)
+        return
+    sender = Sender([make()])
+    with refused(FormatError, sender.address):
+        dvskit.open_events(sender.with_token(TOKEN[::-1]))
+    assert dvskit.load_events(sender.address) == make()
     assert sender.ended() is None
 
 
@@ -292,8 +353,30 @@ def test_a_port_that_is_taken_and_one_without_a_sender_are_one_line():
         open_sink(LOOPBACK, SIZE, format="npz")
 
 
-def test_convert_receives(run, tmp_path):
-    sender = Sender([make()])
-    assert run("convert", sender.address, tmp_path / "b.raw")[0] == 0
-    assert dvskit.load_events(tmp_path / "b.raw") == make()
-    assert sender.ended() is None
+@pytest.mark.slow(seconds=4)
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "whole"])
+@pytest.mark.parametrize("scheme", ["tcp", "ws"])
+def test_convert_keeps_the_events_of_a_killed_sender_and_ends_with_3(run, tmp_path, scheme, killed):
+    events = make(300_000)
+    dvskit.save_events(events, tmp_path / "a.csv")
+    words = f"convert - {scheme}://127.0.0.1:0 --from csv --size 320x240".split()
+    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
+
+    def send():
+        sender.stdin.write((tmp_path / "a.csv").read_bytes())
+        if killed:
+            wait_until(lambda: sum(each.stat().st_size for each in tmp_path.glob(".b*")) > 100_000)
+            sender.kill()
+        sender.stdin.close()
+
+    with subprocess.Popen([sys.executable, "-m", "dvskit", *words], **pipes) as sender:
+        thread = threading.Thread(target=send)
+        thread.start()
+        address = sender.stderr.readline().decode().rpartition(":")[0]
+        code, _, err = run("convert", address, "b.raw")
+        thread.join(20)
+    assert code == (3 if killed else 0)
+    assert err.count(f"error: {address}") == killed
+    found = dvskit.load_events(tmp_path / "b.raw")
+    assert found == (events[: len(found)] if killed else events)
+    assert len(found)
