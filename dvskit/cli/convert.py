@@ -194,6 +194,9 @@ def convert(
 
     Live events are written until Ctrl-C or --stop, which leave a complete file. An error
     (a full disk, a time that the format cannot hold) leaves one of the events before it.
+    If the sender of a stream is lost, the events so far are written, and the exit code is 3.
+    The token of a tcp:// or ws:// address may be in DVSKIT_TOKEN, or in a file that
+    DVSKIT_TOKEN_FILE names.
 
     --bins, --bin and --as write a tensor. Without them events are written, also as .npy and .npz.
     """

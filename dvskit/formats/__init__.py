@@ -267,7 +267,7 @@ def open_sink(
     A path of "-" is standard output, tcp:// and ws://HOST:PORT a port that serves one receiver, in
     EVT3 where `format` names none. Raises UnknownFormatError, OutputError for an existing file
     unless `overwrite`, ConfigError for an address that is malformed, or is open to other machines
-    without a token (tcp://TOKEN@HOST:PORT).
+    without a token (tcp://TOKEN@HOST:PORT, or DVSKIT_TOKEN).
 
         recording = dvskit.open_events("events.raw")
         with dvskit.formats.open_sink("on.aedat4", recording.size) as sink:

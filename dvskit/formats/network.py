@@ -8,6 +8,9 @@ that passes the handshake. Without a token it listens on the loopback only.
     tcp, without a token  a peer that speaks first, such as a browser, is refused
     ws                    the receiver requests /PATH?token=TOKEN; pages of other origins are
                           refused: see `web_socket`
+
+The token of an address without one is DVSKIT_TOKEN, or in the private file DVSKIT_TOKEN_FILE: other
+users can read the command line.
 """
 
 from __future__ import annotations
