@@ -85,18 +85,13 @@ class SureTime:
             t = columns[0]
             self._clock_us = int(t[0]) if self._clock_us == _NEVER else self._clock_us
             steady = _steady(t, self._clock_us)
-            goes_on = bool(steady.any())
-            if goes_on:
+            if goes_on := bool(steady.any()):
                 self.drop()
-            else:
-                steady = _steady(t, self._held_us)
-                if not self._held or not steady.any():
-                    self.drop()
-                    self._held_us = int(t[0])
-                    steady = _steady(t, self._held_us)
-            if not steady.all():
-                self._leave_out(int(np.count_nonzero(~steady)))
-                columns = tuple(column[steady] for column in columns)
+            elif not (steady := _steady(t, self._held_us)).any():
+                self.drop()
+                steady = _steady(t, int(t[0]))
+            self._leave_out(int(np.count_nonzero(~steady)))
+            columns = tuple(column[steady] for column in columns)
             latest_us = int(columns[0].max())
             if goes_on:
                 self._clock_us = max(self._clock_us, latest_us)
@@ -106,13 +101,13 @@ class SureTime:
                 self._held.append(columns)
                 if len(self._held) == _CONFIRMING:
                     sure += self._held
-                    self._clock_us, self._held = self._held_us, []
+                    self._clock_us, self._held_us, self._held = self._held_us, _NEVER, []
         return sure
 
     def drop(self) -> None:
         """Leave out the datagrams that are held."""
         self._leave_out(sum(len(columns[0]) for columns in self._held))
-        self._held = []
+        self._held_us, self._held = _NEVER, []
 
     def _leave_out(self, count: int) -> None:
         why = "at jumps of time that no later datagrams confirmed left out"
