@@ -229,15 +229,6 @@ def connect(path: str | PathLike[str]) -> Incoming:
     return Incoming(sender, address)
 
 
-class _Handshake(Protocol):
-    """What a receiver must show."""
-
-    def take(self, peer: socket.socket, data: bytes) -> bool:
-        """Take more of it; return whether it is complete. Raises OSError if it is wrong."""
-
-    def passed(self, peer: socket.socket) -> _Receiving: ...
-
-
 class Outgoing(io.RawIOBase):
     """A file that is written to one receiver; it waits while the receiver is slower.
 
@@ -271,12 +262,12 @@ class Outgoing(io.RawIOBase):
         try:
             while len(view):
                 view = view[self._peer.send(view) :]
-        except TimeoutError as error:
-            problem = f"the receiver took nothing for {_STALL_S:.0f} s"
-            raise OutputError(f"{self._address}: {problem}; start both again") from error
         except OSError as error:
-            problem = f"the receiver closed the connection ({error.strerror or error})"
-            raise OutputError(f"{self._address}: {problem}; start both again") from error
+            problem = f"closed the connection ({error.strerror or error})"
+            if isinstance(error, TimeoutError):
+                problem = f"took nothing for {_STALL_S:.0f} s"
+            text = f"{self._address}: the receiver {problem}; start both again"
+            raise OutputError(text) from error
 
 
 class _Plain:
@@ -396,17 +387,20 @@ class _Guest:
 
     def __init__(self, peer: socket.socket, host: str, address: NetworkAddress) -> None:
         self.peer, self.host = peer, host
-        self._handshake: _Handshake = _TokenLine(address.token)
+        # Takes more bytes. Once all are there it returns what makes the receiver.
+        self._take: Callable[[socket.socket, bytes], Callable[[socket.socket], _Receiving] | None]
+        self._take = _TokenLine(address.token).take
         if address.scheme == "ws":
             from dvskit.formats.web_socket import RequestForMessages
 
-            self._handshake = RequestForMessages(address.path, address.token)
+            self._take = RequestForMessages(address.path, address.token).take
         self._quiet = address.scheme == "tcp" and not address.token
         self.until = time.monotonic() + (_QUIET_S if self._quiet else _HANDSHAKE_S)
         peer.setblocking(False)
 
     def receiver(self) -> _Receiving | None:
         """Take what has come; return the receiver once it has passed. Raises OSError to refuse."""
+        passed: Callable[[socket.socket], _Receiving] | None = _Plain
         try:
             data = self.peer.recv(_PIECE_BYTES)
         except BlockingIOError:  # its time is over
@@ -416,12 +410,13 @@ class _Guest:
             # Without a token, receivers stay silent; browsers speak first.
             if not data or self._quiet:
                 raise PermissionError
-            if not self._handshake.take(self.peer, data):
-                return None
+            passed = self._take(self.peer, data)
+        if passed is None:
+            return None
         self.peer.settimeout(_STALL_S)
         _keep_alive(self.peer)
         self.peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return self._handshake.passed(self.peer)
+        return passed(self.peer)
 
 
 class _TokenLine:
@@ -430,15 +425,12 @@ class _TokenLine:
     def __init__(self, token: str) -> None:
         self._expected, self._shown = f"{token}\n".encode(), b""
 
-    def take(self, peer: socket.socket, data: bytes) -> bool:
+    def take(self, peer: socket.socket, data: bytes) -> type[_Plain] | None:
         from secrets import compare_digest  # here because it loads hashlib
 
         self._shown += data[: len(self._expected)]
         if len(self._shown) < len(self._expected) and b"\n" not in self._shown:
-            return False
+            return None
         if not compare_digest(self._shown[: len(self._expected)], self._expected):
             raise PermissionError
-        return True
-
-    def passed(self, peer: socket.socket) -> _Plain:
-        return _Plain(peer)
+        return _Plain

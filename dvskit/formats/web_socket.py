@@ -6,6 +6,7 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from secrets import compare_digest
 from urllib.parse import parse_qs
@@ -142,15 +143,20 @@ class RequestForMessages:
         self._path, self._token, self._bytes = path, token, 0
         self._protocol = ServerProtocol(max_size=_RECEIVED_BYTES)
 
-    def take(self, peer: socket.socket, data: bytes) -> bool:
-        """Take more of the request; return whether it is complete. Raises OSError to refuse."""
+    def take(
+        self, peer: socket.socket, data: bytes
+    ) -> Callable[[socket.socket], SentMessages] | None:
+        """Take more of the request; once complete, return what makes its receiver.
+
+        Raises OSError to refuse it.
+        """
         self._bytes += len(data)
         self._protocol.receive_data(data)
         requests = self._protocol.events_received()
         if not requests:
             if self._bytes > _REQUEST_BYTES or self._protocol.handshake_exc is not None:
                 raise PermissionError
-            return False
+            return None
         request = requests[0]
         assert isinstance(request, Request)
         response = _refusal(self._protocol, request, self._path, self._token)
@@ -159,11 +165,7 @@ class RequestForMessages:
         _flush(peer, self._protocol)
         if response.status_code != 101:
             raise PermissionError
-        return True
-
-    def passed(self, peer: socket.socket) -> SentMessages:
-        """Return the receiver that a complete request is from."""
-        return SentMessages(peer, self._protocol)
+        return lambda peer: SentMessages(peer, self._protocol)
 
 
 def _refusal(protocol: ServerProtocol, request: Request, path: str, token: str) -> Response | None:
