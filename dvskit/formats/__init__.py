@@ -231,7 +231,7 @@ def _find_in(stream: InputStream) -> Format:
             return fitting[0]
         if (columns := find_by_columns(head)) is not None:
             return columns
-    return find_by_head(Path(stream.name), more[:HEAD_BYTES])
+    return find_by_head(LiveAddress(stream.name), more[:HEAD_BYTES])
 
 
 @check_arguments
