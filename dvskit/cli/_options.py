@@ -186,10 +186,10 @@ class Reading:
                 named_format(self.from_)
         return None if self.size is None else size_from(self.size)
 
-    def open(self, file: Path) -> Recording:
+    def open(self, file: Path, *, sort: bool = False) -> Recording:
         """Open a recording. Raises as `check` does, and the errors of `open_events`."""
         size = self.check()
-        return open_events(file, format=self.from_, size=size, strict=not self.salvage)
+        return open_events(file, format=self.from_, size=size, strict=not self.salvage, sort=sort)
 
     def refuse_for_images(self, path: Path) -> None:
         """Raise ConfigError if an option for recordings was given."""

@@ -24,7 +24,6 @@ from dvskit.formats import (
     RecordingPart,
     TriggersAlong,
     hand_over,
-    open_events,
     open_sink,
 )
 from dvskit.formats.addresses import ADDRESSES, LiveRecording
@@ -117,9 +116,8 @@ class _Formats:
     )  # fmt: skip
 
     def open(self, file: Path, *, salvage: bool) -> Recording:
-        """Open the input. Raises as `options.Reading.check` and `open_events` do."""
-        size = options.Reading(self.from_, self.size, salvage).check()
-        return open_events(file, format=self.from_, size=size, strict=not salvage, sort=self.sort)
+        """Open the input. Raises as `options.Reading.open` does."""
+        return options.Reading(self.from_, self.size, salvage).open(file, sort=self.sort)
 
 
 @dataclass(frozen=True, slots=True)
