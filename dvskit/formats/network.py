@@ -192,13 +192,12 @@ class Incoming:
     def _is_closed(self) -> bool:
         """Return whether a sender that has ended takes nothing any more."""
         connection = cast(socket.socket, self._connection)
-        try:
+        with suppress(OSError):
             connection.send(b"\n")
             time.sleep(_PROBE_S)
             connection.send(b"\n")
-        except OSError:
-            return True
-        return False
+            return False
+        return True
 
     def __del__(self) -> None:
         self.close()
