@@ -83,9 +83,12 @@ def _open_without_waiting(path: str, flags: int) -> int:
 def read_regular(path: str | PathLike[str], most: int = MOST_BESIDE) -> bytes:
     """Return the bytes of a regular file. Raises OSError, also for more than `most` bytes."""
     with open_regular(path) as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise OSError(errno.EFBIG, f"is larger than {most:,} bytes", os.fspath(path))
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(most + 1) if size <= most else b""
+    if max(size, len(data)) > most:
+        raise OSError(
+            errno.EFBIG, f"is larger than {most:,} bytes; give a smaller file", os.fspath(path)
+        )
     return data
 
 

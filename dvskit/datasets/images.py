@@ -24,7 +24,7 @@ from dvskit.emulator.saccades import NOMINAL, Saccades, emulate_varied
 from dvskit.errors import ConfigError, FormatError, MissingFileError, VideoError, one_line
 from dvskit.events import Events, as_size
 from dvskit.formats.content import content_digest, digest_of
-from dvskit.formats.image_list import IMAGE_SUFFIXES, check_pixels
+from dvskit.formats.image_list import IMAGE_SUFFIXES, check_pixels, silent_opencv
 from dvskit.formats.image_list import KINDS as LISTS_OF_TIMES
 
 _MOST_BYTES = 1 << 30  # of an IDX file, unpacked
@@ -234,7 +234,8 @@ def read_gray(path: str | PathLike[str]) -> NDArray[np.uint8]:
         raise FormatError(one_line(error)) from error
     data = np.fromfile(path, np.uint8)
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if len(data) else None
+        with silent_opencv():
+            image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if len(data) else None
     except cv2.error:  # such as an impossible size
         image = None
     if image is None:

@@ -122,9 +122,9 @@ class Mask(PixelMap):
         if not file.exists():
             raise MissingFileError(file)
         image = read_image(file)
+        seen = image > 0 if image.ndim == 2 else (image[..., :3] > 0).any(2)
         if image.ndim == 3 and image.shape[2] == 4:
-            image = image[..., :3] * (image[..., 3:] > 0)
-        seen = image > 0 if image.ndim == 2 else (image > 0).any(2)
+            seen &= image[..., 3] > 0
         if seen.all() if invert else not seen.any():
             which = "none is" if invert else "all are"
             other = "false" if invert else "true"

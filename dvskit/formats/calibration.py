@@ -119,7 +119,9 @@ def _parsed(file: Path, text: str) -> Any:
         check_nesting(values)
         return values
     except (YAMLError, ValueError, TypeError, RecursionError) as error:  # keys may be lists
-        raise FormatError(f"{file}: is not YAML: {one_line(error)[:200]}") from error
+        raise FormatError(
+            f"{file}: is not YAML: {one_line(error)[:200]}; correct it, or write a .txt"
+        ) from error
 
 
 def _cameras(name: str, value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:

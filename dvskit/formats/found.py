@@ -55,6 +55,8 @@ def identify(path: Path) -> PathKind | None:
     """
     if path.is_dir():
         return _kind_of_folder(path)
+    if not path.is_file() and path.exists():  # a pipe or a device, which may never end
+        return None
     kind = _kind_of_file(path)
     if kind is None and _unknown({path.suffix.lower()}):
         TABLE.complete()

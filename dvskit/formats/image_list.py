@@ -11,8 +11,8 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -27,13 +27,15 @@ from dvskit.formats.side_text import SideText, scaled
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".exr", ".hdr")
 IMAGES_NAME = "images.txt"
-MOST_PIXELS = 1 << 25  # 8K video has fewer
+MOST_PIXELS = 1 << 26  # of an image, and of all frames of a depth clip
+MOST_VIDEO_PIXELS = 1 << 25  # of a frame: decoders hold several; 8K has fewer
 
 _SECONDS, _MICROSECONDS, _NANOSECONDS = 6, 0, -3  # powers of ten to microseconds
 _FOLDERS_ABOVE = 2
 _MOST_SECONDS = 1000  # between two images, for whole numbers to be seconds
 # Images are 0.2 ms to 10 s apart; only microseconds or nanoseconds give whole numbers there.
 _APART = ((10_000, 200_000, _MICROSECONDS), (10_000_000, 1 << 62, _NANOSECONDS))
+_RADIANCE = re.compile(rb"-Y\s*\+?0*(\d{1,9})\d*\s*\+X\s*\+?0*(\d{1,9})")  # as OpenCV reads it
 
 
 class ListKind(NamedTuple):
@@ -94,34 +96,57 @@ def read_image(file: Path) -> NDArray[Any]:
     turned = file.suffix.lower() in (".jpg", ".jpeg")
     how = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH if turned else cv2.IMREAD_UNCHANGED
     try:
-        image = cv2.imread(str(file), how) if file.is_file() else None
+        with silent_opencv():
+            image = cv2.imread(str(file), how) if file.is_file() else None
     except cv2.error:  # such as too many pixels
         image = None
     if image is None:
-        raise VideoError(f"{file}: is not a readable image")
+        raise VideoError(f"{file}: is not a readable image; remove or replace it")
     return np.asarray(image)
 
 
-def check_pixels(file: Path) -> None:
-    """Raise VideoError if the header of an image says more than 33,554,432 pixels.
+@contextmanager
+def silent_opencv() -> Iterator[None]:
+    """Keep OpenCV's messages on damage off stderr: the caller reports it."""
+    import cv2
 
-    A decoder takes memory for all of them first, also for those of a damaged header.
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
+def check_pixels(file: Path) -> None:
+    """Raise VideoError if the header of an image says more than 67,108,864 pixels.
+
+    A decoder takes memory for all of them first, also for those of a damaged header. A Radiance
+    file, which takes 24 bytes for each, may have half as many.
     """
     from PIL import Image
 
     with warnings.catch_warnings(), suppress(OSError, ValueError, SyntaxError):
         warnings.simplefilter("ignore")  # of damage, which the decoder finds, too
         try:
-            with open_regular(file) as raw, Image.open(raw) as image:
-                frame_size(file, *image.size)
+            with open_regular(file) as raw:
+                if raw.read(2) == b"#?":
+                    for height, width in _RADIANCE.findall(raw.read()):
+                        _check_count(file, int(height) * int(width), MOST_PIXELS // 2)
+                with Image.open(raw) as image:
+                    frame_size(file, *image.size)
         except Image.DecompressionBombError:
-            frame_size(file, sys.maxsize, 1)
+            _check_count(file, sys.maxsize, MOST_PIXELS)
 
 
-def frame_size(file: Path, width: int, height: int) -> Size:
+def _check_count(file: Path, pixels: int, most: int) -> None:
+    if pixels > most:
+        raise VideoError(f"{file}: has more than {most:,} pixels; scale it down")
+
+
+def frame_size(file: Path, width: int, height: int, most: int = MOST_PIXELS) -> Size:
     """Return the size of a picture. Raises VideoError, GeometryError for too large ones."""
-    if width * height > MOST_PIXELS:
-        raise VideoError(f"{file}: has more than {MOST_PIXELS:,} pixels; scale it down")
+    _check_count(file, width * height, most)
     return as_size((width, height))
 
 

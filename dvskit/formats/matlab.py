@@ -44,7 +44,9 @@ def load_mat(path: Path, names: Collection[str]) -> dict[str, NDArray[Any]]:
     except NotImplementedError:  # version 7.3 is HDF5, with dimensions in reverse
         return _load_hdf5(path, names)
     except Exception as error:  # damage raises any error
-        raise FormatError(f"{path}: is not a readable MATLAB file ({one_line(error)})") from None
+        raise FormatError(
+            f"{path}: is not a readable MATLAB file ({one_line(error)}); save it anew"
+        ) from None
 
 
 def _check_unpacked(file: BinaryIO) -> None:
@@ -81,5 +83,7 @@ def _load_hdf5(path: Path, names: Collection[str]) -> dict[str, NDArray[Any]]:
                         raise ChunkError(f"{name} has more than {MOST_BYTES:,} bytes")
                     found[name] = stored.read(raw, 0, stored.count).T
     except (OSError, RuntimeError, KeyError, ValueError, ChunkError) as error:
-        raise FormatError(f"{path}: is not a readable MATLAB file ({one_line(error)})") from None
+        raise FormatError(
+            f"{path}: is not a readable MATLAB file ({one_line(error)}); save it anew"
+        ) from None
     return found

@@ -100,7 +100,9 @@ def load_arrays(
                     raise ValueError(f"{member} goes on after its array")
                 found[member.removesuffix(".npy")] = array
     except Exception as error:  # headers are parsed as Python: damage raises any error
-        raise FormatError(f"{path}: is not a readable .npz ({one_line(error)})") from error
+        raise FormatError(
+            f"{path}: is not a readable .npz ({one_line(error)}); save it anew"
+        ) from error
     return found
 
 

@@ -89,7 +89,8 @@ def check_header(path: Path, expected: Mapping[str, Tensor]) -> None:
             found = {key: (tuple(x.get_shape()), x.get_dtype()) for key, x in parts.items()}
     except (OSError, SafetensorError) as error:
         raise ModelError(
-            f"{path}: does not fit model.toml: it cannot be read: {one_line(error)[:200]}"
+            f"{path}: does not fit model.toml: it cannot be read: {one_line(error)[:200]}; "
+            "copy both again, or train again"
         ) from error
     wrong = [f"it has no {key}" for key in expected if key not in found]
     wrong += [f"{key[:80]} is not in the network" for key in found if key not in expected]

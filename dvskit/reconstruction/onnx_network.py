@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
+from dvskit._files import open_regular
 from dvskit._threads import thread_count
 from dvskit.errors import ConfigError, FormatError, ShapeError, did_you_mean, one_line
 from dvskit.events import Events, Size, as_size
@@ -189,8 +190,10 @@ def _open(path: Path) -> tuple[Any, tuple[type[Exception], ...], Callable[[], An
             f"{path}: ONNX files need the package onnxruntime, which cannot be imported ({error}); "
             "pip install onnxruntime"
         ) from error
-    if not path.is_file():
-        raise FormatError(f"{path}: {'is a folder' if path.is_dir() else 'does not exist'}")
+    try:
+        open_regular(path).close()
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
     native: Any = onnxruntime.capi.onnxruntime_pybind11_state
     errors = tuple(
         each for each in (*vars(native).values(), UnicodeDecodeError)

@@ -119,7 +119,7 @@ def _format_of(path: Path) -> Format | None:
 
     A folder with a list of images is an image folder.
     """
-    if path.is_dir() and (
+    if not path.is_file() and (
         identify(path) is not PathKind.RECORDING or (path / IMAGES_NAME).is_file()
     ):
         return None

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dvskit.errors import VideoError
 from dvskit.events import as_size
+from dvskit.formats.image_list import silent_opencv
 from dvskit.video.source import FrameSource
 
 _WAITING = 2  # frames that may wait, which bounds the delay
@@ -32,12 +33,8 @@ class Capture(Protocol):
 
 def _capture(device: int) -> Capture:
     """Open a camera without OpenCV's messages on stderr: errors are raised."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
+    with silent_opencv():
         return cv2.VideoCapture(device)
-    finally:
-        cv2.utils.logging.setLogLevel(level)
 
 
 class CameraFrames(FrameSource):

@@ -14,7 +14,7 @@ import av
 from dvskit._files import open_regular
 from dvskit._threads import thread_count
 from dvskit.errors import MissingFileError, VideoError
-from dvskit.formats.image_list import MOST_PIXELS, frame_size
+from dvskit.formats.image_list import MOST_VIDEO_PIXELS, frame_size
 from dvskit.video.source import FrameLosses
 
 _HEAD = 4096  # bytes within which headers state the length of the file
@@ -246,7 +246,8 @@ def open_video(path: Path, *, exact: bool) -> Iterator[OpenVideo]:
             stream.codec_context.thread_count = 1
         else:
             stream.thread_type = "AUTO"
-        options = {"max_pixels": str(MOST_PIXELS)}  # frames may be larger than the header says
+        # Frames may be larger than the header says.
+        options = {"max_pixels": str(MOST_VIDEO_PIXELS)}
         stream.codec_context.options = options if exact else options | {"err_detect": "explode"}
         yield OpenVideo(path, container, stream, notes)
 
@@ -265,7 +266,7 @@ def _video_stream(path: Path, container: Any) -> tuple[Any, tuple[str, ...]]:
     stream = best if best in moving else moving[0]
     if not stream.width or not stream.height:
         raise VideoError(f"{path}: is not a video that can be opened (no frame size)")
-    frame_size(path, stream.width, stream.height)
+    frame_size(path, stream.width, stream.height, MOST_VIDEO_PIXELS)
     if len(moving) == 1:
         return stream, ()
     return stream, (f"has {len(moving)} video streams; stream {stream.index} is read",)

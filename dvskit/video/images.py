@@ -19,7 +19,13 @@ from PIL import Image
 from dvskit.errors import MissingFileError, VideoError, one_line
 from dvskit.events import as_size
 from dvskit.formats import Recording, RecordingPart, open_events
-from dvskit.formats.image_list import find_images, frame_size, images_in, read_image
+from dvskit.formats.image_list import (
+    MOST_VIDEO_PIXELS,
+    find_images,
+    frame_size,
+    images_in,
+    read_image,
+)
 from dvskit.streams import Frame
 from dvskit.video.container import cut_short
 from dvskit.video.light import LINEAR_PNG, PNG_HEAD, luminance
@@ -27,6 +33,7 @@ from dvskit.video.source import FileFrames, nth_time_us
 
 _MOST_OF_12_BITS = 4095  # cameras of 10 or 12 bits are often stored so, unscaled
 _SUDDEN_MS, _USUAL_MS = 10, 100  # browsers show a frame of at most 10 ms for 100 ms
+_STRIP = 1 << 24  # values
 _DAMAGE = (
     OSError, ValueError, IndexError, SyntaxError, EOFError, struct.error,
     Image.DecompressionBombError, Image.DecompressionBombWarning,
@@ -140,8 +147,20 @@ def _rgb(image: NDArray[Any]) -> NDArray[Any]:
 
 
 def _on_black(image: NDArray[Any], made: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
-    """Return a gray, BGR or BGRA image with transparent pixels on black."""
-    if image.ndim == 2 or image.shape[2] < 4:
+    """Return a gray, BGR or BGRA image with transparent pixels on black.
+
+    A large one in colors is made in strips, which take little memory beside it.
+    """
+    if image.ndim == 2:
+        return made(image)
+    strips = np.array_split(image, -(-image.size // _STRIP))
+    return np.concatenate([_strip_on_black(strip, made) for strip in strips])
+
+
+def _strip_on_black(
+    image: NDArray[Any], made: Callable[[NDArray[Any]], NDArray[Any]]
+) -> NDArray[Any]:
+    if image.shape[2] < 4:
         return made(image)
     opaque = image[..., 3] / np.float32(np.iinfo(image.dtype).max)
     picture = made(image[..., :3])
@@ -183,7 +202,7 @@ class AnimatedImage(FileFrames):
         if not self.path.exists():
             raise MissingFileError(self.path)
         with self._open() as image:
-            self.size = frame_size(self.path, *image.size)
+            self.size = frame_size(self.path, image.width, image.height, MOST_VIDEO_PIXELS)
             try:
                 pixels = np.asarray(image.convert("RGBA"))
             except _DAMAGE as error:

@@ -84,6 +84,7 @@ BENCHMARKS = {
     "cluster": Benchmark("", ("cli",), ("distributed",)),
     "live": Benchmark("", ("evaluation", "neurons")),
     "page": Benchmark("", ("render",)),
+    "hostile_memory": Benchmark("", ("formats", "video", "scenes/depth", "_files.py")),
 }  # fmt: skip
 
 

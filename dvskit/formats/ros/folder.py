@@ -28,7 +28,7 @@ _ZSTD = ".zstd"
 _ENDINGS = (".db3", ".mcap", ".db3.zstd", ".mcap.zstd")
 _LARGEST_METADATA = 1 << 24
 _LARGEST_FILE = 1 << 48  # places from the start of a file to that of the next
-_PIECE = 1 << 14
+_PIECE = 1 << 12  # of compressed bytes, which may become 128 MB
 _LEAST_UNPACKED, _MOST_TIMES = 1 << 26, 1000  # bytes, and times its own length, of a .zstd file
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import FormatError, MissingFileError, ShapeError, count_of
+from dvskit.formats.image_list import MOST_PIXELS
 from dvskit.formats.matlab import load_mat
 from dvskit.formats.stored_array import load_arrays
 
@@ -24,7 +25,7 @@ KINECT_FOCAL_PX = 285.63  # of the depth camera of the first Kinect, at 320x240
 KINECT_CENTRE_PX = (160.0, 120.0)
 KINECT_FPS = 30
 NEAREST_M, FURTHEST_M = 0.2, 12.0
-_MOST_PIXELS = 1 << 26  # of all frames: metres take four times as many bytes
+MARGIN_PX = 14
 PICTURE = (240, 320)  # height, width of the camera's picture
 
 _BEFORE_M, _BEHIND_M = 0.35, 0.3  # extent of a body in front of and behind its joints
@@ -158,7 +159,7 @@ def read_depth_clip(path: str | PathLike[str]) -> DepthClip:
 
 
 def _read_npz(path: Path) -> DepthClip:
-    held = load_arrays(path, most=_MOST_PIXELS)
+    held = load_arrays(path, most=MOST_PIXELS)
     for key in ("depth", "near_mm", "step_mm", "corner"):
         if key not in held:
             raise FormatError(
@@ -171,6 +172,7 @@ def _read_npz(path: Path) -> DepthClip:
             f"{path}: depth is {stored_depth.dtype} {stored_depth.shape}; it must be (T, H, W) "
             "uint8"
         )
+    _check_count(path, stored_depth)
     for key, count in (("near_mm", 1), ("step_mm", 1), ("corner", 2)):
         if held[key].size != count or held[key].dtype.kind not in "iuf":
             raise ShapeError(f"{path}: {key} has shape {held[key].shape}; it must have {count}")
@@ -186,17 +188,12 @@ def _read_mat(path: Path) -> DepthClip:
     depth = _mat_array(path, "d_depth")
     if depth.ndim == 2:  # MATLAB drops a last dimension of one
         depth = depth[..., None]
-    if (
-        depth.ndim != 3
-        or depth.shape[:2] != PICTURE
-        or depth.dtype.kind not in "iuf"
-        or depth.size > _MOST_PIXELS
-    ):
+    if depth.ndim != 3 or depth.shape[:2] != PICTURE or depth.dtype.kind not in "iuf":
         raise ShapeError(
-            f"{path}: d_depth is {depth.dtype} {depth.shape}; it must be "
-            f"{(*PICTURE, 'T')}, of at most {_MOST_PIXELS:,} pixels"
+            f"{path}: d_depth is {depth.dtype} {depth.shape}; it must be {(*PICTURE, 'T')}"
         )
     millimetres = depth.transpose(2, 0, 1)  # (H, W, T) -> (T, H, W)
+    _check_count(path, millimetres)
     beside = path.with_name(path.name.removesuffix("_depth.mat") + "_skeleton.mat")
     joints: Array | None = None
     notes: tuple[str, ...] = (f"no {beside.name}: parts of the body are assigned by height",)
@@ -221,6 +218,15 @@ def _mat_array(path: Path, key: str) -> NDArray[np.generic]:
     if key not in held:
         raise FormatError(f"{path}: has no variable {key!r}; is it a file of UTD-MHAD?")
     return held[key]
+
+
+def _check_count(path: Path, depth: NDArray[np.generic]) -> None:
+    frames, height, width = depth.shape
+    if frames * (height + MARGIN_PX) * (width + 2 * MARGIN_PX) > MOST_PIXELS:
+        raise ShapeError(
+            f"{path}: {frames:,} frames of {width}x{height} have more than {MOST_PIXELS:,} pixels "
+            "with their margins; cut the clip"
+        )
 
 
 def _metres(millimetres: NDArray[np.generic]) -> Array:

@@ -15,13 +15,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.scenes.depth.clip import DepthCamera, DepthClip
+from dvskit.scenes.depth.clip import MARGIN_PX, DepthCamera, DepthClip
 from dvskit.scenes.depth.paint_kernels import FOREARM, HAND, HEAD, NECK, THIGH, TORSO, UPPER_ARM
 from dvskit.scenes.depth.surface_kernels import drift, spread, steady
 
 Array = NDArray[np.float32]
 
-MARGIN_PX = 14
 _OUT_PX = 12  # largest distance of the outline that is kept
 _SPECK_PX = 40
 _HOLE_PX = 12
