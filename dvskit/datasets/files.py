@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dvskit._files import open_regular
 from dvskit._threads import one_thread, thread_count
 from dvskit.datasets.kinds import KINDS, RECORDINGS, SampleKind, SampleReading
 from dvskit.datasets.sample import Sample, named
@@ -66,7 +65,7 @@ def check_head(path: Path) -> None:
     if path.is_dir():
         return
     try:
-        with open_regular(path) as file:
+        with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
     except OSError as error:
         raise FormatError(

@@ -84,7 +84,10 @@ BENCHMARKS = {
     "cluster": Benchmark("", ("cli",), ("distributed",)),
     "live": Benchmark("", ("evaluation", "neurons")),
     "page": Benchmark("", ("render",)),
-    "hostile_memory": Benchmark("", ("formats", "video", "scenes/depth", "_files.py")),
+    "hostile_memory": Benchmark(
+        "", ("formats", "video", "scenes/depth", "_files.py"),
+        ("opencv-python-headless", "pillow", "av", "onnxruntime", "h5py", "torch"),
+    ),
 }  # fmt: skip
 
 
