@@ -153,6 +153,8 @@ def _on_black(image: NDArray[Any], made: Callable[[NDArray[Any]], NDArray[Any]])
     """
     if image.ndim == 2:
         return made(image)
+    if image.size <= _STRIP:
+        return _strip_on_black(image, made)
     strips = np.array_split(image, -(-image.size // _STRIP))
     return np.concatenate([_strip_on_black(strip, made) for strip in strips])
 
