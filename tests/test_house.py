@@ -20,6 +20,7 @@ PACKAGE = Path(dvskit.__file__).parent
 # A part imports from parts above it only (DESIGN's list, foundations first).
 ORDER = [
     "errors",
+    "_checks",
     "registry",
     "_arguments",
     "_threads",
