@@ -405,7 +405,7 @@ def test_train_writes_a_model_that_makes_images_and_no_classes(tiny: Path, run):
     [
         (("--set", "task=segmentation"), "'segmentation'"),
         (("--seeds", "2"), "--seeds"),
-        (("--from", "reconstruct"), "'reconstruct'"),
+        (("--start", "reconstruct"), "'reconstruct'"),
         (("--minutes", "2"), "--minutes"),
     ],
 )

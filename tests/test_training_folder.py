@@ -222,7 +222,7 @@ def test_a_folder_becomes_a_model_with_all_beside_it_and_is_not_trained_again(tm
                  "log.csv", "config.toml", "split.csv", "judged.csv"):  # fmt: skip
         assert (tmp_path / "mine" / name).stat().st_size > 0
     card = (tmp_path / "mine" / "README.md").read_text()
-    assert "--seed 2 --from scratch" in card
+    assert "--seed 2 --start scratch" in card
     assert str(tmp_path) not in card
     log = (tmp_path / "mine" / "log.csv").read_text()
     code, again, err = run("train", root, "-o", "mine", *WORDS, "--seed", "2", "--json")
@@ -373,7 +373,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "one class": (lambda root: folder(root, "bow/1.mp4", "bow/2.mp4"), [], "bow"),
     "damaged": (damaged, [], "p1_t0.mp4"),
     "minutes": (clips, ["--minutes", "0"], "minutes"),
-    "model": (clips, ["--from", "no-such-model"], "no-such-model"),
+    "model": (clips, ["--start", "no-such-model"], "no-such-model"),
     "sweep": (clips, ["--seeds", "2"], "--seeds"),
     "key": (clips, ["--set", "loop.epoch=3"], "loop.epoch"),
 }

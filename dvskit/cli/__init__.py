@@ -74,14 +74,20 @@ _CTRL_C = 130  # what Typer returns for Ctrl-C outside a command
 _WrongWords: Any = typer.BadParameter.__mro__[2]
 
 
-# Options of other tools: the command, the typed option, and the option here.
+# Options of other tools: the command, the typed option, and the end of the message.
 _MEANT = {
-    ("convert", "--scale"): "--fit WIDTHxHEIGHT",
-    ("convert", "--resize"): "--fit WIDTHxHEIGHT",
-    ("emulate", "--scale"): "--size WIDTHxHEIGHT",
-    ("emulate", "--resize"): "--size WIDTHxHEIGHT",
-    ("render", "--resize"): "--scale N",
-    ("cloud", "--scale"): "--pixels WIDTHxHEIGHT",
+    ("convert", "--scale"): "--fit WIDTHxHEIGHT scales",
+    ("convert", "--resize"): "--fit WIDTHxHEIGHT scales",
+    ("emulate", "--scale"): "--size WIDTHxHEIGHT scales",
+    ("emulate", "--resize"): "--size WIDTHxHEIGHT scales",
+    ("render", "--resize"): "--scale N scales",
+    ("cloud", "--scale"): "--pixels WIDTHxHEIGHT scales",
+}
+# Options of earlier releases: the command, "" for all, and the new name.
+_RENAMED = {
+    ("", "--out"): "--output",
+    ("motion", "--camera"): "--lens FILE",
+    ("train", "--from"): "--start MODEL",
 }
 
 
@@ -91,9 +97,11 @@ def _tell_usage(error: Any) -> int:
     context = getattr(error, "ctx", None)
     where = "dvskit" if context is None else context.command_path
     asked = getattr(error, "option_name", None)
-    meant = _MEANT.get((where.rpartition(" ")[2], str(asked)))
+    command = where.rpartition(" ")[2]
+    renamed = _RENAMED.get((command, str(asked))) or _RENAMED.get(("", str(asked)))
+    meant = _MEANT.get((command, str(asked))) or (renamed and f"its name is {renamed} now")
     if meant is not None:
-        message = f"No such option: {asked}; {meant} scales"
+        message = f"No such option: {asked}; {meant}"
     elif asked and where.endswith("emulate"):
         from dvskit.emulator.params import V2E_NAMES, answer_for
 

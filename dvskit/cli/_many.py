@@ -32,8 +32,8 @@ _COMMANDS: dict[str, Command] = {}  # by the names of their modules
 _OutputOption = Annotated[
     str | None,
     typer.Option(
-        "-o", "--out", help="The output, instead of the last argument; for several inputs, the "
-                            "folder to write into.",
+        "-o", "--output", help="The output, instead of the last argument; for several inputs, the "
+                               "folder to write into.",
         show_default=False,
     ),
 ]  # fmt: skip
@@ -167,7 +167,7 @@ class Command:
     def _own_outputs(self) -> tuple[inspect.Parameter, inspect.Parameter]:
         """Return the parameters of -o and --to for outputs that are no events."""
         named = inspect.Parameter.KEYWORD_ONLY
-        out = typer.Option("-o", "--out", help=self.out, show_default=False)
+        out = typer.Option("-o", "--output", help=self.out, show_default=False)
         to = typer.Option(
             "--to", help=f"For many inputs: the outputs' suffix: {_listed(self.endings)}.",
             show_default=self.endings[0][1:],

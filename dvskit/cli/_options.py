@@ -91,6 +91,11 @@ def argument(words: str, *, default: Any = None, **rest: Any) -> Any:
     return field(default=default, metadata={"option": made})
 
 
+def output(words: str, *, default: Any = None, shown: Any = False, **rest: Any) -> Any:
+    """Return the option -o/--output, which is the same in all commands; see `option`."""
+    return option(words, "-o", "--output", default=default, shown=shown, **rest)
+
+
 FormatOption = Annotated[
     str | None,
     typer.Option(
@@ -138,6 +143,15 @@ CameraOption = Annotated[
         "--camera",
         help="The camera's calibration: calib.txt, or YAML of OpenCV, ROS, Kalibr or DSEC, with "
         ":NAME for one of several cameras.",
+        show_default="the recording's, or calib.txt beside it",
+    ),
+]
+LensOption = Annotated[
+    str | None,
+    typer.Option(
+        "--lens",
+        help="The calibration of the camera: calib.txt, or YAML of OpenCV, ROS, Kalibr or DSEC, "
+        "with :NAME for one of several cameras.",
         show_default="the recording's, or calib.txt beside it",
     ),
 ]
@@ -306,6 +320,22 @@ def as_usage(name: str) -> Iterator[None]:
         yield
     except (GeometryError, ShapeError, UnknownFormatError) as error:
         raise ConfigError(f"{name}: {one_line(error)}") from error
+
+
+def lens_for(model: str, recording: Recording, lens: str | None) -> Intrinsics | None:
+    """Return the calibration for a rotation, that of --lens or of the recording; None if none is.
+
+    Raises ConfigError for --lens with another model of motion.
+    """
+    if model != "rotation":
+        if lens is not None:
+            raise ConfigError(f"--lens {lens} is for a rotation alone; leave it out of a {model}")
+        return None
+    if lens is None:
+        return recording.intrinsics()
+    from dvskit.formats.calibration import read_camera
+
+    return read_camera(lens, size=recording.size)
 
 
 def camera_for(model: str, recording: Recording, path: str | None) -> Intrinsics | None:

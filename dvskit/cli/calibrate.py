@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Results:
-    """The output of the estimate: the options --out and --json."""
+    """The output of the estimate: the options --output and --json."""
 
-    out: Path | None = options.option("The preset file (.toml) to write.", "--out", "-o")
+    out: Path | None = options.output("The preset file (.toml) to write.", shown=True)
     json: options.Json = False
 
 

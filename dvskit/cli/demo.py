@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dvskit.cli import _console
-from dvskit.cli._options import option
+from dvskit.cli._options import option, output
 from dvskit.errors import ConfigError, ModelError, OutputError, count_of
 
 if TYPE_CHECKING:
@@ -23,9 +23,7 @@ _BINS = 29  # as many as the network has: 50 ms each
 
 
 def demo(
-    out: Path | None = option(
-        "The folder to make.", "-o", "--out", shown="dvskit-demo, dvskit-demo-2, ..."
-    ),
+    out: Path | None = output("The folder to make.", shown="dvskit-demo, dvskit-demo-2, ..."),
     gesture: str = option("The gesture of the drawn person.", default="right_hand_wave"),
 ) -> None:
     """Show the whole path: draw a clip, emulate, write, bin, classify and draw its events."""

@@ -18,9 +18,7 @@ def merge(
         "names another).",
         default=options.REQUIRED, metavar="IN IN OUT",
     ),
-    out: Path | None = options.option(
-        "The file to write, instead of the last word.", "-o", "--out", shown=False
-    ),
+    out: Path | None = options.output("The file to write, instead of the last word."),
     to: options.ToOption = None,
     reading: options.Reading = options.Reading(),
     force: options.Force = False,

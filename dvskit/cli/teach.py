@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dvskit.cli import _console
-from dvskit.cli._options import argument, option
+from dvskit.cli._options import argument, output
 from dvskit.cli._serving import BrowserOption, PortOption, check_port, serve
 
 
@@ -14,9 +14,7 @@ def teach(
         "The folder of the clips, which has a folder for each class; it is made if it is missing.",
         default=Path("gestures"),
     ),
-    output: Path = option(
-        "The folder of the trained models.", "--output", "-o", default=Path("runs")
-    ),
+    output: Path = output("The folder of the trained models.", default=Path("runs"), shown=True),
     port: PortOption = 0,
     browser: BrowserOption = True,
 ) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from dvskit.cli import _console
 from dvskit.cli._crew import Crew
 from dvskit.cli._judging import fits_noted, result_values, score_lines
-from dvskit.cli._options import REQUIRED, Json, argument, model_names, option
+from dvskit.cli._options import REQUIRED, Json, argument, model_names, option, output
 from dvskit.cli._prepare import emulate_sets
 from dvskit.errors import ConfigError, count_of
 
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
     from dvskit.training import Config, Progress, SweepRun
 
 
-_SCRATCH = "scratch"  # as --from: new weights
+_SCRATCH = "scratch"  # as --start: new weights
 
 
 @dataclass(frozen=True, slots=True)
 class Begin:
     """The start of a training, and its output: --output to --set."""
 
-    output: Path | None = option("The folder of the model.", "--output", "-o", shown="runs/NAME")
+    output: Path | None = output("The folder of the model.", shown="runs/NAME")
     minutes: float | None = option(
         "Only for a folder: the time for the whole run, emulation included.", shown="5", min=0.01
     )
-    from_: str | None = option(
+    start: str | None = option(
         "Begin with the weights of a model: a folder or a shipped model's name; the last layer is "
         "new if the classes differ. The default for a folder that shows people is "
         "dvs128-gestures; scratch means new weights.",
-        "--from", metavar="MODEL", shown=False, autocompletion=model_names,
+        metavar="MODEL", shown=False, autocompletion=model_names,
     )  # fmt: skip
     seed: int | None = option("The seed of all random draws.", min=0, shown="0")
     salvage: bool = option(
@@ -52,9 +52,9 @@ class Begin:
     )  # fmt: skip
 
     @property
-    def start(self) -> str | None:
+    def weights(self) -> str | None:
         """The model to begin with, "" for new weights; None if it is not given."""
-        return "" if self.from_ == _SCRATCH else self.from_
+        return "" if self.start == _SCRATCH else self.start
 
     def changes(self) -> dict[str, str]:
         """Return the keys and values of --set. Raises ConfigError."""
@@ -132,7 +132,7 @@ def train(
             f"{source}: --minutes and --salvage are only for a folder; in a configuration set "
             "loop.epochs, loop.steps and salvage of each [[data]]"
         )
-    for key, text in (("output", begin.output), ("start", begin.start)):
+    for key, text in (("output", begin.output), ("start", begin.weights)):
         if text is not None:
             overrides[key] = dumps(str(text))  # quoted: a folder may be called 1
     if begin.seed is not None:
@@ -211,7 +211,7 @@ def _train_folder(folder: Path, begin: Begin, changes: dict[str, str], *, as_jso
             folder,
             output=begin.output,
             minutes=max(limit - loaded_min, limit / 2),
-            start=begin.start,
+            start=begin.weights,
             seed=begin.seed or 0,
             salvage=begin.salvage,
             changes=changes,

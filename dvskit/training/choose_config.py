@@ -130,7 +130,7 @@ def _network(
 ) -> tuple[InputConfig, Network]:
     if start is not None:
         if start.input.representation == POINTS:
-            raise ConfigError(f"--from {start.name}: takes points; name a model that takes bins")
+            raise ConfigError(f"start = {start.name!r} takes points; name a model that takes bins")
         network = with_classes(start.network, len(contents.classes))
         length, _ = _window_us(contents)
         stretch = min(max(length / start.input.window_us, 1.0), _STRETCH)

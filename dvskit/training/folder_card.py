@@ -88,7 +88,7 @@ def _card_text(run: FolderRun, config: Config, contents: FolderContents) -> str:
     folder, same = (_from_here(path) for path in (trained.folder, trained.folder / "config.toml"))
     again = [_from_here(entry.path), "-o", "OUTPUT"]
     again += ["--seed", str(config.seed), *["--salvage"] * entry.salvage]
-    again += ["--from", shlex.quote(config.start or "scratch")]
+    again += ["--start", shlex.quote(config.start or "scratch")]
     for each in run.choices:
         if each.what == "asked":
             again += ["--set", shlex.quote("=".join(each.value.split(" = ", 1)))]
