@@ -33,10 +33,10 @@ from torch.nn import functional
 
 import dvskit
 from dvskit.datasets import Split, open_samples
+from dvskit.models import InputConfig, Model, save_model
+from dvskit.models.run_samples import used_samples
 from dvskit.networks import Layered, Network, PointNet
 from dvskit.tensors import Counts, PointSet
-from dvskit.training import InputConfig, Model, save_model
-from dvskit.training.model_tables import used_samples
 
 SIZE, BLOCK, BINS, BIN_US = 128, 8, 25, 100_000
 FINE_US, FINE = 25_000, 160  # counts are kept in shorter bins, so that time can be stretched

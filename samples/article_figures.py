@@ -21,10 +21,10 @@ from dvskit import encoders
 from dvskit.datasets import read_images
 from dvskit.layers import Membrane
 from dvskit.learning import Window
+from dvskit.models import load_model
 from dvskit.neurons import LIF
 from dvskit.render import CloudView, cloud_image
 from dvskit.scenes import PersonScene
-from dvskit.training import load_model
 
 INK, LINE, ON, OFF = "#1b1d26", "#9a9daa", "#d55e00", "#0072b2"
 DPI, WIDTH_IN = 160, 7.2

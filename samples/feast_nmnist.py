@@ -43,6 +43,7 @@ from torch.nn import functional
 
 from dvskit.datasets import Samples, open_samples, split_by_share
 from dvskit.errors import DvskitError, one_line
+from dvskit.models.scores import wilson
 from dvskit.render import plots
 from dvskit.tensors import (
     Counts,
@@ -53,7 +54,6 @@ from dvskit.tensors import (
     fit_features,
     save_features,
 )
-from dvskit.training.scores import wilson
 
 SIZE, CELL = (34, 34), 6
 PENALTIES = (0.001, 0.01, 0.1, 1.0)

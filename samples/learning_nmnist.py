@@ -52,9 +52,9 @@ from dvskit.learning import (
     cross_entropy,
     predict,
 )
+from dvskit.models.scores import wilson
 from dvskit.neurons import ATan
 from dvskit.tensors import Counts
-from dvskit.training.scores import wilson
 
 SIDE, POOL, CLASSES, WINDOW_US = 34, 2, 10, 310_000
 VARY = Vary(shift_px=2.0, rotate_deg=8.0, zoom=0.08, time_scale=0.05, drop=0.2)

@@ -178,8 +178,9 @@ def make_run(folder: Path) -> None:
     """Train a network on the gestures for a few epochs."""
     from dvskit.datasets import open_samples  # torch: the other pictures come sooner without
     from dvskit.filters import Vary
+    from dvskit.models import InputConfig
     from dvskit.networks import MotionLIF
-    from dvskit.training import DataConfig, InputConfig, LoopConfig, train
+    from dvskit.training import DataConfig, LoopConfig, train
 
     changes = Vary(shift_px=5.0, rotate_deg=5.0, zoom=0.1, time_scale=0.1, drop=0.2)
     train(

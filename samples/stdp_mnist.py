@@ -29,7 +29,7 @@ from torch.nn import functional
 from dvskit.datasets.images import read_images
 from dvskit.encoders import latency, linear_latency
 from dvskit.learning import STDP, Window
-from dvskit.training.scores import accuracy_text
+from dvskit.models.scores import accuracy_text
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

@@ -58,8 +58,9 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config_for(bars: Path, output: Path, epochs: int = 2) -> Config:
     from dvskit.filters import Vary
+    from dvskit.models import InputConfig
     from dvskit.networks import ConvLIF
-    from dvskit.training import Config, DataConfig, InputConfig, LoopConfig
+    from dvskit.training import Config, DataConfig, LoopConfig
 
     return Config(
         name="bars",

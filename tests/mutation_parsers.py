@@ -235,7 +235,7 @@ def model(folder: Path, name: str) -> Path:
 
 
 def read_model(path: Path) -> Read:
-    from dvskit.training import load_model
+    from dvskit.models import load_model
 
     found = load_model(path)
     state = {key: digest(value) for key, value in found.module.state_dict().items()}

@@ -11,8 +11,8 @@ import torch
 
 from dvskit.errors import FittedWarning, ModelError
 from dvskit.evaluation import classify_windows
-from dvskit.training import load_model
-from dvskit.training.activity import (
+from dvskit.models import load_model
+from dvskit.models.likeness import (
     ActivityLikeness,
     activity_of,
     fit_likeness,

@@ -13,7 +13,7 @@ import torch
 
 import dvskit
 from dvskit.evaluation import evaluate
-from dvskit.training import load_model
+from dvskit.models import load_model
 from tests.tree import SAMPLES
 
 SCRIPT = SAMPLES / "arm_networks.py"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dvskit.datasets import read_images
-from dvskit.training import load_model
+from dvskit.models import load_model
 from tests.tree import SAMPLES
 
 

@@ -24,8 +24,8 @@ from dvskit.evaluation.corruption import (
 )
 from dvskit.events import Events
 from dvskit.formats.content import own_seed
+from dvskit.models.scores import percent_texts
 from dvskit.training import Trained
-from dvskit.training.scores import percent_texts
 from dvskit.video import write_video
 from tests.laws import on_threads, refused, refused_command
 from tests.test_over_time import ENDS, Gray, model_of

@@ -17,10 +17,11 @@ from dvskit.datasets.images import read_gray, read_idx
 from dvskit.emulator import EmulatorParams
 from dvskit.errors import ConfigError, FormatError, ModelError, VideoError
 from dvskit.formats.calibration import read_camera
+from dvskit.models import load_model, save_model
 from dvskit.networks.model_folder import WEIGHTS
 from dvskit.reconstruction import load_reconstructor
 from dvskit.scenes import read_depth_clip
-from dvskit.training import load_config, load_model, save_model
+from dvskit.training import load_config
 from tests.laws import refused
 from tests.mutation_parsers import CALIB, depth, idx, model, onnx, picture
 

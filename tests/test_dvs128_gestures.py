@@ -8,8 +8,8 @@ import pytest
 
 from dvskit.datasets import DrawnSamples, open_samples
 from dvskit.evaluation import evaluate
+from dvskit.models import Model, load_model
 from dvskit.scenes import PERSON_GESTURES
-from dvskit.training import Model, load_model
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,10 @@ import pytest
 import torch
 from safetensors.numpy import save
 
-from dvskit import evaluation, training
+from dvskit import evaluation, models, training
 from dvskit.datasets import open_samples
 from dvskit.errors import ConfigError, FormatError, MissingFileError, ModelError, OutputError
+from dvskit.models import InputConfig
 from dvskit.networks import ConvLIF, Layered
 from dvskit.tensors import (
     FeatureCounts,
@@ -25,7 +26,7 @@ from dvskit.tensors import (
     representation_from,
     save_features,
 )
-from dvskit.training import Config, InputConfig, LoopConfig
+from dvskit.training import Config, LoopConfig
 from tests.bars import bars, config_for  # noqa: F401 (bars is a fixture)
 from tests.laws import refused
 from tests.test_tensors import random_events
@@ -141,11 +142,11 @@ def test_a_model_holds_its_features_and_is_complete(
     trained = training.train(config_of(bars, tmp_path / "run", fitted))
     fitted.unlink()
     (tmp_path / "run").rename(tmp_path / "moved")
-    model = training.load_model(tmp_path / "moved")
+    model = models.load_model(tmp_path / "moved")
     again = evaluation.evaluate(model, bars)
     judged = trained.results["recordings"]
     assert again.loss == pytest.approx(judged.loss)
-    training.save_model(tmp_path / "copy", model)
+    models.save_model(tmp_path / "copy", model)
     toml, features = (tmp_path / "copy" / name for name in ("model.toml", "features.safetensors"))
     assert 'fitted = "features.safetensors"' in toml.read_text()
     events = open_samples(bars).events(0)
@@ -153,10 +154,10 @@ def test_a_model_holds_its_features_and_is_complete(
     assert copied == evaluation.classify(model, events)
     features.write_bytes(b"damaged")
     with refused(ModelError, features):
-        training.load_model(tmp_path / "copy")
+        models.load_model(tmp_path / "copy")
     toml.write_text(toml.read_text().replace("features.safetensors", "../other.safetensors"))
     with refused(ModelError, "'features.safetensors'"):
-        training.load_model(tmp_path / "copy")
+        models.load_model(tmp_path / "copy")
 
 
 def test_a_network_takes_as_many_channels_as_there_are_features(

@@ -25,8 +25,8 @@ from dvskit import _files
 from dvskit.cli._jobs import remove_begun
 from dvskit.errors import DamagedFileError, FormatError, OutputError
 from dvskit.formats import formats
+from dvskit.models import InputConfig, Model, save_model
 from dvskit.networks import ConvLIF
-from dvskit.training import InputConfig, Model, save_model
 from dvskit.training.checkpoint import Checkpoint, save_checkpoint
 from tests.arriving import small
 from tests.laws import refused, refused_command, scattered

@@ -48,8 +48,9 @@ ORDER = [
     "networks",
     "reconstruction",
     "datasets",
+    "models",
+    "evaluation",  # inference needs no training
     "training",
-    "evaluation",
     "teach",
     "cli",
     "__main__",
@@ -164,7 +165,7 @@ show("av", "cv2", "PIL", "matplotlib", "h5py", "rosbags", "tonic", "torch._dynam
 import torch
 from dvskit import evaluation, neurons
 neurons.LIF(0.9)(torch.ones(3, 2, requires_grad=True)).sum().backward()
-show("torch._dynamo", "sympy", "matplotlib")
+show("torch._dynamo", "sympy", "matplotlib", "dvskit.training")
 """
 
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from dvskit.datasets import Encode, ImageChanges
 from dvskit.errors import ConfigError
 from dvskit.filters import Vary
-from dvskit.training.config import Config, DataConfig
+from dvskit.models.entries import DataConfig
+from dvskit.training.config import Config, config_from, config_values
 from dvskit.training.feed import load_feed
-from dvskit.training.toml_config import config_from, config_values
 from tests.laws import refused
 from tests.test_images import idx
 

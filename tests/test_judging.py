@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dvskit import evaluation, filters, open_events, training
+from dvskit import evaluation, filters, models, open_events, training
 from dvskit.datasets import Emulation, open_samples
 from dvskit.errors import ConfigError, EventsError, FormatError, ModelError, ShapeError
 from dvskit.events import Events
 from dvskit.formats import load_events, save_events
+from dvskit.models.model import emulation_values
 from dvskit.tensors import bin_events
 from dvskit.training import Trained
-from dvskit.training.model_tables import emulation_values
 from tests.bars import SIZE, blown_up, config_for, moving_bar, write_bars
 from tests.laws import InBlocks, refused, refused_command
 from tests.sample_files import video
@@ -97,7 +97,7 @@ def test_a_model_without_a_list_of_its_samples_says_so(
     assert "bars does not record" in err
     (tmp_path / "old" / "split.csv").write_text("part,class\n")
     with refused(ModelError, "split.csv"):
-        training.load_model(tmp_path / "old")
+        models.load_model(tmp_path / "old")
 
 
 def test_files_that_are_no_recordings_are_passed_over_and_damaged_ones_are_not(
@@ -276,9 +276,9 @@ def test_a_name_a_path_and_any_source_classify_as_the_model_and_the_events(
     cropped = filters.Crop(0, 0, 16, 16)(recording)
     for known in (trained.folder, str(trained.folder)):
         assert evaluation.classify(known, cropped) == pytest.approx(expected)
-    shipped = evaluation.classify(training.load_model("nmnist-signed-lif"), EVENTS_34)
+    shipped = evaluation.classify(models.load_model("nmnist-signed-lif"), EVENTS_34)
     assert evaluation.classify("nmnist-signed-lif", EVENTS_34) == shipped
-    assert evaluation.classify(training.find_model("nmnist-signed-lif"), EVENTS_34) == shipped
+    assert evaluation.classify(models.find_model("nmnist-signed-lif"), EVENTS_34) == shipped
 
 
 EVENTS_34 = Events(t=[0, 9, 70_000], x=[3, 20, 33], y=[4, 12, 33], p=[1, 0, 1], size=(34, 34))
@@ -290,7 +290,7 @@ def test_a_video_is_classified_by_its_events_of_the_models_emulation(
 ) -> None:
     own = Emulation(size=SIZE, params="noisy")
     model = replace(trained.model, about={"emulation": emulation_values(own)})
-    training.save_model(tmp_path / "mine", model)
+    models.save_model(tmp_path / "mine", model)
     clip = video(tmp_path / "set" / "left" / "a.mp4")
     events = open_samples(tmp_path / "set", size=SIZE, params="noisy").events(0)
     expected = evaluation.classify(model, events)
@@ -301,7 +301,7 @@ def test_a_video_is_classified_by_its_events_of_the_models_emulation(
     assert (code, json.loads(out)["probabilities"]) == (0, expected), err
     # Another model of the same name, in the same process:
     others = replace(model, classes=("up", "down"))
-    training.save_model(tmp_path / "mine", others, overwrite=True)
+    models.save_model(tmp_path / "mine", others, overwrite=True)
     code, out, err = run("classify", clip, "--model", tmp_path / "mine", "--json")
     assert list(json.loads(out)["probabilities"]) == ["up", "down"], err
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dvskit import evaluation, training
+from dvskit import evaluation, models, training
 from dvskit.datasets import FolderImages, IdxImages, holds_images, open_images
 from dvskit.errors import ConfigError, FormatError, GeometryError, MissingFileError, ShapeError
 from dvskit.evaluation import held_out
 from dvskit.formats import save_events
+from dvskit.models.scores import headlines
 from dvskit.training import Trained
-from dvskit.training.scores import headlines
 from tests.bars import moving_bar
 from tests.laws import refused, refused_command
 from tests.test_images import idx
@@ -243,7 +243,7 @@ def test_wrong_images_and_seeds_are_refused(of_folder: Trained, tmp_path: Path) 
 def test_the_figure_on_a_card_comes_out_again(data: Path) -> None:
     name, encoder = "article-mnist", "direct"
     result = evaluation.evaluate(name, data / "mnist", encoder=encoder)
-    scores = training.load_model(name).about["scores"]
+    scores = models.load_model(name).about["scores"]
     assert result.samples == scores[f"{encoder}_samples"] == 10_000
     assert result.accuracy == pytest.approx(scores[f"{encoder}_accuracy"], abs=2e-4)
     card = (MODELS[name] / "README.md").read_text("utf-8")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dvskit import evaluation, training
+from dvskit import evaluation, models, training
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.layers import (
     AvgPool2d,
@@ -238,7 +238,7 @@ def test_layers_train_are_saved_and_come_back(bars: Path, tmp_path: Path, layers
     config = replace(config_for(bars, tmp_path / "run", epochs=3), network=network)
     trained = training.train(config)
     assert trained.history[-1]["loss"] < trained.history[0]["loss"]
-    back = training.load_model(trained.folder)
+    back = models.load_model(trained.folder)
     assert back.network == network
     x = counts(network)
     assert torch.equal(back.module(x), trained.model.module(x))

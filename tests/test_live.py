@@ -15,9 +15,9 @@ from torch import nn
 from dvskit import Events, load_events, save_events
 from dvskit.errors import ConfigError, FittedWarning, ModelError
 from dvskit.evaluation import Live, LiveDecision, Reject, classify_windows, decide
+from dvskit.models import InputConfig, Model, load_model, save_model
+from dvskit.models.inputs import representation_of
 from dvskit.networks import Layered, MotionLIF
-from dvskit.training import InputConfig, Model, load_model, save_model
-from dvskit.training.input_config import representation_of
 from tests.laws import InBlocks, random_cuts, refused
 
 SIZE = (24, 16)

@@ -21,7 +21,7 @@ from dvskit.evaluation import Live, Reject, decide
 from dvskit.evaluation.arrivals import Arrival, follow, played, received
 from dvskit.formats.addresses import ADDRESSES
 from dvskit.formats.keeping_up import KeepingUp, Pace
-from dvskit.training import save_model
+from dvskit.models import save_model
 from dvskit.video import ArrayFrames, CameraFrames, write_video
 from tests.test_camera import Capture
 from tests.test_live import BIN_US, EVENTS, GAPS, MODEL, SIZE, make, model_of

@@ -12,7 +12,7 @@ from dvskit import _interrupt
 from dvskit.cli._commands import MODULES
 from dvskit.evaluation import classify
 from dvskit.formats.ros.live import RosTopic
-from dvskit.training import save_model
+from dvskit.models import save_model
 from tests.ros_topics import PACKET, Ros
 from tests.test_live import EVENTS, MODEL
 from tests.usb_cameras import Device, driver, packets

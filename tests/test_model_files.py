@@ -12,11 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from dvskit import training
+from dvskit import models, training
 from dvskit.errors import ConfigError, ModelError, OutputError
+from dvskit.models import InputConfig, Model, load_model
 from dvskit.networks import ConvLIF, Layered, MotionLIF
 from dvskit.networks.model_folder import DIGEST
-from dvskit.training import InputConfig, Model, load_model
 from tests.laws import refused
 
 LAYERS = ("2C3s2", "bn", "lif", "T2", "4", "plif", "2")
@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
         "likeness": {"spread": [0.1, 0.2], "density": [1.0, 2.0]},
     }
     model = Model("small", network, network.build().eval(), GIVEN, ("a", "b"), about)
-    return training.save_model(tmp_path / "small", model)
+    return models.save_model(tmp_path / "small", model)
 
 
 def change(folder: Path, old: str, new: str) -> None:
@@ -73,7 +73,7 @@ def test_weights_that_are_not_finite_are_refused_and_not_saved(folder, tmp_path,
     with torch.no_grad():
         model.module.dense1.weight[0, 0] = number
     with refused(ModelError, "dense1.weight", 1):
-        training.save_model(tmp_path / "again", model)
+        models.save_model(tmp_path / "again", model)
     assert not (tmp_path / "again").exists()
 
 
@@ -89,9 +89,9 @@ def test_a_saved_model_is_replaced_only_with_overwrite(folder):
     with torch.no_grad():
         model.module.dense1.weight += 1
     with refused(OutputError, folder, "overwrite=True"):
-        training.save_model(folder, model)
+        models.save_model(folder, model)
     assert (folder / "weights.safetensors").read_bytes() == first
-    training.save_model(folder, model, overwrite=True)
+    models.save_model(folder, model, overwrite=True)
     assert (folder / "weights.safetensors").read_bytes() != first
 
 
@@ -148,7 +148,7 @@ def test_a_model_loads_without_the_package_of_the_data_that_it_learned_from(fold
     entry = '[[data]]\nkind = "{}"\n{} = "of-a-package"\n'
     data = entry.format("recordings", "set") + entry.format("images", "encoder")
     (folder / "model.toml").write_text(f"{text}\n{data}")
-    assert training.load_model(folder).classes == ("a", "b")
+    assert models.load_model(folder).classes == ("a", "b")
 
 
 def test_folders_in_place_of_files_are_refused(folder, tmp_path):

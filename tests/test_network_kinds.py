@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dvskit import training
+from dvskit import models, training
 from dvskit.errors import ArgumentError, ConfigError, ShapeError
 from dvskit.layers import MaxMembrane, Voting
 from dvskit.networks import (
@@ -111,7 +111,7 @@ def test_a_seed_builds_the_same_weights_and_plain_values_the_same_network(
     assert torch.equal(modules[0].eval()(x), modules[1].eval()(x))
     assert network_from(network_values(network)) == network
     points = isinstance(network, PointNet)
-    given = training.InputConfig(representation="point_set" if points else "counts")
+    given = models.InputConfig(representation="point_set" if points else "counts")
     config = training.Config(network=network, input=given)
     training.write_config(config, tmp_path / "a.toml")
     assert training.load_config(tmp_path / "a.toml") == config

@@ -10,9 +10,9 @@ from dvskit import evaluation
 from dvskit.errors import ConfigError, FittedWarning, ShapeError
 from dvskit.evaluation import observe, spiking_layers, weighted_layers
 from dvskit.events import Events
+from dvskit.models import InputConfig, Model
 from dvskit.networks import Layered
 from dvskit.neurons import ALIF, PLIF, RecurrentLIF, SynapticLIF
-from dvskit.training import InputConfig, Model
 from tests.bars import blown_up
 from tests.laws import refused, scattered
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
+from dvskit.models.scores import wilson
 from dvskit.tensors import load_features
-from dvskit.training.scores import wilson
 from tests.tree import SAMPLES
 
 

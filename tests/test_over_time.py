@@ -13,9 +13,10 @@ import torch
 from dvskit.datasets import ImageSamples
 from dvskit.errors import ConfigError
 from dvskit.evaluation import OverTime, Result, evaluate, evaluate_over_time
+from dvskit.models import InputConfig, Model
+from dvskit.models.scores import percent_texts
 from dvskit.networks import Layered
-from dvskit.training import InputConfig, Model, Trained
-from dvskit.training.scores import percent_texts
+from dvskit.training import Trained
 from tests.laws import refused
 
 ENDS = {

@@ -16,8 +16,9 @@ from dvskit.datasets import Encode, IdxImages
 from dvskit.encoders import register_encoder
 from dvskit.encoders.names import ENCODERS
 from dvskit.errors import ConfigError, DvskitError
+from dvskit.models import InputConfig, load_model
 from dvskit.networks import Layered
-from dvskit.training import Config, DataConfig, InputConfig, LoopConfig, load_model
+from dvskit.training import Config, DataConfig, LoopConfig
 from tests.drawn_samples import events_of
 from tests.laws import forgotten, refused, refused_command
 from tests.test_images import digits  # noqa: F401 (a fixture)

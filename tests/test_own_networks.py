@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from dvskit import evaluation, training
+from dvskit import evaluation, models, training
 from dvskit.datasets import Samples, open_samples, split_by_share
 from dvskit.errors import ArgumentError, ConfigError, ModelError, OutputError
+from dvskit.models import InputConfig, Model, load_model
 from dvskit.networks import ConvLIF, ModuleNetwork
-from dvskit.training import DataConfig, InputConfig, LoopConfig, Model, load_model
+from dvskit.training import DataConfig, LoopConfig
 from tests.bars import config_for
 from tests.laws import refused
 
@@ -75,7 +76,7 @@ def logits(module: nn.Module) -> torch.Tensor:
 
 def saved(folder: Path, samples: Samples, module: Any) -> Path:
     """Save the model of a module that was not trained."""
-    training.save_model(folder, training.model_of(module, samples, INPUT))
+    models.save_model(folder, models.model_of(module, samples, INPUT))
     return folder
 
 
@@ -96,8 +97,8 @@ def test_a_module_is_trained_saved_and_loaded_by_its_class(samples: Samples, tmp
 
 def test_a_model_of_a_built_network_keeps_its_weights_and_loads(samples: Samples, tmp_path: Path):
     built = ConvLIF(**SIZE, channels=(2, 2), kernel=3).build()
-    training.save_model(tmp_path / "m", training.model_of(built, samples))
-    loaded = training.load_model(tmp_path / "m").module.cpu()
+    models.save_model(tmp_path / "m", models.model_of(built, samples))
+    loaded = models.load_model(tmp_path / "m").module.cpu()
     for name, weight in built.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], weight)
 
@@ -155,7 +156,7 @@ def test_a_description_of_your_own_is_loaded_by_its_class(bars: Path, tmp_path: 
     back = load_model(tmp_path / "run", networks={"mine": Mine})
     assert back.network == Mine(hidden=4)
     assert torch.equal(logits(back.module), logits(trained.model.module))
-    training.save_model(tmp_path / "copy", back)
+    models.save_model(tmp_path / "copy", back)
     assert load_model(tmp_path / "copy", networks={"mine": Mine}).network == back.network
     with refused(ModelError, "'mine'"):
         load_model(tmp_path / "run")
@@ -172,7 +173,7 @@ def test_parts_split_beforehand_are_taken_as_they_are(samples: Samples, tmp_path
 def test_a_module_of_a_loop_of_your_own_is_judged_as_by_it_and_saved(samples: Samples, tmp_path):
     module = seeded()
     result = evaluation.evaluate(module, samples, input=INPUT)
-    counts = [training.inputs.input_of(INPUT, samples.events(k), None) for k in range(len(samples))]
+    counts = [models.inputs.input_of(INPUT, samples.events(k), None) for k in range(len(samples))]
     answers = module.eval()(torch.stack(counts, 1)).argmax(1)
     assert result.samples == len(samples)
     assert result.accuracy == float(np.mean(answers.numpy() == samples.labels))
@@ -235,7 +236,7 @@ def test_what_could_not_be_loaded_again_is_refused_before_training(
 def test_a_model_whose_module_is_not_its_networks_is_not_saved(tmp_path: Path):
     network = ConvLIF(**SIZE, channels=(4, 4), kernel=3)
     with refused(ConfigError, "'conv-lif'"):
-        training.save_model(tmp_path / "m", Model("m", network, MyNet(), INPUT, ("a", "b")))
+        models.save_model(tmp_path / "m", Model("m", network, MyNet(), INPUT, ("a", "b")))
 
 
 class Needy(MyNet):
@@ -260,7 +261,7 @@ def test_a_class_that_needs_arguments_names_both_ways_to_load_it(samples: Sample
     ("kind", "call", "named"),
     [
         (ConfigError, lambda samples: training.train(MyNet()), ["MyNet", "samples"]),
-        (ConfigError, lambda samples: training.model_of(MyNet(), "folder"), ["'folder'"]),
+        (ConfigError, lambda samples: models.model_of(MyNet(), "folder"), ["'folder'"]),
         (ConfigError, lambda samples: training.train(Mine(), ouput="x"), ["'ouput'", "'output'"]),
         (ConfigError, lambda samples: training.Config(network=MyNet()), ["ModuleNetwork"]),
         (ArgumentError, lambda samples: training.train(MyNet(), "data"), ["open_samples('data')"]),

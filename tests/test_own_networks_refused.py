@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from dvskit import training
+from dvskit import models
 from dvskit.datasets import Samples, open_samples
 from dvskit.errors import ConfigError
 from dvskit.networks import ModuleNetwork
@@ -140,9 +140,9 @@ def test_a_module_is_as_it_was_after_the_checks(samples: Samples):
     module[1].eval()  # frozen by the caller
     before = {key: value.clone() for key, value in module.state_dict().items()}
     drawn = torch.random.get_rng_state()
-    network = training.model_of(module, samples, INPUT).network
-    training.own_checks.check_trains(network, module, INPUT)
-    training.own_checks.check_same_again(network, module, INPUT)
+    network = models.model_of(module, samples, INPUT).network
+    models.own_networks.check_trains(network, module, INPUT)
+    models.own_networks.check_same_again(network, module, INPUT)
     assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
     assert (module.training, module[1].training, module[2].training) == (True, False, True)
     assert torch.equal(torch.random.get_rng_state(), drawn)
@@ -166,7 +166,7 @@ def test_a_class_is_made_anew_for_each_run(samples: Samples, tmp_path: Path):
     first, second = (each.model.module for each in runs)
     assert first is not second
     assert torch.equal(logits(first), logits(second))  # drawn by the seed of the run
-    back = training.load_model(tmp_path / "a", networks={"MyNet": MyNet})
+    back = models.load_model(tmp_path / "a", networks={"MyNet": MyNet})
     assert torch.equal(logits(back.module), logits(first))
 
 
@@ -192,8 +192,8 @@ class Lazy(nn.Module):
 )
 def test_a_network_whose_constructor_is_described_is_loaded(samples, tmp_path, module, arguments):
     network = ModuleNetwork(module=module, width=16, height=16, classes=2, arguments=arguments)
-    training.save_model(tmp_path, training.model_of(network, samples, INPUT))
+    models.save_model(tmp_path, models.model_of(network, samples, INPUT))
     kind = type(module)
-    back = training.load_model(tmp_path, networks={kind.__name__: kind})
+    back = models.load_model(tmp_path, networks={kind.__name__: kind})
     assert back.network == network
     assert torch.equal(logits(back.module), logits(network.module))

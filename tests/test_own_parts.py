@@ -13,18 +13,19 @@ import pytest
 import torch
 from torch import nn
 
-from dvskit import encoders, evaluation, training
+from dvskit import _toml, encoders, evaluation, models, training
 from dvskit.datasets import Encode, open_samples
 from dvskit.encoders import register_encoder
 from dvskit.encoders.names import ENCODERS
 from dvskit.errors import ConfigError, ModelError
+from dvskit.models import load_model
 from dvskit.networks import NETWORKS, Layered, ModuleNetwork, network_from, register_network
 from dvskit.neurons import CustomNeurons, register_neuron
 from dvskit.neurons.names import NEURONS
 from dvskit.registry import Registry
 from dvskit.tensors import Counts, register_representation, representation_from
 from dvskit.tensors.names import REPRESENTATIONS
-from dvskit.training import LoopConfig, load_config, load_model
+from dvskit.training import LoopConfig, load_config
 from tests.laws import forgotten, refused
 from tests.test_own_networks import Mine, MyNet, run
 
@@ -224,8 +225,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of a network that no one registered."""
     folder = tmp_path_factory.mktemp("saved")
     network = ModuleNetwork(module=MyNet(), width=16, height=16, classes=2, name="mine")
-    model = training.Model("m", network, network.module, training.InputConfig(bins=6), ("a", "b"))
-    return training.save_model(folder, model)
+    model = models.Model("m", network, network.module, models.InputConfig(bins=6), ("a", "b"))
+    return models.save_model(folder, model)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +243,7 @@ def test_the_name_in_a_model_s_file_imports_nothing(
     model = tmp_path / "model"
     model.mkdir()
     (model / "weights.safetensors").write_bytes((saved / "weights.safetensors").read_bytes())
-    changed = text.replace('name = "mine"', f"name = {training.toml_config.toml_text(name)}")
+    changed = text.replace('name = "mine"', f"name = {_toml.toml_text(name)}")
     (model / "model.toml").write_text(changed)
     with refused(ModelError, "network", "register_network", "networks="):
         load_model(model)

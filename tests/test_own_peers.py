@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dvskit import evaluation, training
+from dvskit import evaluation, models
 from dvskit.datasets import Samples, open_samples
 from dvskit.errors import ArgumentError, ConfigError
 from dvskit.evaluation import decide, evaluate_over_time
+from dvskit.models import load_model, model_of
 from dvskit.networks import onnx_start, write_onnx, write_onnx_step
-from dvskit.training import load_model, model_of
 from tests.bars import moving_bar
 from tests.laws import refused
 from tests.test_own_networks import INPUT, MyNet, logits, run
@@ -171,7 +171,7 @@ def test_a_module_that_answers_once_is_judged_on_windows(samples: Samples):
     decisions = list(decide(model, events))
     start = INPUT.bin_us * (len(decisions) - INPUT.bins)  # windows begin at rest
     seen = events.between(int(events.t[0]) + start, None)
-    input = training.inputs.input_of(INPUT, seen, None, int(events.t[0]) + start)
+    input = models.inputs.input_of(INPUT, seen, None, int(events.t[0]) + start)
     shares = torch.softmax(model.module(input[:, None])[0], 0).tolist()
     assert list(decisions[-1].probabilities.values()) == pytest.approx(shares)
     assert len(evaluate_over_time(model, samples).results) == INPUT.bins

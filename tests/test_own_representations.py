@@ -17,6 +17,8 @@ from dvskit import training
 from dvskit.datasets import Batches, Cache
 from dvskit.errors import ConfigError, DvskitError, ShapeError
 from dvskit.events import Events
+from dvskit.models import InputConfig
+from dvskit.models.inputs import representation_of
 from dvskit.networks import ConvLIF, Layered
 from dvskit.tensors import (
     Counts,
@@ -27,8 +29,7 @@ from dvskit.tensors import (
     representation_from,
 )
 from dvskit.tensors.names import REPRESENTATIONS, parameters_of
-from dvskit.training import Config, InputConfig, load_config
-from dvskit.training.input_config import representation_of
+from dvskit.training import Config, load_config
 from tests.drawn_samples import DrawnSamples
 from tests.laws import forgotten, refused, refused_command
 from tests.test_tensors import SIZE, Blocks, random_events

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dvskit.errors import ModelError
+from dvskit.models import load_model
 from dvskit.networks.model_folder import find_model, shipped_models
 from dvskit.reconstruction import (
     NetworkReconstructor,
@@ -24,7 +25,6 @@ from dvskit.reconstruction import (
     to_onnx,
 )
 from dvskit.reconstruction.network_reconstructor import padded
-from dvskit.training import load_model
 from dvskit.training.reconstruction.run import save_reconstruction_model
 from tests.laws import refused, scattered
 

@@ -10,8 +10,9 @@ import pytest
 from dvskit import load_events
 from dvskit.errors import ConfigError
 from dvskit.evaluation import Reject, choose_reject, classify_windows
-from dvskit.training import Trained, load_model
-from dvskit.training.model_tables import reject_by
+from dvskit.models import load_model
+from dvskit.models.rejection import reject_by
+from dvskit.training import Trained
 from tests.laws import refused
 
 

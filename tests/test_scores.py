@@ -13,9 +13,10 @@ from scipy.stats import binomtest
 from dvskit.cli._judging import matrix_lines
 from dvskit.evaluation import Result, classify_windows, evaluate
 from dvskit.formats import save_events
-from dvskit.training import InputConfig, Trained, load_model
-from dvskit.training.model_tables import likeness_from, measures_of
-from dvskit.training.scores import accuracy_text, headlines, mean_interval, near_chance, wilson
+from dvskit.models import InputConfig, load_model
+from dvskit.models.likeness import likeness_from, measures_of
+from dvskit.models.scores import accuracy_text, headlines, mean_interval, near_chance, wilson
+from dvskit.training import Trained
 from tests.bars import SIZE, moving_bar
 from tests.laws import scattered
 

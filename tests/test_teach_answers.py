@@ -9,9 +9,9 @@ from dvskit.datasets.clips import Emulation, emulate_frames
 from dvskit.emulator import EmulatorParams
 from dvskit.errors import ModelError, ShapeError, VideoError
 from dvskit.evaluation import decide
+from dvskit.models import save_model
 from dvskit.render.colormap import DARK, rgb
 from dvskit.teach import LiveAnswers
-from dvskit.training import save_model
 from dvskit.video import ArrayFrames
 from tests.laws import refused
 from tests.teach_clips import SIZE, movement

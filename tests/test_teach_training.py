@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from dvskit.errors import ConfigError, ModelError, OutputError
+from dvskit.models import load_model
 from dvskit.networks.model_folder import find_model
 from dvskit.teach import (
     ClipFolder,
@@ -24,7 +25,6 @@ from dvskit.teach import (
     saved_commands,
     train_process,
 )
-from dvskit.training import load_model
 from tests.laws import refused
 from tests.printed_commands import check
 from tests.sample_files import video

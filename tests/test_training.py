@@ -15,11 +15,12 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from dvskit import datasets, evaluation, training
+from dvskit import datasets, evaluation, models, training
 from dvskit.errors import ConfigError, FormatError, ModelError, OutputError
 from dvskit.formats import save_events
+from dvskit.models import InputConfig, Model
 from dvskit.networks import ConvLIF
-from dvskit.training import Config, DataConfig, InputConfig, LoopConfig, Model, Progress, Trained
+from dvskit.training import Config, DataConfig, LoopConfig, Progress, Trained
 from dvskit.training.feed import load_feed
 from dvskit.training.sets import load_sets
 from tests.bars import config_for, moving_bar, write_bars
@@ -31,7 +32,7 @@ SHIPPED = MODELS["nmnist-signed-lif"]
 
 
 def weights(folder: Path) -> dict[str, Tensor]:
-    return training.load_model(folder).module.cpu().state_dict()
+    return models.load_model(folder).module.cpu().state_dict()
 
 
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
@@ -420,8 +421,8 @@ def test_a_saved_model_gives_the_same_logits(tmp_path: Path) -> None:
     about = {"scores": {"recordings_accuracy": 0.5}}
     given = InputConfig(bins=6, bin_us=1_500)
     model = Model("m", network, network.build().eval(), given, ("left", "right"), about)
-    training.save_model(tmp_path / "m", model)
-    back = training.load_model(tmp_path / "m")
+    models.save_model(tmp_path / "m", model)
+    back = models.load_model(tmp_path / "m")
     x = torch.randint(0, 3, (6, 2, 2, 16, 16), generator=torch.Generator().manual_seed(1)).float()
     assert torch.equal(back.module.cpu()(x), model.module(x))
     assert (back.network, back.input, back.classes) == (network, model.input, model.classes)
@@ -430,7 +431,7 @@ def test_a_saved_model_gives_the_same_logits(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_shipped_model_reads_held_out_recordings_as_its_card_says(data: Path) -> None:
-    model = training.load_model("nmnist-signed-lif")
+    model = models.load_model("nmnist-signed-lif")
     (about,) = (entry for entry in model.about["data"] if entry["kind"] == "recordings")
     samples = datasets.open_samples(data / "nmnist-700").rows
     shares = {key: about[key] for key in ("validation", "test")}

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 
-from dvskit import training
+from dvskit import models, training
 from dvskit.errors import ConfigError
 from dvskit.networks import Layered
 from dvskit.training import Config
@@ -91,7 +91,7 @@ def test_processes_together_give_the_losses_and_the_weights_of_one(
         assert all(np.array_equal(other[2][name], first[2][name]) for name in first[2])
     if layers == LAYERS:
         assert first[1] == {name: str(result) for name, result in alone.results.items()}
-    saved = training.load_model(tmp_path / "run").module.state_dict()
+    saved = models.load_model(tmp_path / "run").module.state_dict()
     assert all(np.array_equal(first[2][name], value.numpy()) for name, value in saved.items())
     left = {path.name for path in (tmp_path / "run").iterdir()}
     assert left == {path.name for path in alone.folder.iterdir()}
@@ -141,5 +141,5 @@ def test_torchrun_starts_the_command_on_nodes_that_meet_at_a_port(
     said = "".join(each.communicate(timeout=120)[0] for each in started)
     assert [each.returncode for each in started] == [0] * nodes, said
     assert said.count(" (95 % interval ") == 1
-    for name, weight in training.load_model(tmp_path / "two").module.state_dict().items():
+    for name, weight in models.load_model(tmp_path / "two").module.state_dict().items():
         np.testing.assert_array_equal(weight, weights[name], err_msg=name)

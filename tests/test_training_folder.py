@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from dvskit import evaluation, training
+from dvskit import evaluation, models, training
 from dvskit.datasets import FileSamples, open_samples
 from dvskit.errors import ConfigError, FormatError, OutputError
 from dvskit.events import Events
@@ -25,8 +25,8 @@ from dvskit.training import Callbacks, Config, DataConfig, Progress, train_folde
 from dvskit.training.choose_config import ChosenConfig, choose
 from dvskit.training.feed import load_feed, mirrored
 from dvskit.training.inspect_folder import inspect_samples
-from dvskit.training.models import with_classes
 from dvskit.training.sets import load_sets
+from dvskit.training.start import with_classes
 from tests.bars import blown_up, moving_bar, write_bars
 from tests.laws import refused
 from tests.sample_files import folder, video
@@ -233,7 +233,7 @@ def test_a_folder_becomes_a_model_with_all_beside_it_and_is_not_trained_again(tm
     assert sum(map(sum, values["confusion"])) == values["samples"] == 10
     config = training.load_config(tmp_path / "mine" / "config.toml")
     assert (config.data[0].kind, config.loop.keep) == ("recordings", "last")
-    model = training.load_model(tmp_path / "mine")
+    model = models.load_model(tmp_path / "mine")
     assert model.reject == evaluation.Reject()  # nothing was held out to choose it by
     alone = training.train(replace(config, output=str(tmp_path / "again")))
     assert alone.model.about["scores"]["epoch"] == 9
@@ -251,7 +251,7 @@ def test_videos_are_judged_and_shown_as_the_model_says_that_its_clips_were_emula
     assert code == 0, err
     for name in ("bow/p1_t0.mp4", "bow/p3_t0.mp4"):
         assert str(root / name) in err
-    model = training.load_model(tmp_path / "mine")
+    model = models.load_model(tmp_path / "mine")
     assert len(model.used) == 7
     how = model.emulation
     assert (how.size, how.whole, how.params.threshold_on) == ((128, 128), True, 0.45)
@@ -339,7 +339,7 @@ def test_the_layers_of_a_start_before_the_first_dense_one_stay_as_they_are(tmp_p
     with pytest.raises(KeyboardInterrupt):  # the trainings without a third take as long again
         train_folder(root, output=tmp_path / "mine", start=str(trained.folder), changes=fast,
                      callbacks=stop_behind(10))  # fmt: skip
-    model = training.load_model(tmp_path / "mine")
+    model = models.load_model(tmp_path / "mine")
     config = training.load_config(tmp_path / "mine" / "config.toml")
     assert len(model.classes) == 3
     assert config.loop.trained_layers == "dense"

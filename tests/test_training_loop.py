@@ -10,16 +10,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from dvskit import evaluation, layers, load_events, training
+from dvskit import evaluation, layers, load_events, models, training
 from dvskit.datasets import open_samples
 from dvskit.errors import ConfigError
 from dvskit.filters import Vary
 from dvskit.layers import FirstSpike, SpikeCount
+from dvskit.models import InputConfig
+from dvskit.models.inputs import input_of
 from dvskit.networks import Layered, PointNet
 from dvskit.neurons import CustomNeurons
-from dvskit.training import Config, InputConfig, LoopConfig, losses
+from dvskit.training import Config, LoopConfig, losses
 from dvskit.training.checkpoint import Checkpoint
-from dvskit.training.inputs import input_of
 from dvskit.training.losses import LOSSES, answer_of
 from tests.bars import config_for
 from tests.laws import refused
@@ -239,7 +240,7 @@ def test_a_network_of_points_learns_and_its_model_says_all(bars: Path, tmp_path:
     loop = LoopConfig(epochs=4, steps=15, learning_rate=0.01)
     trained = training.train(replace(config, network=POINTS, input=INPUT, loop=loop, data=data))
     assert trained.results["recordings"].accuracy >= 0.8
-    model = training.load_model(tmp_path / "run")
+    model = models.load_model(tmp_path / "run")
     assert (model.network, model.input) == (POINTS, INPUT)
     again = evaluation.evaluate(model, bars)
     assert again.accuracy == trained.results["recordings"].accuracy

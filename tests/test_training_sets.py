@@ -11,11 +11,12 @@ import torch
 from dvskit import evaluation, training
 from dvskit.datasets import GESTURES, Cache, open_public
 from dvskit.errors import ConfigError, MissingFileError
+from dvskit.models import InputConfig
 from dvskit.networks import ConvLIF
-from dvskit.training import Config, DataConfig, InputConfig, LoopConfig
+from dvskit.training import Config, DataConfig, LoopConfig
+from dvskit.training.config import config_from
 from dvskit.training.feed import Feed, emulated, load_feed
 from dvskit.training.sets import load_sets
-from dvskit.training.toml_config import config_from
 from tests.laws import refused, refused_command
 from tests.sample_files import folder
 from tests.test_depth import SWING, write_npz

@@ -17,7 +17,7 @@ from dvskit import Events
 from dvskit.cli._live_view import ShownArrivals
 from dvskit.errors import LeftOutWarning, OutputError
 from dvskit.formats import keeping_up
-from dvskit.training import save_model
+from dvskit.models import save_model
 from tests.laws import forget_interrupts, refused, refused_command
 from tests.processes import wait_until
 from tests.test_live import EVENTS as MOVING

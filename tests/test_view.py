@@ -24,10 +24,10 @@ from dvskit.cli._options import Reading
 from dvskit.cli.view import viewed_from
 from dvskit.errors import DamagedFileError, OutputError
 from dvskit.evaluation import decide
+from dvskit.models import save_model
 from dvskit.render import view
 from dvskit.render.page import PIECE
 from dvskit.render.view import Decided, Decisions, Viewed, ViewedLive, ViewServer
-from dvskit.training import save_model
 from tests.laws import refused, refused_command
 from tests.processes import wait_until
 from tests.test_live import EVENTS as BARS

@@ -18,6 +18,7 @@ from dvskit import (
     evaluation,
     filters,
     layers,
+    models,
     networks,
     neurons,
     render,
@@ -76,9 +77,9 @@ first, label = split.train[0]
 batches = datasets.Batches(samples, tensors.Counts(bins=10, bin_us=31_000), size=(34, 34))
 for inputs, labels in batches.epoch(0):
     assert_type((inputs, labels), tuple[Tensor, Tensor])
-given = training.InputConfig(bins=10, bin_us=31_000)
+given = models.InputConfig(bins=10, bin_us=31_000)
 trained = training.train(built, samples, output="runs/my-net", input=given, note=print)
-model = training.load_model("runs/my-net")
+model = models.load_model("runs/my-net")
 assert_type(evaluation.evaluate(model, samples).accuracy, float)
 assert_type(evaluation.classify(model, events), dict[str, float])
 for decision in evaluation.decide(model, recording):

@@ -32,8 +32,8 @@ from dvskit.streams import Labels
 
 if TYPE_CHECKING:
     from dvskit.datasets import Emulation
+    from dvskit.models import Model
     from dvskit.render.plots import Plot, Style
-    from dvskit.training import Model
     from dvskit.video import FrameSource
 
 _IN_MEMORY = 1 << 23  # events of an emulated clip, 13 bytes each; more are mapped from a file

@@ -38,7 +38,7 @@ class Part:
     def __call__(self, job: FileJob) -> tuple[Findings, dict[int, str]]:
         """Return the measures, and the damage of files so far."""
         from dvskit.evaluation.measuring import measure
-        from dvskit.training.inputs import JUDGED_AT_ONCE
+        from dvskit.models.inputs import JUDGED_AT_ONCE
 
         opened = _opened(self.run, self.given)
         found = len(opened.judging.samples)
@@ -58,7 +58,7 @@ def measured(opened: Folder, part: Part, crew: Crew) -> Findings:
     Raises ConfigError for still images on a crew: the draws of one depend on its place in the set.
     """
     from dvskit.evaluation.measuring import measure
-    from dvskit.training.inputs import JUDGED_AT_ONCE
+    from dvskit.models.inputs import JUDGED_AT_ONCE
 
     if crew == Crew():
         total, done = sum(map(len, part.measures.corrupt.values())), 0

@@ -96,7 +96,7 @@ def say_passed_over(files: list[Path]) -> None:
 
 def score_lines(result: Result) -> list[str]:
     """Return the accuracy of a model with its interval, and its confusion matrix, as lines."""
-    from dvskit.training.scores import headlines
+    from dvskit.models.scores import headlines
 
     return [*headlines(result), *matrix_lines(result)]
 
@@ -161,9 +161,9 @@ def open_folder(model: str, data: Path, split: PartName, inputs: JudgedInputs) -
     reading, spikes = inputs.reading, inputs.spikes
     from dvskit.datasets import holds_images
     from dvskit.evaluation.judging import open_for, open_judging
+    from dvskit.models import load_model
     from dvskit.networks.model_folder import find_model
     from dvskit.reconstruction.named import NAMES
-    from dvskit.training import load_model
 
     network = load_model(find_model(model, others=NAMES))
     if holds_images(data):

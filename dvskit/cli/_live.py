@@ -23,7 +23,7 @@ from dvskit.formats.addresses import ADDRESSES
 if TYPE_CHECKING:
     from dvskit.evaluation import Live, LiveDecision, LiveRun
     from dvskit.evaluation.arrivals import Arrival
-    from dvskit.training import Model
+    from dvskit.models import Model
 
 _BEHIND_S = 0.05  # shorter delays are not shown
 

@@ -131,7 +131,7 @@ def _recording(file: Path, live: Live, reading: Reading) -> LiveStream:
     from dvskit.datasets import likely_size
     from dvskit.evaluation import arrivals
     from dvskit.formats.keeping_up import Pace
-    from dvskit.training.inputs import blocks_on_sensor
+    from dvskit.models.inputs import blocks_on_sensor
 
     recording = reading.open(file)
     size, given = likely_size(recording, live.model.size), live.model.input

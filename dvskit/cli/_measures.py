@@ -71,7 +71,7 @@ def _over_time_lines(found: OverTime) -> Iterator[str]:
 
 
 def _cells(result: Result) -> tuple[str, str]:
-    from dvskit.training.scores import percent_texts
+    from dvskit.models.scores import percent_texts
 
     share, low, high = percent_texts(result.accuracy, *result.interval_95)
     return f"{share} %", f"{low} to {high} %"

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 def _emulated(config: str, folder: Path, run: str) -> list[tuple[CachedSamples, int]]:
     """Open the sets of a configuration, once in each process of a run."""
     from dvskit.datasets import Cache
+    from dvskit.training.config import config_from
     from dvskit.training.feed import emulated
     from dvskit.training.sets import load_sets
-    from dvskit.training.toml_config import config_from
 
     return emulated(load_sets(config_from(tomllib.loads(config))), Cache(folder))
 
@@ -46,7 +46,8 @@ def emulate_sets(file: Path, config: Config, crew: Crew) -> None:
 
     A clip that fails is left to the training, which reports it.
     """
-    from dvskit.training.toml_config import config_values, to_toml
+    from dvskit._toml import to_toml
+    from dvskit.training.config import config_values
 
     work = _Work(to_toml(config_values(config)), cache_folder().absolute() / "samples")
     places = enumerate(_emulated(work.config, work.folder, work.run))

@@ -40,7 +40,7 @@ from dvskit.formats.table import CLIP_SUFFIXES
 
 if TYPE_CHECKING:
     from dvskit.evaluation import Classified
-    from dvskit.training import Model
+    from dvskit.models import Model
 
 
 @fits_noted()
@@ -117,7 +117,7 @@ def _check_options(files: list[Path], reading: Reading, spikes: Spikes) -> None:
 
 
 def _load(model: str) -> Model:
-    from dvskit.training import load_model
+    from dvskit.models import load_model
 
     return load_model(model)
 

@@ -32,8 +32,8 @@ from dvskit.formats.labels import read_labels
 from dvskit.streams import Labels
 
 if TYPE_CHECKING:
+    from dvskit.models import Model
     from dvskit.render import CloudReport, CloudView, PageReport, ShownEvents, Turn, TurnReport
-    from dvskit.training import Model
 
 Part = Recording | RecordingPart
 _STILL, _TURNING, _PAGE = (".png", ".svg", ".pdf"), (".mp4", ".mkv", ".mov", ".gif"), (".html",)
@@ -246,7 +246,7 @@ def cloud(
     _console.announce_compiling()
     judge = None
     if looks.model is not None:
-        from dvskit.training import load_model
+        from dvskit.models import load_model
 
         judge = load_model(looks.model)
     opened = [open_shown(file, reading, judge) for file in files]

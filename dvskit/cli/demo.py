@@ -13,9 +13,9 @@ from dvskit.errors import ConfigError, ModelError, OutputError, count_of
 
 if TYPE_CHECKING:
     from dvskit.events import Events
+    from dvskit.models import Model
     from dvskit.scenes import PersonScene
     from dvskit.streams import Labels
-    from dvskit.training import Model
 
 _MODEL = "dvs128-gestures"
 _SEED = 2026  # not the seed of any training clip of the shipped network
@@ -94,7 +94,7 @@ def _bin(events: Events) -> None:
 
 
 def _model() -> Model | None:
-    from dvskit.training import load_model
+    from dvskit.models import load_model
 
     try:
         return load_model(_MODEL)

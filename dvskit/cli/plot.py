@@ -199,7 +199,7 @@ def membrane(
 
 def _observe(source: CountedEvents, model: str, layer: str | None) -> Observed:
     from dvskit.evaluation import observe
-    from dvskit.training import load_model
+    from dvskit.models import load_model
 
     network = load_model(model)
     with fits_noted():
@@ -215,8 +215,8 @@ def weights(
     """The weights of a layer of a model."""
     style = looks.begin(out)
     from dvskit.evaluation import weighted_layers
+    from dvskit.models import load_model
     from dvskit.render import plots
-    from dvskit.training import load_model
 
     layers = weighted_layers(load_model(model))
     name = next(iter(layers), "") if layer is None else layer

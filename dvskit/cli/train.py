@@ -141,10 +141,10 @@ def train(
 
 
 def _train_config(config: Path, overrides: dict[str, str], runs: Runs, crew: Crew) -> None:
+    from dvskit.models.scores import near_chance
     from dvskit.training import is_main_process
     from dvskit.training import train as run
-    from dvskit.training.scores import near_chance
-    from dvskit.training.toml_config import config_from, toml_values
+    from dvskit.training.config import config_from, toml_values
 
     values = toml_values(config, overrides)
     if "task" in values:

@@ -154,7 +154,7 @@ def is_read_once(path: Path) -> bool:
 
 def _live(model: str) -> Live:
     from dvskit.evaluation import Live
-    from dvskit.training import load_model
+    from dvskit.models import load_model
 
     return Live(load_model(model))
 

@@ -1,6 +1,6 @@
 """Evaluate models, and let them decide: on recordings, images and live streams.
 
-model = training.load_model("nmnist-signed-lif")         # a shipped model, or a folder
+model = dvskit.models.load_model("nmnist-signed-lif")    # a shipped model, or a folder
 evaluate(model, "nmnist").accuracy                       # on samples it was not trained on
 evaluate("article-mnist", "mnist").accuracy              # on the test images of IDX files
 evaluate_over_time(model, "nmnist").settled_us           # time until decisions settle
@@ -35,8 +35,8 @@ from dvskit.evaluation.operations import (
     count_operations,
 )
 from dvskit.evaluation.over_time import OverTime, evaluate_over_time
-from dvskit.training.model_tables import Reject
-from dvskit.training.scores import Result
+from dvskit.models.rejection import Reject
+from dvskit.models.scores import Result
 
 __all__ = [
     "CORRUPTIONS",

@@ -23,8 +23,8 @@ from dvskit.filters.base import CallableFilter
 from dvskit.filters.checks import check_number, check_seed
 from dvskit.filters.steps import Step
 from dvskit.formats.content import own_seed
-from dvskit.training.models import Model
-from dvskit.training.scores import Result, judge
+from dvskit.models.model import Model
+from dvskit.models.scores import Result, judge
 
 _STREAM = 2  # of the random words that choose pixels; dead pixels use stream 1
 
@@ -201,7 +201,7 @@ class Corrupted:
     kind     of CORRUPTIONS         levels   in ascending order
     results  one per level          seed     of the draws
 
-        model = dvskit.training.load_model("nmnist-signed-lif")
+        model = dvskit.models.load_model("nmnist-signed-lif")
         samples = dvskit.datasets.open_samples("digits")[::20]
         evaluate = dvskit.evaluation.evaluate_corrupted
         found = evaluate(model, samples, "drop", (0.0, 0.5), split="all")
@@ -241,7 +241,7 @@ def evaluate_corrupted(
     Other arguments and errors are those of `evaluate`. Also raises ConfigError for an unknown
     kind, for levels out of range and for still images.
 
-        model = dvskit.training.load_model("nmnist-signed-lif")
+        model = dvskit.models.load_model("nmnist-signed-lif")
         samples = dvskit.datasets.open_samples("digits")[::20]
         found = dvskit.evaluation.evaluate_corrupted(
             model, samples, "noise", (0.0, 5.0), split="all"

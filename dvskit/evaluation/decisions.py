@@ -21,9 +21,7 @@ from dvskit.evaluation.held_out import choose_encoder, choose_seed
 from dvskit.events import Events, Source, file_name
 from dvskit.events.even_blocks import even_blocks
 from dvskit.formats.found import CLIPS, identify_named
-from dvskit.streams import Labels
-from dvskit.training.activity import activity_of
-from dvskit.training.inputs import (
+from dvskit.models.inputs import (
     SensorFit,
     as_recording,
     blocks_on_sensor,
@@ -32,9 +30,10 @@ from dvskit.training.inputs import (
     fit_recording,
     input_of,
 )
-from dvskit.training.model_tables import likeness_from
-from dvskit.training.models import Model, as_model
-from dvskit.training.scores import logits_of
+from dvskit.models.likeness import activity_of, likeness_from
+from dvskit.models.model import Model, as_model
+from dvskit.models.scores import logits_of
+from dvskit.streams import Labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ class Classified:
     windows     in order of time, without windows that have no events
     unlooked    events after the last window, over less than half a window
 
-        model = dvskit.training.load_model("nmnist-signed-lif")
+        model = dvskit.models.load_model("nmnist-signed-lif")
         found = dvskit.evaluation.classify_windows(model, "digits/0/00001.bin")
         found.best, found.probabilities["0"]  # the class, and the mean over the windows
         len(found.windows), found.unlooked  # 1 window, 0 events after it
@@ -251,7 +250,7 @@ def classify_spans(model: Model, events: Events, *, every_us: int | None = None)
     less than half a span belongs to the span before. A recording of another sensor is fitted, with
     a FittedWarning. Raises ConfigError for every_us < 1.
 
-        model = dvskit.training.load_model("nmnist-signed-lif")
+        model = dvskit.models.load_model("nmnist-signed-lif")
         events = dvskit.load_events("digits/0/00001.bin")
         labels = dvskit.evaluation.classify_spans(model, events, every_us=100_000)
         len(labels)  # 3: one for each 100 ms

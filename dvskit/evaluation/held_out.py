@@ -13,11 +13,9 @@ from dvskit.datasets.sample import Part
 from dvskit.encoders.names import ENCODERS, Encoder
 from dvskit.errors import ConfigError, FormatError, did_you_mean
 from dvskit.formats.image_list import IMAGE_SUFFIXES
-from dvskit.training.config import DataConfig
-from dvskit.training.model_tables import Used, fingerprint
-from dvskit.training.models import Model
-from dvskit.training.sets import parts_of
-from dvskit.training.toml_config import data_from
+from dvskit.models.entries import DataConfig, data_from, parts_of
+from dvskit.models.model import Model
+from dvskit.models.run_samples import Used, fingerprint
 
 PartChoice = Literal["held-out", "all", "train", "validation", "test"]
 

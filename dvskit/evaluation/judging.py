@@ -30,19 +30,19 @@ from dvskit.evaluation.held_out import (
     choose_seed,
     open_judged,
 )
-from dvskit.training.input_config import InputConfig
-from dvskit.training.inputs import (
+from dvskit.models.inputs import (
     AnyBatches,
+    InputConfig,
     Overlooked,
     encode_of,
     judged_batches,
     judged_images,
     overlooked_by,
 )
-from dvskit.training.model_tables import LOST, Reject, reject_on
-from dvskit.training.models import Model, as_model
-from dvskit.training.own import check_samples, model_of
-from dvskit.training.scores import Result, judge, with_notes
+from dvskit.models.model import Model, as_model, model_of
+from dvskit.models.own_networks import check_samples
+from dvskit.models.rejection import LOST, Reject, reject_on
+from dvskit.models.scores import Result, judge, with_notes
 
 Data = str | PathLike[str] | Samples | ImageSamples | Sequence[Sample]
 """The data that can judge a model: see `dvskit.evaluation.evaluate`."""
@@ -257,7 +257,7 @@ def choose_reject(
     recordings.
 
         samples = dvskit.datasets.open_samples("digits")[::5]
-        model = dvskit.training.load_model("nmnist-signed-lif")
+        model = dvskit.models.load_model("nmnist-signed-lif")
         reject = dvskit.evaluation.choose_reject(model, samples, split="all", lost=0.1)
         reject.confidence, reject.events_per_second  # the limits
     """

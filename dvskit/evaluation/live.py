@@ -26,17 +26,18 @@ from dvskit.evaluation.decisions import Recorded, most_likely, recorded_for
 from dvskit.events import Events, Size, Source, as_size
 from dvskit.layers import Sequence, Stateful
 from dvskit.layers.sequence import ends_time
-from dvskit.training.device import torch_threads
-from dvskit.training.input_config import is_weighed, representation_of
-from dvskit.training.inputs import (
+from dvskit.models.device import torch_threads
+from dvskit.models.inputs import (
     SensorFit,
     blocks_on_sensor,
     describe_source,
     input_of,
+    is_weighed,
+    representation_of,
 )
-from dvskit.training.model_tables import Reject
-from dvskit.training.models import Model, as_model
-from dvskit.training.scores import logits_of
+from dvskit.models.model import Model, as_model
+from dvskit.models.rejection import Reject
+from dvskit.models.scores import logits_of
 
 _LATEST_US = (1 << 63) - 1
 _WARM_EVENTS = (0, 1000, 20_000)
@@ -106,7 +107,7 @@ class Live:
     After a whole window without an event the network is at rest, and bins begin again at the next
     event.
 
-        live = dvskit.evaluation.Live(dvskit.training.load_model("nmnist-signed-lif"))
+        live = dvskit.evaluation.Live(dvskit.models.load_model("nmnist-signed-lif"))
         run = live.start((34, 34))
         events = dvskit.load_events("digits/0/00001.bin")
         for block in (events[:2000], events[2000:]):  # as they arrive from a camera
@@ -131,7 +132,7 @@ class LiveRun:
 
     Decisions do not depend on how the events are cut into blocks, nor on an earlier pass.
 
-        live = dvskit.evaluation.Live(dvskit.training.load_model("nmnist-signed-lif"))
+        live = dvskit.evaluation.Live(dvskit.models.load_model("nmnist-signed-lif"))
         run = live.start()  # on the model's own sensor
         decisions = run.push(dvskit.load_events("digits/0/00001.bin"))  # one for each complete bin
         decisions += run.rest()  # the bin that the stream left unfinished

@@ -9,8 +9,8 @@ from dvskit.evaluation.corruption import Corrupted, judge_corrupted
 from dvskit.evaluation.judging import Judging
 from dvskit.evaluation.operations import Operations, operations_of
 from dvskit.evaluation.over_time import OverTime, judge_over_time
-from dvskit.training.inputs import Overlooked, overlooked_by
-from dvskit.training.scores import Result, joined, judge
+from dvskit.models.inputs import Overlooked, overlooked_by
+from dvskit.models.scores import Result, joined, judge
 
 
 @dataclass(frozen=True, slots=True)

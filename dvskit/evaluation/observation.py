@@ -15,9 +15,9 @@ from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, ShapeError, did_you_mean
 from dvskit.events import Events
 from dvskit.layers import Membrane
+from dvskit.models.inputs import fit_recording, input_of
+from dvskit.models.model import Model
 from dvskit.neurons import Neurons, Traced
-from dvskit.training.inputs import fit_recording, input_of
-from dvskit.training.models import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Observed:
     events       the input of the network; step k begins at start_us + k bin_us
     weight       of each event, if the recording was of another sensor; else None
 
-        model = dvskit.training.load_model("nmnist-signed-lif")
+        model = dvskit.models.load_model("nmnist-signed-lif")
         events = dvskit.load_events("digits/0/00001.bin")
         observed = dvskit.evaluation.observe(model, events)
         observed.current.shape, observed.spikes.shape  # (T, ...) both
@@ -100,7 +100,7 @@ def observe(model: Model, events: Events, layer: str | None = None) -> Observed:
     `classify`. A recording of another sensor is fitted, with a FittedWarning. Raises
     ConfigError for another name, ShapeError for no events.
 
-        model = dvskit.training.load_model("nmnist-signed-lif")
+        model = dvskit.models.load_model("nmnist-signed-lif")
         events = dvskit.load_events("digits/0/00001.bin")
         observed = dvskit.evaluation.observe(model, events, "lif1")
         observed.spikes.shape  # (T, channels, H, W)
@@ -130,7 +130,7 @@ def spiking_layers(model: Model) -> dict[str, Neurons]:
     All kinds that spike. Layers whose membranes are the output (`dvskit.layers.Membrane`) return no
     spikes, and are not included.
 
-        model = dvskit.training.load_model("nmnist-signed-lif")
+        model = dvskit.models.load_model("nmnist-signed-lif")
         list(dvskit.evaluation.spiking_layers(model))  # ["lif1", "lif2", "lif3"]
     """
     parts = dict(model.module.named_modules())
@@ -147,7 +147,7 @@ def weighted_layers(model: Model) -> dict[str, nn.Module]:
 
     `count_operations` counts the operations of these layers.
 
-        model = dvskit.training.load_model("nmnist-signed-lif")
+        model = dvskit.models.load_model("nmnist-signed-lif")
         list(dvskit.evaluation.weighted_layers(model))  # ["conv1", "conv2", ..., "dense2"]
     """
     return {

@@ -21,8 +21,8 @@ from dvskit.encoders.names import Encoder
 from dvskit.errors import ConfigError
 from dvskit.evaluation.judging import Data, Judging, open_judging
 from dvskit.layers import Conv2d, Membrane
+from dvskit.models.model import Model
 from dvskit.neurons import Neurons, RecurrentLIF
-from dvskit.training.models import Model
 
 _RECTIFIERS = (nn.ReLU, nn.ReLU6)
 

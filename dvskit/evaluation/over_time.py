@@ -21,10 +21,9 @@ from dvskit.errors import ConfigError
 from dvskit.evaluation.judging import Data, Judging, open_judging
 from dvskit.events import Events
 from dvskit.layers import Stateful
-from dvskit.training.input_config import representation_of
-from dvskit.training.inputs import AnyBatches
-from dvskit.training.models import Model
-from dvskit.training.scores import Result, confusion_of, judge
+from dvskit.models.inputs import AnyBatches, representation_of
+from dvskit.models.model import Model
+from dvskit.models.scores import Result, confusion_of, judge
 
 
 @dataclass(frozen=True, slots=True)

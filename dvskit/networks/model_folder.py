@@ -36,8 +36,8 @@ def find_model(
     task    of the shipped models that the message names
     others  more names that the command takes, for the message
 
-        folder = dvskit.training.find_model("dvs128-gestures")  # or a path, such as "runs/mine"
-        model = dvskit.training.load_model(folder)
+        folder = dvskit.models.find_model("dvs128-gestures")  # or a path, such as "runs/mine"
+        model = dvskit.models.load_model(folder)
     """
     path = Path(name_or_path)
     if (path / MODEL_TOML).is_file():
@@ -57,7 +57,7 @@ def shipped_models(task: str | None = None) -> dict[str, Path]:
 
     task  "reconstruction", or None for classifiers
 
-        list(dvskit.training.shipped_models())  # ["dvs128-gestures", ...]
+        list(dvskit.models.shipped_models())  # ["dvs128-gestures", ...]
     """
     return {
         name: folder

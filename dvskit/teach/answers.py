@@ -18,9 +18,9 @@ from dvskit.errors import VideoError
 from dvskit.evaluation import Live, LiveDecision
 from dvskit.evaluation.arrivals import filmed
 from dvskit.events import as_size
+from dvskit.models import Model, load_model
 from dvskit.render.colormap import DARK
 from dvskit.render.frames.styles import LinearFade
-from dvskit.training import Model, load_model
 from dvskit.training.choose_config import CLIP_SIDE, CLIP_THRESHOLD
 from dvskit.video import FrameSource
 from dvskit.video.lossless import check_gray

@@ -15,8 +15,8 @@ class SavedCommand(NamedTuple):
 
     `saved_commands` returns those of a model.
 
-        model = dvskit.training.load_model("arm-gestures")
-        folder = dvskit.training.save_model("my_model", model)
+        model = dvskit.models.load_model("arm-gestures")
+        folder = dvskit.models.save_model("my_model", model)
         for purpose, command in dvskit.teach.saved_commands(folder):
             print(f"{purpose}:  {command}")
     """
@@ -34,8 +34,8 @@ def saved_commands(
 
     Raises ModelError if the folder holds no model.
 
-        model = dvskit.training.load_model("arm-gestures")
-        folder = dvskit.training.save_model("saved_model", model)
+        model = dvskit.models.load_model("arm-gestures")
+        folder = dvskit.models.save_model("saved_model", model)
         commands = dvskit.teach.saved_commands(folder, video="video.mp4")
         commands[0].purpose, commands[0].command.split()[1]  # ("classify a video", "classify")
     """

@@ -20,11 +20,10 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from dvskit import _files
-from dvskit._toml import parse_toml
+from dvskit._toml import parse_toml, to_toml, toml_text
 from dvskit.errors import FormatError, ModelError, OutputError
-from dvskit.training.config import Config
-from dvskit.training.model_tables import Used, read_split, split_from, split_text
-from dvskit.training.toml_config import load_config, to_toml, toml_text
+from dvskit.models.run_samples import Used, read_split, split_from, split_text
+from dvskit.training.config import Config, load_config
 
 _GROUPS = ("weights", "best", "moments", "average")
 

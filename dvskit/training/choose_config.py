@@ -13,17 +13,18 @@ from torch import nn
 from dvskit.datasets import FileSamples, Samples, SplitSamples
 from dvskit.errors import ConfigError, count_of, one_line
 from dvskit.filters import Vary
+from dvskit.models.entries import DataConfig, parts_of
+from dvskit.models.inputs import POINTS, InputConfig
+from dvskit.models.model import Model
+from dvskit.models.run_samples import used_samples
 from dvskit.networks import Layered
 from dvskit.networks.network import Network
-from dvskit.training.config import Config, DataConfig, LoopConfig
+from dvskit.training.config import Config, LoopConfig
 from dvskit.training.feed import mirrored
-from dvskit.training.input_config import POINTS, InputConfig
 from dvskit.training.inspect_folder import FolderContents
 from dvskit.training.left_out import parts_to_leave_out
-from dvskit.training.model_tables import used_samples
-from dvskit.training.models import Model, common_samples, with_classes
 from dvskit.training.repeated import layers_before_dense
-from dvskit.training.sets import parts_of
+from dvskit.training.start import common_samples, with_classes
 
 BATCH = 24
 CLIP_SIDE = 128  # of the sensor, where sizes differ or are larger

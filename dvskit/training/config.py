@@ -1,218 +1,27 @@
-"""The configuration of a training run: frozen dataclasses that `toml_config` reads and writes."""
+"""The configuration of a training run: frozen dataclasses, and their TOML."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from os import PathLike
 from typing import Any
 
+from dvskit import _files
 from dvskit._arguments import check_arguments
-from dvskit.datasets import PUBLIC_SETS, ImageChanges
-from dvskit.encoders.names import ENCODERS
-from dvskit.errors import ConfigError, did_you_mean
-from dvskit.filters import Vary
-from dvskit.networks import ConvLIF, Network
-from dvskit.registry import Registry
-from dvskit.training.input_config import InputConfig, check_input
-
-_EACH = frozenset(
-    ("kind", "name", "count", "validation", "test", "by", "skip", "limit", "balanced", "classes")
+from dvskit._toml import parse_toml, plain_values, section, table_of, to_toml
+from dvskit.errors import ConfigError, MissingFileError, did_you_mean
+from dvskit.models.entries import (
+    DataConfig,
+    check_choice,
+    data_from,
+    data_values,
+    kind_of,
+    title_of,
 )
-_EVENTS = _EACH | {"augment", "mirrored"}
-_CLIPS = _EVENTS | {"path", "group", "preset", "size", "redraw"}
-_VIDEOS = _CLIPS | {"without", "salvage", "whole", "upsample", "fps", "light", "threshold"}
-TAKEN: Mapping[str, frozenset[str]] = {
-    "recordings": _EVENTS | {"path", "group", "size", "set", "download", "salvage", "without"},
-    "videos": _VIDEOS,
-    "mixed": _VIDEOS,
-    "depth": _CLIPS | {"without", "salvage"},
-    "drawn": _EVENTS | {"each", "gestures", "size", "fps", "duration_us", "close", "seed"},
-    "skeletons": _EVENTS | {"path", "each", "gestures", "size", "fps", "duration_us", "seed"},
-    "images": _EVENTS | {"path", "encoder"},
-    "saccades": _EVENTS | {"path", "size", "redraw"},
-}
-"""The keys that an entry of each kind takes."""
-SPLITS = ("auto", "listed", "group", "share")
-
-
-@check_arguments
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataConfig:
-    """A set to learn from: an entry [[data]] of a configuration.
-
-    kind        "recordings"; "videos", emulated, with folders of images; "mixed", a folder of both;
-                "depth", depth clips, shaded and emulated; "drawn", people that dvskit draws;
-                "skeletons", drawn people moved by recorded skeletons; "images", encoded as spikes;
-                "saccades", images moved before an emulated sensor
-    name        the name of its scores; default: the kind, for images the encoder
-    path        a folder or a list of samples: see `dvskit.datasets.open_samples`; for images, a
-                folder for `open_images`; none for "drawn"
-    set         the public set of recordings in `path`, such as "dvs128-gesture": see
-                `dvskit.datasets.open_public`. It sets classes, people, sizes and the test part
-    download    whether `set` is downloaded if `path` does not hold it; not by torchrun's processes
-    count       samples in each batch
-    validation  the share held out to choose the best epoch; 0: none
-    test        the share held out for the test at the end; a test part of the set itself replaces
-                it
-    by          the way to split: "listed", the parts of the set itself; "group", people whole;
-                "share", of each class; "auto", the first of these that is possible
-    group       the people: "auto", "none", or a pattern searched in names: see `open_samples`
-    without     names of samples that are never used
-    skip        number of samples that are never used, the first outside the set's test part
-    limit       the most samples to train on, drawn by the seed; 0: all
-    balanced    draw equally often from all classes
-    classes     new names of classes, [data.classes]: wave = "right_hand_wave"; "*" = "other"
-                names all others
-    encoder     for images, such as "poisson", "latency" or "direct": see `dvskit.datasets.Encode`
-    preset      for clips, the preset of the sensor; "": ideal
-    threshold   for videos, of the sensor, ON and OFF; 0: the preset's
-    salvage     whether damaged files are salvaged and files that cannot be opened are skipped, with
-                a note for both; otherwise they are errors
-    size        of the sensor, (width, height), for clips and for recordings that do not store
-                theirs; (): the network's
-    whole, upsample, fps, light   for videos: see `dvskit.datasets.Emulation`; fps 0: unchanged
-    redraw      whether clips and moved images get new noise and new movements in each epoch;
-                otherwise they are emulated once and kept on disk (`dvskit.datasets.Cache`)
-    each        for "drawn": samples of each gesture; for "skeletons": people for each skeleton
-    gestures    for "drawn": of `dvskit.scenes.PERSON_GESTURES`; for "skeletons": of its classes;
-                (): all
-    seed        for "drawn" and "skeletons": the seed of the people; 0: the run's
-    duration_us, close, fps       for "drawn": see `dvskit.datasets.DrawnSamples`; for
-                "skeletons": `SkeletonSamples`
-    mirrored    whether a sample that `augment` flips left to right gets the class with the
-                mirrored name: right_wave for left_wave, counter_clockwise for clockwise
-    augment     random changes, [data.augment]: of events `dvskit.filters.Vary`, of images
-                `dvskit.datasets.ImageChanges`
-
-    The split depends only on the names of the samples, the shares and the run's seed. Raises
-    ConfigError for values out of range and for keys that the kind does not take.
-
-        digits = dvskit.training.DataConfig(path="digits", count=8, validation=0.1, test=0.2)
-        videos = dvskit.training.DataConfig(
-            kind="videos", path="gestures", by="group", augment=dvskit.filters.Vary(shift_px=4)
-        )
-    """
-
-    kind: str = "recordings"
-    name: str = ""
-    path: str = ""
-    set: str = ""
-    download: bool = False
-    count: int = 16
-    validation: float = 0.1
-    test: float = 0.2
-    by: str = "auto"
-    group: str = "auto"
-    without: tuple[str, ...] = ()
-    skip: int = 0
-    limit: int = 0
-    balanced: bool = False
-    encoder: str = "poisson"
-    preset: str = ""
-    size: tuple[int, ...] = ()
-    threshold: float = 0.0
-    salvage: bool = False
-    whole: bool = False
-    upsample: bool = False
-    fps: float = 0.0
-    light: str = ""
-    redraw: bool = False
-    each: int = 100
-    gestures: tuple[str, ...] = ()
-    seed: int = 0
-    duration_us: int = 1_450_000
-    close: float = 0.0
-    classes: Mapping[str, str] = field(default_factory=dict)
-    mirrored: bool = False
-    augment: Vary | ImageChanges = field(default_factory=Vary)
-
-    def __post_init__(self) -> None:
-        check_choice("data.kind", self.kind, TAKEN)
-        changes = changes_of(self.kind)
-        if self.augment == Vary():  # no change, for any kind
-            object.__setattr__(self, "augment", changes())
-        if not isinstance(self.augment, changes):
-            raise ConfigError(
-                f"data.{self.title}.augment = {self.augment}: kind {self.kind!r} takes a "
-                f"{changes.__name__}"
-            )
-        for item in fields(self):
-            if item.name not in TAKEN[self.kind] and getattr(self, item.name) != _default(item):
-                raise ConfigError(
-                    f"data.{self.title}.{item.name}: kind {self.kind!r} has no such key; "
-                    f"it has {', '.join(sorted(TAKEN[self.kind]))}"
-                )
-        if self.download and not self.set:
-            raise ConfigError(f"data.{self.title}.download needs set, the name of a public set")
-        if self.set and (self.group != "auto" or self.size):
-            raise ConfigError(
-                f"data.{self.title}: the set {self.set!r} has its own groups and size; "
-                "leave out group and size"
-            )
-        check_choice(f"data.{self.title}.by", self.by, SPLITS)
-        self._check_numbers()
-
-    def check_names(self) -> None:
-        """Raise ConfigError for an unknown encoder or public set.
-
-        A model is loaded without this check: what it learned from is not needed to use it.
-        """
-        check_choice(f"data.{self.title}.encoder", self.encoder, ENCODERS)
-        if self.set:
-            try:
-                PUBLIC_SETS.find(self.set)
-            except ConfigError as error:
-                raise ConfigError(f"data.{self.title}.set: {error}") from None
-
-    def _check_numbers(self) -> None:
-        least_of = {"count": 1, "skip": 0, "limit": 0, "each": 1, "fps": 0, "threshold": 0}
-        for name, least in least_of.items():
-            value = getattr(self, name)
-            if value < least:
-                raise ConfigError(
-                    f"data.{self.title}.{name} = {value} is below {least}; leave out the entry "
-                    "if its set is not to be used"
-                )
-        if not (self.validation >= 0 and self.test >= 0 and self.validation + self.test < 1):
-            raise ConfigError(
-                f"data.{self.title}: validation = {self.validation} and test = {self.test}; give "
-                "shares of at least 0 with a sum below 1"
-            )
-        if len(self.size) not in (0, 2):
-            raise ConfigError(f"data.{self.title}.size = {self.size}; give (width, height)")
-
-    @property
-    def title(self) -> str:
-        """The name of its scores."""
-        return self.name or (self.encoder if self.kind == "images" else self.kind)
-
-    def vary(self, *, always: bool = False) -> Vary | None:
-        """Return the random changes of events, None if there are none and not `always`."""
-        if isinstance(self.augment, ImageChanges) or (self.augment == Vary() and not always):
-            return None
-        return self.augment
-
-
-def check_choice(key: str, value: str, choices: Collection[str]) -> None:
-    """Raise ConfigError for a value that is not among the choices of a key."""
-    if isinstance(choices, Registry):
-        try:
-            choices.find(value)
-        except ConfigError as error:
-            raise ConfigError(f"{key}: {error}") from None
-    elif value not in choices:
-        raise ConfigError(f"{key}: no {value!r}; {did_you_mean(value, choices)}")
-
-
-def changes_of(kind: str) -> type[Vary] | type[ImageChanges]:
-    """Return the class of random changes for a kind of entries."""
-    return ImageChanges if kind == "images" else Vary
-
-
-def _default(item: Any) -> Any:
-    return item.default if item.default is not MISSING else item.default_factory()
-
+from dvskit.models.inputs import InputConfig, check_input
+from dvskit.networks import ConvLIF, Network, network_from, network_values
 
 LOSSES = ("mean", "each-step", "count", "first-spike")
 OPTIMISERS = ("adamw", "adam")
@@ -332,19 +141,13 @@ class Config:
     loop: LoopConfig = field(default_factory=LoopConfig)
 
     def __post_init__(self) -> None:
-        for key in ("name", "width", "height", "classes", "build"):
-            if not hasattr(self.network, key):
-                raise ConfigError(
-                    f"network = {type(self.network).__name__} has no {key}; describe a module with "
-                    "dvskit.networks.ModuleNetwork, or pass it to train(module, samples)"
-                )
         if self.seed < 0:
             raise ConfigError(f"seed = {self.seed} is below 0")
+        check_input(self.input, self.network)
         if self.loop.trained_layers == "dense" and not self.start:
             raise ConfigError(
                 'loop.trained_layers = "dense": all layers are new without a start; set it to "all"'
             )
-        check_input(self.input, self.network)
         for entry in self.data:
             entry.check_names()
         self._check_titles()
@@ -356,3 +159,146 @@ class Config:
                 raise ConfigError(
                     f"{count} entries [[data]] called {title!r}; give each its own name"
                 )
+
+
+_SECTIONS: dict[str, type[Any]] = {"input": InputConfig, "loop": LoopConfig}
+
+
+@check_arguments
+def load_config(path: str | PathLike[str], overrides: Mapping[str, str] | None = None) -> Config:
+    """Return the configuration in a TOML file, changed by `overrides` such as {"loop.epochs": "3"}.
+
+    An entry [[data]] is identified by its name, by its kind if no other entry has it, or by its
+    number from 0: {"data.recordings.path": "nmnist"}, {"data.0.path": "nmnist"}. Values of
+    overrides are read as TOML, other texts as strings. Raises MissingFileError, and ConfigError for
+    a broken file, unknown keys and values of the wrong type.
+
+        config = dvskit.training.Config(network=dvskit.networks.ConvLIF(classes=3))
+        dvskit.training.write_config(config, "mine.toml")
+        overrides = {"loop.epochs": "3", "network.beta": "0.9"}
+        changed = dvskit.training.load_config("mine.toml", overrides)
+        changed.loop.epochs, changed.network.beta  # 3, 0.9
+    """
+    values = toml_values(path, overrides)
+    if "task" in values:
+        raise ConfigError(
+            f"{path}: task = {values['task']!r} is no classification; take "
+            "dvskit.training.reconstruction, or dvskit train, which trains both"
+        )
+    return config_from(values)
+
+
+def toml_values(
+    path: str | PathLike[str], overrides: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return the tables of a configuration's file, changed as in `load_config`, unchecked.
+
+    Raises MissingFileError, and ConfigError for a broken file.
+    """
+    try:
+        values = parse_toml(_files.read_regular(path, _files.MOST_TOML).decode("utf-8"))
+    except FileNotFoundError:
+        raise MissingFileError(path) from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: is not TOML: {error}") from error
+    for key, text in (overrides or {}).items():
+        _override(values, key, text)
+    return values
+
+
+def changed_config(config: Config, overrides: Mapping[str, str]) -> Config:
+    """Return a configuration changed by overrides, as in `load_config`."""
+    values = config_values(config)
+    for key, text in overrides.items():
+        _override(values, key, text)
+    return config_from(values)
+
+
+def _override(values: dict[str, Any], key: str, text: str) -> None:
+    try:
+        value = parse_toml(f"value = {text}")["value"]
+    except ValueError:
+        value = text
+    *tables, name = key.split(".")
+    place: Any = values
+    if len(tables) > 1 and tables[0] == "data":
+        values.setdefault("data", [])
+    for table in tables:
+        place = (
+            _entry(place, table, key) if isinstance(place, list) else place.setdefault(table, {})
+        )
+        if not isinstance(place, dict | list):
+            raise ConfigError(f"{key}: {table!r} is a value, not a table")
+    if isinstance(place, list):
+        raise ConfigError(f"{key}: is an entry [[data]]; name one of its keys, such as {key}.path")
+    place[name] = value
+
+
+def _entry(entries: list[dict[str, Any]], word: str, key: str) -> dict[str, Any]:
+    """Return the entry with a name, a kind or a number; one after the last is added."""
+    if word.isdecimal() and int(word) <= len(entries):
+        if int(word) == len(entries):
+            entries.append({})
+        return entries[int(word)]
+    for told in (title_of, kind_of):
+        found = [entry for entry in entries if told(entry) == word]
+        if len(found) == 1:
+            return found[0]
+    hint = did_you_mean(word, list(map(title_of, entries))) if entries else "there is none"
+    raise ConfigError(f"{key}: no entry [[data]] called {word!r}; {hint}")
+
+
+def config_from(values: Mapping[str, Any]) -> Config:
+    """Return the configuration in nested tables. Raises ConfigError as `load_config` does."""
+    given: dict[str, Any] = {}
+    for key, value in values.items():
+        if key == "data":
+            given[key] = tuple(map(data_from, _entries(value)))
+        elif key == "network":
+            given[key] = network_from(table_of(key, value))
+        elif key in _SECTIONS:
+            given[key] = section(key, _SECTIONS[key], table_of(key, value))
+        else:
+            given[key] = value
+    top: Config = section("", Config, given)
+    return top
+
+
+def _entries(value: Any) -> Sequence[Mapping[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(entry, Mapping) for entry in value):
+        raise ConfigError(f"data = {value!r} is not a list of tables; write [[data]] above each")
+    return value
+
+
+def config_values(config: Config) -> dict[str, Any]:
+    """Return a configuration as nested tables, the inverse of `config_from`."""
+    values: dict[str, Any] = {}
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if item.name == "network":
+            value = network_values(value)
+        elif item.name == "input":
+            value = value.values
+        elif item.name == "loop":
+            value = plain_values(value)
+        elif item.name == "data":
+            value = [data_values(entry) for entry in value]
+        values[item.name] = value
+    if not config.start:  # runs of versions without start can continue
+        del values["start"]
+    return values
+
+
+@check_arguments
+def write_config(config: Config, path: str | PathLike[str]) -> None:
+    """Write the resolved configuration: all values, also defaults.
+
+    Comments are not kept. Raises OutputError if the file cannot be written.
+
+        config = dvskit.training.Config(network=dvskit.networks.ConvLIF(classes=3))
+        dvskit.training.write_config(config, "resolved.toml")
+        dvskit.training.load_config("resolved.toml") == config  # True
+    """
+    _files.write_whole(path, to_toml(config_values(config)), overwrite=True)

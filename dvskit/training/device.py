@@ -1,4 +1,4 @@
-"""Device, precision, threads and memory of training; the only place that picks a device."""
+"""Precision and memory of training."""
 
 from __future__ import annotations
 
@@ -6,56 +6,10 @@ import ctypes
 import os
 import platform
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 
-from dvskit.training.distributed import started_together
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Set the number of torch's threads within the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-_CPUINFO = Path("/proc/cpuinfo")
-
-
-def pick_device() -> torch.device:
-    """Return the accelerator that torch finds, else the CPU.
-
-    With several GPUs it is the current one: `joined` gives each process its own.
-    """
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if torch.backends.mps.is_available() and started_together() == 1:  # gloo needs CPU tensors
-        return torch.device("mps")
-    return torch.device("cpu")
-
-
-def has_fast_bfloat16(device: torch.device) -> bool:
-    """Return whether bfloat16 is faster than float32: whether the device has units for it.
-
-    Without them torch emulates bfloat16, which is slower than float32. Products of Intel's
-    processors are faster in AMX only: their AVX-512 units take twice the time that float32 takes.
-    """
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type != "cpu":
-        return False
-    try:
-        said = _CPUINFO.read_text("utf-8")
-    except OSError:
-        return False
-    return "amx_bf16" in said or ("avx512_bf16" in said and "GenuineIntel" not in said)
+from dvskit.models.device import has_fast_bfloat16
 
 
 def training_precision(device: torch.device, precision: str = "auto") -> torch.autocast:

@@ -22,6 +22,7 @@ from dvskit.datasets.batch_plan import rows_of
 from dvskit.errors import ConfigError, ProcessError
 from dvskit.layers import BatchNorm2d
 from dvskit.layers.batch import BatchPart
+from dvskit.models.device import started_together
 
 T = TypeVar("T")
 _PATIENCE = timedelta(hours=2)  # the others wait while one process judges the test parts
@@ -113,11 +114,6 @@ def is_main_process() -> bool:
             print("written once, not by each process")
     """
     return int(os.environ.get("RANK", "0")) == 0
-
-
-def started_together() -> int:
-    """Return the number of processes that torchrun started; 1 without torchrun."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @contextmanager

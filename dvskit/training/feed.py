@@ -10,10 +10,10 @@ from dvskit import datasets
 from dvskit.datasets import ImageSamples, Samples
 from dvskit.datasets.cache_entries import CachedSamples, HeldSamples, MemoryBudget
 from dvskit.events import Filter
-from dvskit.training import inputs
-from dvskit.training.config import Config, DataConfig
-from dvskit.training.input_config import POINTS, is_weighed, representation_of
-from dvskit.training.inputs import AnyBatches
+from dvskit.models import inputs
+from dvskit.models.entries import DataConfig
+from dvskit.models.inputs import POINTS, AnyBatches, is_weighed, representation_of
+from dvskit.training.config import Config
 from dvskit.training.sets import EMULATED, TrainingSet, load_sets, network_size
 
 _SIDES = {"left": "right", "right": "left", "clockwise": "counterclockwise",

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from dvskit import _files
 from dvskit.errors import count_of
+from dvskit.models.rejection import Reject
+from dvskit.models.scores import Result, headlines
 from dvskit.training.choose_config import ChosenSetting
 from dvskit.training.config import Config
 from dvskit.training.inspect_folder import FolderContents
 from dvskit.training.left_out import JudgedSample, by_person
 from dvskit.training.loop import Trained
-from dvskit.training.model_tables import Reject
-from dvskit.training.scores import Result, headlines
 
 _NOT_INDEPENDENT = (
     "The interval assumes independent samples. Samples of one person are alike, so it is too "

@@ -19,15 +19,14 @@ from dvskit._threads import thread_count
 from dvskit.datasets import Cache, FileSamples, ImageSamples, Sample, Samples, open_samples
 from dvskit.datasets.cache_entries import CachedSamples
 from dvskit.errors import DvskitError, count_of, one_line
+from dvskit.models.model import load_model
 from dvskit.training.choose_config import ChosenConfig, ChosenSetting, choose
-from dvskit.training.config import Config
+from dvskit.training.config import Config, changed_config
 from dvskit.training.folder_notes import FolderNote, TooLittleTimeError
 from dvskit.training.folder_start import PEOPLE_MODEL, new_weights, starts_with
 from dvskit.training.inspect_folder import FolderContents, inspect_samples
-from dvskit.training.models import load_model
 from dvskit.training.running import Progress
 from dvskit.training.sets import EMULATED, TrainingSet, checked_sets, load_sets, opened_set
-from dvskit.training.toml_config import changed_config
 
 _LEAST_BLOCKS = 2  # of one clip of each class: one to train on, one to judge by
 _LEAST_TRAINING = 0.3  # of the time, for training, judging and the card

@@ -17,8 +17,14 @@ import torch
 
 from dvskit._arguments import check_arguments
 from dvskit._threads import thread_count
+from dvskit._toml import to_toml
 from dvskit.datasets import Cache, ImageSamples
 from dvskit.errors import ConfigError, FittedWarning
+from dvskit.models.device import started_together, torch_threads
+from dvskit.models.entries import DataConfig
+from dvskit.models.model import load_model
+from dvskit.models.run_samples import used_samples
+from dvskit.models.scores import Result, judge_with_notes, logits_of
 from dvskit.training.checkpoint import (
     check_same_samples,
     check_same_text,
@@ -26,9 +32,7 @@ from dvskit.training.checkpoint import (
     config_on_disk,
 )
 from dvskit.training.choose_config import BATCH, with_steps
-from dvskit.training.config import Config, DataConfig
-from dvskit.training.device import torch_threads
-from dvskit.training.distributed import started_together
+from dvskit.training.config import Config, config_values, write_config
 from dvskit.training.feed import judged_part, load_feed, split_in_files
 from dvskit.training.folder_card import FolderRun, write_card
 from dvskit.training.folder_clips import Callbacks, Prepared, Time, prepare
@@ -43,12 +47,9 @@ from dvskit.training.left_out import (
     result_of_left_out,
 )
 from dvskit.training.loop import Trained, check_place, train_sets
-from dvskit.training.model_tables import used_samples
-from dvskit.training.models import load_model, with_earlier_samples
 from dvskit.training.running import Progress, TrainingRun, Watch
-from dvskit.training.scores import Result, judge_with_notes, logits_of
 from dvskit.training.sets import EMULATED, TrainingSet
-from dvskit.training.toml_config import config_values, to_toml, write_config
+from dvskit.training.start import with_earlier_samples
 
 MINUTES = 5.0
 _SPARE = 0.06  # of the time, as a reserve

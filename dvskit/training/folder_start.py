@@ -11,14 +11,15 @@ import numpy as np
 from dvskit.datasets import Cache, Samples
 from dvskit.datasets.cache_entries import CachedSamples
 from dvskit.errors import DvskitError
-from dvskit.training.activity import activity_of
+from dvskit.models.inputs import judged_batches
+from dvskit.models.likeness import activity_of
+from dvskit.models.model import Model
+from dvskit.models.run_samples import used_samples
+from dvskit.models.scores import logits_of
 from dvskit.training.choose_config import ChosenSetting
 from dvskit.training.config import Config
-from dvskit.training.inputs import judged_batches
-from dvskit.training.model_tables import used_samples
-from dvskit.training.models import Model, common_samples
-from dvskit.training.scores import logits_of
 from dvskit.training.sets import EMULATED, TrainingSet, network_size
+from dvskit.training.start import common_samples
 
 PEOPLE_MODEL = "dvs128-gestures"
 _LOOKED_AT, _LEAST = 12, 4  # samples

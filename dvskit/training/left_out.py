@@ -21,14 +21,15 @@ import torch
 from dvskit import _files
 from dvskit.datasets import Cache, Samples, SplitSamples, k_fold
 from dvskit.errors import OutputError, count_of
+from dvskit.models.model import make_folder
+from dvskit.models.scores import Result
 from dvskit.training.config import Config
 from dvskit.training.feed import judged_part
 from dvskit.training.folder_notes import FolderNote
 from dvskit.training.loop import train_sets
-from dvskit.training.models import make_folder
 from dvskit.training.running import Progress
-from dvskit.training.scores import Result, answers_of
 from dvskit.training.sets import TrainingSet
+from dvskit.training.validation import answers_of
 
 _FILE = "judged.csv"
 _MOST_PEOPLE, _THIRDS = 5, 3

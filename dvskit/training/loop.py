@@ -26,8 +26,15 @@ from dvskit import _files
 from dvskit._arguments import check_arguments
 from dvskit.datasets import ImageBatches
 from dvskit.errors import FittedWarning, OutputError
+from dvskit.models.entries import data_values
+from dvskit.models.inputs import InputConfig, is_weighed
+from dvskit.models.likeness import ActivityLikeness, fit_likeness, likeness_of
+from dvskit.models.model import Model, emulation_values, make_folder, write_model
+from dvskit.models.own_networks import GivenSamples
+from dvskit.models.rejection import reject_on
+from dvskit.models.run_samples import Used, split_text, used_samples
+from dvskit.models.scores import Result, judge_with_notes
 from dvskit.networks import Network
-from dvskit.training.activity import ActivityLikeness, fit_likeness
 from dvskit.training.checkpoint import (
     SPLIT,
     check_same_run,
@@ -35,21 +42,11 @@ from dvskit.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from dvskit.training.config import Config
+from dvskit.training.config import Config, config_values, write_config
 from dvskit.training.device import keep_memory
 from dvskit.training.distributed import World, joined
 from dvskit.training.feed import Feed, load_feed
-from dvskit.training.input_config import InputConfig, is_weighed
-from dvskit.training.model_tables import (
-    Used,
-    emulation_values,
-    likeness_of,
-    reject_on,
-    split_text,
-    used_samples,
-)
-from dvskit.training.models import Model, make_folder, with_earlier_samples, write_model
-from dvskit.training.own import GivenSamples, task_of
+from dvskit.training.own import task_of
 from dvskit.training.running import (
     Board,
     Progress,
@@ -57,9 +54,9 @@ from dvskit.training.running import (
     Watch,
     check_tensorboard,
 )
-from dvskit.training.scores import Metric, Result, check_metrics, judge_with_notes
 from dvskit.training.sets import TrainingSet, emulation_of
-from dvskit.training.toml_config import config_values, data_values, write_config
+from dvskit.training.start import with_earlier_samples
+from dvskit.training.validation import Metric, check_metrics
 
 _MANY_SAMPLES = 1000  # from so many, the activity of layers shows which inputs are alike
 

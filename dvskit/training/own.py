@@ -10,28 +10,24 @@ from typing import Any
 import torch
 from torch import nn
 
-from dvskit._arguments import check_arguments
-from dvskit.datasets import ImageSamples, Samples, SplitSamples
-from dvskit.errors import ArgumentError, ConfigError, warn
-from dvskit.events import Size
-from dvskit.networks import NETWORKS, ModuleNetwork, Network, NetworkModule, is_own
-from dvskit.networks.model_folder import weights_of
-from dvskit.networks.network import check_memory, lacking_arguments
-from dvskit.training.config import Config, DataConfig
-from dvskit.training.distributed import World
-from dvskit.training.input_config import InputConfig
-from dvskit.training.models import Model
-from dvskit.training.own_checks import (
+from dvskit.datasets import ImageSamples, SplitSamples
+from dvskit.errors import ConfigError, warn
+from dvskit.models.entries import DataConfig, Parts, parts_of
+from dvskit.models.own_networks import (
+    GivenSamples,
     check_answer,
     check_restorable,
     check_same_again,
+    check_samples,
     check_trains,
+    described,
 )
-from dvskit.training.sets import Parts, TrainingSet, checked_sets, parts_of
-from dvskit.training.toml_config import load_config
-
-GivenSamples = Samples | ImageSamples | SplitSamples[Samples] | SplitSamples[ImageSamples]
-"""Samples, which a run splits, or samples split into its parts."""
+from dvskit.networks import NETWORKS, ModuleNetwork, Network, is_own
+from dvskit.networks.model_folder import weights_of
+from dvskit.networks.network import check_memory, lacking_arguments
+from dvskit.training.config import Config, load_config
+from dvskit.training.distributed import World
+from dvskit.training.sets import TrainingSet, checked_sets
 
 
 def task_of(
@@ -60,55 +56,6 @@ def task_of(
     named = {"network": network, "name": network.name, "output": f"runs/{network.name}"}
     config = Config(**{**named, **fields})
     return (config, None) if samples is None else _with_samples(config, samples)
-
-
-def check_samples(call: str, samples: object) -> None:
-    """Raise ArgumentError, with the call, for a path or anything else in place of samples."""
-    if isinstance(samples, Samples | ImageSamples | SplitSamples):
-        return
-    is_path = isinstance(samples, str | PathLike)
-    said = repr(str(samples)) if is_path else f"of type {type(samples).__name__}"
-    fix = f"open_samples({said})" if is_path else "the samples themselves, as of open_samples(...)"
-    raise ArgumentError(f"{call}: a module learns and is judged by samples, not {said}; pass {fix}")
-
-
-def described(
-    given: Network | nn.Module, samples: GivenSamples, taken: InputConfig | None
-) -> Network:
-    """Return a module as a network with the classes of samples and the size of the first.
-
-    A registered class has its registered name.
-    """
-    if isinstance(given, ModuleNetwork):
-        module = given.module
-        plain = getattr(module, "__name__", type(module).__name__) == given.name
-        return replace(given, name=_registered_name(module) or given.name) if plain else given
-    if not isinstance(given, nn.Module):
-        return given
-    whole = samples.train if isinstance(samples, SplitSamples) else samples
-    if not len(whole):
-        raise ConfigError("no samples; give at least one")
-    if isinstance(whole, ImageSamples):
-        height, width = whole.image(0).shape
-        size = Size(width, height)
-    else:
-        size = whole.events(0).size
-    # Config reports an input of another type.
-    channels = (taken if isinstance(taken, InputConfig) else InputConfig()).channels
-    return ModuleNetwork(
-        module=given,
-        width=size.width,
-        height=size.height,
-        classes=len(whole.classes),
-        inputs=channels,
-        name=_registered_name(given),
-    )
-
-
-def _registered_name(module: Any) -> str:
-    """Return the name under which a module's class or function is registered, or ""."""
-    kind = type(module) if isinstance(module, nn.Module) else module
-    return next((name for name in NETWORKS.registered() if NETWORKS[name] is kind), "")
 
 
 def _with_samples(config: Config, samples: GivenSamples) -> tuple[Config, tuple[TrainingSet, ...]]:
@@ -160,38 +107,3 @@ def _warn_of_loading(network: ModuleNetwork, module: nn.Module) -> None:
         lacks := lacking_arguments(network.name, kind, network.arguments)
     ):
         warn(f"load_model cannot make network {network.name!r} alone: {lacks}", UserWarning)
-
-
-@check_arguments
-def model_of(
-    module: nn.Module | Network, samples: Samples | ImageSamples, input: InputConfig | None = None
-) -> Model:
-    """Return a module as a model for some samples: to save, classify and evaluate.
-
-    module   maps (T, B, ...) to logits (B, classes), in the order of the samples' classes; or a
-             description, such as a `dvskit.networks.ModuleNetwork` with its arguments
-    samples  set the classes; the first sets the size of the input
-    input    how events become the module's input; default InputConfig()
-
-    Raises ConfigError if the module does not fit the samples.
-
-        module = torch.nn.Sequential(torch.nn.Flatten(2), torch.nn.Linear(2 * 34 * 34, 3))
-
-        class Mean(torch.nn.Module):
-            def forward(self, x):
-                return module(x).mean(0)  # (T, B, 3) -> (B, 3)
-
-        samples = dvskit.datasets.open_samples("digits")
-        model = dvskit.training.model_of(Mean(), samples)
-        dvskit.evaluation.classify(model, "digits/0/00001.bin")  # {"0": 0.33, ...}
-    """
-    given = input or InputConfig()
-    network: Network
-    weighted: nn.Module
-    if isinstance(module, NetworkModule):
-        network, weighted = module.network, module
-    else:
-        network = described(module, samples, given)
-        weighted = network.build()
-    check_answer(network, weighted, given)
-    return Model(network.name, network, weighted, given, samples.classes)

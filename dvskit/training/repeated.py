@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dvskit.datasets.batch_plan import WHOLE
 from dvskit.errors import ConfigError
 from dvskit.layers import Sequence
-from dvskit.training.inputs import AnyBatches
+from dvskit.models.inputs import AnyBatches
 
 _KEPT_BYTES = 1 << 30
 

@@ -14,11 +14,13 @@ import torch
 from torch import nn
 
 from dvskit._progress import Bar, Display
+from dvskit._toml import to_toml
 from dvskit.errors import ConfigError
 from dvskit.layers.batch import part_of_batch
+from dvskit.models.device import pick_device
 from dvskit.training.checkpoint import Checkpoint
-from dvskit.training.config import Config
-from dvskit.training.device import pick_device, training_precision
+from dvskit.training.config import Config, config_values
+from dvskit.training.device import training_precision
 from dvskit.training.distributed import ALONE, World, check_together
 from dvskit.training.feed import Feed
 from dvskit.training.losses import (
@@ -30,11 +32,10 @@ from dvskit.training.losses import (
     rate_at,
     take_step,
 )
-from dvskit.training.models import load_start, start_of
 from dvskit.training.own import built
 from dvskit.training.repeated import FixedLayers, RepeatedEpochs
-from dvskit.training.scores import Metric, scores_of
-from dvskit.training.toml_config import config_values, to_toml
+from dvskit.training.start import load_start, start_of
+from dvskit.training.validation import Metric, scores_of
 
 
 @dataclass(frozen=True, slots=True)

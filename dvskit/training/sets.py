@@ -5,26 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar, cast
-
-import numpy as np
+from typing import cast
 
 from dvskit import datasets
 from dvskit.datasets import FileSamples, ImageSamples, Sample, Samples, SplitSamples
 from dvskit.datasets.kinds import SampleReading
 from dvskit.datasets.opening import open_files, read_again
 from dvskit.emulator.params import as_params
-from dvskit.errors import ConfigError, FormatError, count_of
+from dvskit.errors import ConfigError, FormatError
 from dvskit.events import Size
+from dvskit.models.device import started_together
+from dvskit.models.entries import DataConfig, Parts, parts_of
 from dvskit.scenes import PERSON_GESTURES
-from dvskit.training.config import Config, DataConfig
-from dvskit.training.distributed import started_together
+from dvskit.training.config import Config
 from dvskit.training.folder_notes import FolderNote
 from dvskit.video import Light
-
-Parts = SplitSamples[Samples] | SplitSamples[ImageSamples]
-_Set = TypeVar("_Set", Samples, ImageSamples)
-_CHOICE = 1  # seed of the choice of samples for `limit`
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,45 +117,6 @@ def _notes(samples: Samples | ImageSamples) -> tuple[str, ...]:
     notes += [FolderNote(f"{file}: left out: {why}", "unreadable files", count=count)
               for file, why in samples.left_out]  # fmt: skip
     return tuple(notes)
-
-
-def parts_of(samples: _Set, entry: DataConfig, seed: int) -> SplitSamples[_Set]:
-    """Return the training, validation and test samples of a set, by its entry.
-
-    Raises ConfigError.
-    """
-    parts = _split(samples, entry, seed)
-    count = len(parts.train)
-    if not entry.limit or entry.limit >= count:
-        return parts
-    rng = np.random.default_rng((seed, _CHOICE))
-    return parts._replace(train=parts.train.choose(np.sort(rng.permutation(count)[: entry.limit])))
-
-
-def _split(samples: _Set, entry: DataConfig, seed: int) -> SplitSamples[_Set]:
-    kept = [k for k, row in enumerate(samples.rows) if row.part != "test"]
-    if entry.skip and entry.skip >= len(kept):
-        raise ConfigError(
-            f"data.{entry.title}.skip = {entry.skip} of {count_of(len(kept), 'sample')}; give fewer"
-        )
-    left_out = set(kept[: entry.skip])
-    left_out |= {k for k, row in enumerate(samples.rows) if row.name in entry.without}
-    if left_out:
-        samples = samples.choose([k for k in range(len(samples)) if k not in left_out])
-    by = _way(samples.rows) if entry.by == "auto" else entry.by
-    if by == "listed":
-        listed = any(row.part == "validation" for row in samples.rows)
-        return datasets.split_as_listed(
-            samples, validation=0 if listed else entry.validation, seed=seed
-        )
-    split = datasets.split_by_group if by == "group" else datasets.split_by_share
-    return split(samples, validation=entry.validation, test=entry.test, seed=seed)
-
-
-def _way(rows: Sequence[Sample]) -> str:
-    if any(row.part is not None for row in rows):
-        return "listed"
-    return "group" if all(row.group is not None for row in rows) else "share"
 
 
 def _check_leaks_between(sets: Sequence[TrainingSet], seed: int) -> None:

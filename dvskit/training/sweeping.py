@@ -20,19 +20,20 @@ import torch
 
 from dvskit import _files
 from dvskit._arguments import check_arguments
+from dvskit._toml import toml_text
 from dvskit.errors import ConfigError, ModelError
+from dvskit.models.device import started_together
+from dvskit.models.model import load_model
+from dvskit.models.run_samples import used_samples
+from dvskit.models.scores import mean_interval, wilson
 from dvskit.training.checkpoint import check_same_run, check_same_samples
-from dvskit.training.config import Config
-from dvskit.training.distributed import started_together
+from dvskit.training.config import Config, changed_config, config_values, load_config
 from dvskit.training.feed import split_in_files
 from dvskit.training.loop import train
 from dvskit.training.losses import check_loss
-from dvskit.training.model_tables import used_samples
-from dvskit.training.models import load_model, start_of, with_earlier_samples
 from dvskit.training.running import Progress
-from dvskit.training.scores import mean_interval, wilson
 from dvskit.training.sets import load_sets
-from dvskit.training.toml_config import changed_config, config_values, load_config, toml_text
+from dvskit.training.start import start_of, with_earlier_samples
 
 _LONGEST_NAME = 100  # of a folder
 _OF_RUNS = {"seed": "set seeds instead", "output": "each run has its own folder in it"}

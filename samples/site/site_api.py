@@ -10,8 +10,8 @@ import griffe
 PACKAGES = (
     "dvskit", *(f"dvskit.{name}" for name in (
         "events", "streams", "formats", "video", "emulator", "filters", "tensors", "datasets",
-        "encoders", "neurons", "layers", "learning", "networks", "training", "evaluation",
-        "motion", "tracking", "reconstruction", "render", "render.plots", "scenes",
+        "encoders", "neurons", "layers", "learning", "networks", "models", "training",
+        "evaluation", "motion", "tracking", "reconstruction", "render", "render.plots", "scenes",
         "teach", "registry", "errors",
     )),
 )  # fmt: skip

@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from dvskit import training
+from dvskit import models
 from dvskit.datasets import read_images
 from dvskit.emulator.saccades import NOMINAL, emulate_moved
 from dvskit.events import Events, Size
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("mnist")
     parser.add_argument("--digits", type=int, default=200)
     args = parser.parse_args()
-    model = training.load_model("nmnist-signed-lif")
+    model = models.load_model("nmnist-signed-lif")
     images = read_images(args.mnist, "t10k")
     labels = torch.from_numpy(images.labels[: args.digits])
     print(f"{'sensor':>8}  {'events':>8}  {'by area':>8}  {'by count':>8}  fit")
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def _right(
-    model: training.Model, counts: list[torch.Tensor], labels: torch.Tensor, weight: float
+    model: models.Model, counts: list[torch.Tensor], labels: torch.Tensor, weight: float
 ) -> float:
     """Return the share of right answers, in percent."""
     right = 0

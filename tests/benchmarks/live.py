@@ -23,8 +23,8 @@ import dvskit
 from dvskit import Events
 from dvskit.evaluation import Live
 from dvskit.evaluation.live import WindowByWindow
+from dvskit.models import InputConfig, Model, load_model, shipped_models
 from dvskit.networks import ConvLIF, Layered, MotionLIF
-from dvskit.training import InputConfig, Model, load_model, shipped_models
 
 SIZE, BINS, BIN_US = (128, 128), 29, 50_000
 NETWORKS = {

@@ -38,9 +38,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dvskit._threads import thread_count
+from dvskit.models.device import has_fast_bfloat16
 from dvskit.networks import ConvLIF
 from dvskit.neurons import ALIF, LIF, PLIF, SignedLIF, SynapticLIF
-from dvskit.training.device import has_fast_bfloat16
 from tests.benchmarks import spiking_peers
 from tests.benchmarks.measured import in_process, in_turn, memory_mb, release
 from tests.benchmarks.spiking_peers import Run, from_rest, spikingjelly_neurons

@@ -22,7 +22,7 @@ from dvskit.cli._live_stream import LiveSource, open_stream
 from dvskit.cli._options import Reading
 from dvskit.evaluation import Live
 from dvskit.evaluation.arrivals import follow
-from dvskit.training import load_model
+from dvskit.models import load_model
 from tests.benchmarks.camera import PACKET_US, Camera, random_events
 from tests.usb_cameras import driver
 

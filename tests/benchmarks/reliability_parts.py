@@ -69,7 +69,7 @@ def write_inputs(folder: Path) -> None:
     write_bars(folder / "bars", 6)
     config = config_for(folder / "bars", folder / "run", epochs=3)
     from dvskit.training import train
-    from dvskit.training.toml_config import write_config
+    from dvskit.training.config import write_config
 
     train(config)
     write_config(config, folder / "bars.toml")

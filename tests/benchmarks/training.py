@@ -44,9 +44,11 @@ from torch.nn import functional
 
 from dvskit._threads import thread_count
 from dvskit.datasets import Samples, open_samples, split_by_share
+from dvskit.models import InputConfig
+from dvskit.models.device import has_fast_bfloat16
 from dvskit.networks import Layered
-from dvskit.training import Config, DataConfig, InputConfig, LoopConfig
-from dvskit.training.device import has_fast_bfloat16, keep_memory, training_precision
+from dvskit.training import Config, DataConfig, LoopConfig
+from dvskit.training.device import keep_memory, training_precision
 from dvskit.training.feed import load_feed
 from dvskit.training.losses import make_optimiser, take_step
 from tests.benchmarks import spiking_peers

@@ -8,10 +8,11 @@ from os import PathLike
 from typing import Any
 
 from dvskit._arguments import check_arguments, check_fields, checked, in_range
+from dvskit._toml import section, table_of
 from dvskit.errors import ConfigError
 from dvskit.reconstruction.model import TASK, network_of
 from dvskit.reconstruction.network import ReconstructionNetwork
-from dvskit.training.toml_config import section, table_of, toml_values
+from dvskit.training.config import toml_values
 
 KINDS = ("photographs", "crossings", "planes", "people", "clips")
 PARTS = ("train", "validation", "judged")

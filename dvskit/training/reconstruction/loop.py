@@ -10,17 +10,17 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
+from dvskit._toml import to_toml
 from dvskit.errors import ConfigError
+from dvskit.models.device import pick_device
 from dvskit.reconstruction.model import ReconstructionModel
 from dvskit.reconstruction.network import ReconstructionModule, States
 from dvskit.reconstruction.scores import score_images
 from dvskit.training.checkpoint import Checkpoint
-from dvskit.training.device import pick_device
 from dvskit.training.reconstruction.config import ReconstructionConfig, ReconstructionLoop
 from dvskit.training.reconstruction.feed import SequenceBatch, SequenceFeed
 from dvskit.training.reconstruction.losses import ssim_by_squares, temporal_difference
 from dvskit.training.running import Progress
-from dvskit.training.toml_config import to_toml
 
 _EVERY_SECONDS = 1.0  # between reports of progress
 _KEPT_SECONDS = 300.0  # between checkpoints within an epoch

@@ -18,13 +18,14 @@ import torch
 
 from dvskit import _files
 from dvskit._arguments import check_arguments
+from dvskit._toml import to_toml
 from dvskit.errors import ConfigError
+from dvskit.models.model import make_folder
 from dvskit.networks.model_folder import DIGEST, MODEL_TOML, WEIGHTS, check_finite, packed
 from dvskit.reconstruction.model import TASK, ReconstructionModel, load_reconstruction_model
 from dvskit.training.checkpoint import check_same_run, load_checkpoint, save_checkpoint
 from dvskit.training.device import keep_memory
 from dvskit.training.loop import check_place, checkpoint_of, write_log
-from dvskit.training.models import make_folder
 from dvskit.training.reconstruction.card import card_text
 from dvskit.training.reconstruction.config import (
     ReconstructionConfig,
@@ -33,7 +34,6 @@ from dvskit.training.reconstruction.config import (
 from dvskit.training.reconstruction.feed import SequenceFeed
 from dvskit.training.reconstruction.loop import ReconstructionRun
 from dvskit.training.running import Progress
-from dvskit.training.toml_config import to_toml
 
 
 @dataclass(frozen=True, slots=True)

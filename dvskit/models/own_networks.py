@@ -1,7 +1,7 @@
-"""Checks of a network of your own before it is trained and saved.
+"""Networks of your own as models, and their checks before they are trained and saved.
 
-Its answer is that of a classifier and depends on its input alone; and `load_model` would make the
-same network again.
+The answer of a network is that of a classifier and depends on its input alone; and `load_model`
+would make the same network again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import re
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from os import PathLike
 from typing import Any
 
 import torch
@@ -18,8 +19,12 @@ from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from dvskit.errors import ConfigError, one_line
+from dvskit._toml import to_toml
+from dvskit.datasets import ImageSamples, Samples, SplitSamples
+from dvskit.errors import ArgumentError, ConfigError, one_line
+from dvskit.events import Size
 from dvskit.layers import Sequence, Stateful
+from dvskit.models.inputs import POINTS, InputConfig, check_input
 from dvskit.networks import (
     NETWORKS,
     ModuleNetwork,
@@ -30,8 +35,59 @@ from dvskit.networks import (
 )
 from dvskit.networks.model_folder import weights_of
 from dvskit.networks.network import outline
-from dvskit.training.input_config import POINTS, InputConfig, check_input
-from dvskit.training.toml_config import to_toml
+
+GivenSamples = Samples | ImageSamples | SplitSamples[Samples] | SplitSamples[ImageSamples]
+"""Samples, which a run splits, or samples split into its parts."""
+
+
+def check_samples(call: str, samples: object) -> None:
+    """Raise ArgumentError, with the call, for a path or anything else in place of samples."""
+    if isinstance(samples, Samples | ImageSamples | SplitSamples):
+        return
+    is_path = isinstance(samples, str | PathLike)
+    said = repr(str(samples)) if is_path else f"of type {type(samples).__name__}"
+    fix = f"open_samples({said})" if is_path else "the samples themselves, as of open_samples(...)"
+    raise ArgumentError(f"{call}: a module learns and is judged by samples, not {said}; pass {fix}")
+
+
+def described(
+    given: Network | nn.Module, samples: GivenSamples, taken: InputConfig | None
+) -> Network:
+    """Return a module as a network with the classes of samples and the size of the first.
+
+    A registered class has its registered name.
+    """
+    if isinstance(given, ModuleNetwork):
+        module = given.module
+        plain = getattr(module, "__name__", type(module).__name__) == given.name
+        return replace(given, name=_registered_name(module) or given.name) if plain else given
+    if not isinstance(given, nn.Module):
+        return given
+    whole = samples.train if isinstance(samples, SplitSamples) else samples
+    if not len(whole):
+        raise ConfigError("no samples; give at least one")
+    if isinstance(whole, ImageSamples):
+        height, width = whole.image(0).shape
+        size = Size(width, height)
+    else:
+        size = whole.events(0).size
+    # Config reports an input of another type.
+    channels = (taken if isinstance(taken, InputConfig) else InputConfig()).channels
+    return ModuleNetwork(
+        module=given,
+        width=size.width,
+        height=size.height,
+        classes=len(whole.classes),
+        inputs=channels,
+        name=_registered_name(given),
+    )
+
+
+def _registered_name(module: Any) -> str:
+    """Return the name under which a module's class or function is registered, or ""."""
+    kind = type(module) if isinstance(module, nn.Module) else module
+    return next((name for name in NETWORKS.registered() if NETWORKS[name] is kind), "")
+
 
 _OTHER_DRAWS = 0x5EED  # the seed of values that a class draws again
 

@@ -1,0 +1,398 @@
+"""Models on disk; loading one never runs code, except that of `networks`, which the caller passes.
+
+A folder holds model.toml, weights.safetensors and split.csv; likeness.safetensors too if the
+activity of the training samples was measured, and features.safetensors if the input needs fitted
+features, so that it is complete. model.toml is checked key by key, and the header of
+weights.safetensors against the network's shapes, before memory is allocated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from dvskit import _files
+from dvskit._arguments import check_arguments
+from dvskit._toml import section, table_of, to_toml
+from dvskit.datasets import Emulation, ImageSamples, Samples
+from dvskit.emulator import EmulatorParams
+from dvskit.emulator.params import as_params
+from dvskit.errors import (
+    ConfigError,
+    DvskitError,
+    ModelError,
+    OutputError,
+    did_you_mean,
+    one_line,
+)
+from dvskit.events import Size
+from dvskit.models.device import pick_device
+from dvskit.models.entries import data_from
+from dvskit.models.inputs import FITTED_FILE, InputConfig, check_input, fitted_file, with_fitted
+from dvskit.models.likeness import ActivityLikeness, read_likeness, write_likeness
+from dvskit.models.own_networks import check_answer, check_restorable, check_same_again, described
+from dvskit.models.rejection import Reject, reject_from
+from dvskit.models.run_samples import Used, read_split, split_text
+from dvskit.networks import Network, NetworkModule, is_own, network_from, network_values
+from dvskit.networks.model_folder import (
+    DIGEST,
+    TASKS,
+    check_finite,
+    check_header,
+    find_model,
+    load_weights,
+    packed,
+    read_toml,
+)
+from dvskit.networks.network import Maker, default_arguments, outline
+from dvskit.tensors import load_features, save_features
+
+_TOML = "model.toml"
+_WEIGHTS = "weights.safetensors"
+_SPLIT = "split.csv"
+
+
+@check_arguments
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A network with its weights, its input settings and its classes.
+
+    module   inputs (T, B, C, H, W) -> logits (B, classes)
+    input    how events become its input
+    classes  the name of each logit
+    about    tables about data, scores and more, of plain values
+    used     the recordings of its run, with their parts; empty if not recorded
+    likeness the measure of how unlike inputs are to those that it learned from, if it has one
+
+        samples = dvskit.datasets.open_samples("digits")
+        module = dvskit.networks.ConvLIF(classes=3).build()
+        model = dvskit.models.model_of(module, samples)
+        model.size, model.classes  # (34, 34), ("0", "1", "2")
+        model.module(torch.zeros(20, 8, 2, 34, 34)).shape  # (8, 3)
+    """
+
+    name: str
+    network: Network
+    module: nn.Module
+    input: InputConfig
+    classes: tuple[str, ...]
+    about: Mapping[str, Any] = field(default_factory=dict)
+    used: tuple[Used, ...] = ()
+    likeness: ActivityLikeness | None = None
+
+    def __repr__(self) -> str:
+        classes = ", ".join(self.classes)
+        return f"<Model {self.name}: {self.network.name}, {self.size}; classes: {classes}>"
+
+    @property
+    def size(self) -> Size:
+        """The sensor's size that the network takes."""
+        return Size(self.network.width, self.network.height)
+
+    @property
+    def emulation(self) -> Emulation:
+        """How videos become events for it: as its training clips did, else by an ideal sensor."""
+        return emulation_from(self.about, self.size, self.name)
+
+    @property
+    def reject(self) -> Reject:
+        """The limits below which a live decision names no class."""
+        return reject_from(self.about, self.name)
+
+
+@check_arguments
+def save_model(folder: str | PathLike[str], model: Model, *, overwrite: bool = False) -> Path:
+    """Write model.toml, weights.safetensors and split.csv to a folder, and return it.
+
+    overwrite  whether the files of an earlier model in the folder are replaced
+
+    The folder is made if it is missing. split.csv is not written if it would be empty. The
+    file of fitted features that the input names is copied to the folder. Raises ConfigError and
+    ModelError for a model that could not be loaded again, and OutputError if the folder holds a
+    model and `overwrite` is false.
+
+        samples = dvskit.datasets.open_samples("digits")
+        model = dvskit.models.model_of(dvskit.networks.ConvLIF(classes=3), samples)
+        dvskit.models.save_model("saved", model)
+        again = dvskit.models.load_model("saved")
+    """
+    if (Path(folder) / _TOML).exists() and not overwrite:
+        raise OutputError(f"{folder}: holds a model already; pass overwrite=True to replace it")
+    if is_own(model.network):
+        check_same_again(model.network, model.module, model.input)
+    return write_model(folder, model)
+
+
+def write_model(folder: str | PathLike[str], model: Model) -> Path:
+    """Do as `save_model` with overwrite=True, for a network checked before its training."""
+    target = Path(folder)
+    check_about(model.about, f"{model.name}: about")
+    check_restorable(model.network, model.module)
+    state = model.module.state_dict()
+    check_finite(state, model.name, infinite=state if is_own(model.network) else ())
+    make_folder(target)
+    _write_fitted(model.input, target / FITTED_FILE)
+    weights, digest = packed(model.module)
+    values = {
+        "name": model.name,
+        "classes": list(model.classes),
+        DIGEST: digest,
+        "network": network_values(model.network),
+        "input": with_fitted(model.input, Path(FITTED_FILE)).values,
+        **model.about,
+    }
+    _files.write_whole(target / _WEIGHTS, weights, overwrite=True)
+    if model.used:
+        _files.write_whole(target / _SPLIT, split_text(model.used), overwrite=True)
+    else:
+        (target / _SPLIT).unlink(missing_ok=True)
+    write_likeness(target, model.likeness)
+    _files.write_whole(target / _TOML, to_toml(values), overwrite=True)
+    return target
+
+
+def _write_fitted(given: InputConfig, target: Path) -> None:
+    """Copy the fitted features of an input, which are checked, to a model's folder."""
+    file = fitted_file(given)
+    if file is None:
+        target.unlink(missing_ok=True)
+    elif file.absolute() != target.absolute():
+        save_features(load_features(file), target, overwrite=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder unless it exists. Raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made: {error.strerror or error}") from error
+
+
+@check_arguments
+def load_model(
+    name_or_path: str | PathLike[str], *, networks: Mapping[str, Maker] | None = None
+) -> Model:
+    """Return a shipped model by name, or the model in a folder, ready to evaluate.
+
+    networks  your own networks, by the name in model.toml: {"MyNet": MyNet}. The class of a
+              description is called with the values in [network]; a class or function that makes a
+              torch.nn.Module with those in [network.arguments]
+
+    Other names are those of `dvskit.networks.register_network`, also in installed packages. A
+    model's file names a network; it imports and runs no code.
+    Raises ModelError if there is no such model, or if its files are missing, damaged or do not fit
+    together.
+
+        model = dvskit.models.load_model("dvs128-gestures")  # or a folder, such as "runs/mine"
+        model.classes[:2], model.size  # two of 11 gestures, (128, 128)
+    """
+    folder = find_model(name_or_path)
+    described = read_description(folder / _TOML, networks)
+    name, network, given, classes, about, _ = described
+    used, likeness = read_split(folder / _SPLIT), read_likeness(folder)
+    module = new_module(described, folder / _WEIGHTS).eval().to(pick_device())
+    return Model(name, network, module, given, classes, about, used, likeness)
+
+
+def as_model(model: Model | str | PathLike[str]) -> Model:
+    """Return a model: as given, or loaded by its name or its folder. Raises ModelError."""
+    if isinstance(model, str | PathLike):
+        return load_model(model)
+    if isinstance(model, Model):
+        return model
+    raise ModelError(
+        f"{type(model).__name__} is no model; pass load_model(...), a shipped model's name or a "
+        "folder first, and the events second"
+    )
+
+
+@check_arguments
+def model_of(
+    module: nn.Module | Network, samples: Samples | ImageSamples, input: InputConfig | None = None
+) -> Model:
+    """Return a module as a model for some samples: to save, classify and evaluate.
+
+    module   maps (T, B, ...) to logits (B, classes), in the order of the samples' classes; or a
+             description, such as a `dvskit.networks.ModuleNetwork` with its arguments
+    samples  set the classes; the first sets the size of the input
+    input    how events become the module's input; default InputConfig()
+
+    Raises ConfigError if the module does not fit the samples.
+
+        module = torch.nn.Sequential(torch.nn.Flatten(2), torch.nn.Linear(2 * 34 * 34, 3))
+
+        class Mean(torch.nn.Module):
+            def forward(self, x):
+                return module(x).mean(0)  # (T, B, 3) -> (B, 3)
+
+        samples = dvskit.datasets.open_samples("digits")
+        model = dvskit.models.model_of(Mean(), samples)
+        dvskit.evaluation.classify(model, "digits/0/00001.bin")  # {"0": 0.33, ...}
+    """
+    given = input or InputConfig()
+    network: Network
+    weighted: nn.Module
+    if isinstance(module, NetworkModule):
+        network, weighted = module.network, module
+    else:
+        network = described(module, samples, given)
+        weighted = network.build()
+    check_answer(network, weighted, given)
+    return Model(network.name, network, weighted, given, samples.classes)
+
+
+_NEEDED = ("name", "classes", "network", "input")
+_ABOUT: Mapping[str, type] = {
+    "start": str, "seed": int, "steps": int, "reject": dict, "emulation": dict,
+    "data": list, "scores": dict, "likeness": dict,
+}  # fmt: skip
+
+
+class Described(NamedTuple):
+    """The content of model.toml; `digest` is that of the weights, None without one."""
+
+    name: str
+    network: Network
+    input: InputConfig
+    classes: tuple[str, ...]
+    about: dict[str, Any]
+    digest: object
+
+
+def read_description(path: Path, networks: Mapping[str, Maker] | None = None) -> Described:
+    """Return the content of a model.toml. Raises ModelError, with the path, if it is invalid."""
+    values = read_toml(path)
+    task = values.pop("task", None)
+    if task is not None:
+        raise ModelError(
+            f"{path}: is no classifier: its task is {str(task)[:40]!r}"
+            + (f"; use it with {TASKS[task]}" if task in TASKS else "")
+        )
+    try:
+        return _described(values, path, networks)
+    except ModelError:
+        raise
+    except DvskitError as error:
+        raise ModelError(f"{path}: {one_line(error)}") from error
+
+
+def _described(
+    values: Mapping[str, Any], path: Path, networks: Mapping[str, Maker] | None
+) -> Described:
+    missing = [key for key in _NEEDED if key not in values]
+    if missing:
+        raise ConfigError(f"{', '.join(missing)} is missing; give a folder that training wrote")
+    about = {key: value for key, value in values.items() if key not in (*_NEEDED, DIGEST)}
+    check_about(about, path)
+    name, classes = values["name"], _classes(values["classes"])
+    if not isinstance(name, str):
+        raise ConfigError(f"name = {name!r} is {type(name).__name__}; it must be a text")
+    network = network_from(table_of("network", values["network"]), networks)
+    given: InputConfig = section("input", InputConfig, table_of("input", values["input"]))
+    if fitted_file(given) not in (None, Path(FITTED_FILE)):  # a model reads its own files only
+        raise ConfigError(
+            f"input.parameters.fitted must be {FITTED_FILE!r}, beside it; save the model again"
+        )
+    given = with_fitted(given, path.parent / FITTED_FILE)
+    check_input(given, network)
+    if len(classes) != network.classes:
+        raise ConfigError(f"{len(classes)} class names for {network.classes} logits")
+    reject_from(about, str(path))
+    emulation_from(about, (network.width, network.height), str(path))
+    return Described(name, network, given, classes, about, values.get(DIGEST))
+
+
+def _classes(given: Any) -> tuple[str, ...]:
+    if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
+        raise ConfigError(f"classes = {str(given)[:40]}: must be a list of texts")
+    twice = [name for place, name in enumerate(given) if name in given[:place]]
+    if twice:
+        raise ConfigError(f"classes: {twice[0]!r} occurs twice")
+    return tuple(given)
+
+
+def check_about(about: Mapping[str, Any], where: object) -> None:
+    """Raise ModelError for unknown keys and wrong values beside the network and its input."""
+    for key, value in about.items():
+        if key not in _ABOUT:
+            known = (*_NEEDED, *_ABOUT)
+            raise ModelError(f"{where}: unknown key {key!r}; {did_you_mean(key, known)}")
+        if not isinstance(value, _ABOUT[key]) or isinstance(value, bool):
+            kind = {"str": "a text", "int": "a whole number", "dict": "a table"}.get(
+                _ABOUT[key].__name__, "a list of tables"
+            )
+            raise ModelError(f"{where}: {key} = {str(value)[:40]}; it must be {kind}")
+    for each in about.get("data", []):
+        data_from(table_of("data", each))
+    for key, ends in about.get("likeness", {}).items():
+        paired = isinstance(ends, list | tuple) and len(ends) == 2
+        if not paired or not all(isinstance(x, int | float) and math.isfinite(x) for x in ends):
+            raise ConfigError(f"likeness.{key} = {str(ends)[:40]}: must be two finite numbers")
+
+
+def new_module(described: Described, weights: Path) -> nn.Module:
+    """Return the described module with its weights. Raises ModelError.
+
+    The shapes are compared with the header of the weights before the module is made; a network of
+    the caller's own is made first.
+    """
+    network = described.network
+    try:
+        outlined = network.build() if is_own(network) else outline(network)
+    except (TypeError, ValueError, RuntimeError, MemoryError) as error:
+        raise ModelError(f"{weights.parent}: cannot be built: {one_line(error)[:500]}") from error
+    odd = [key for key, value in outlined.state_dict().items() if not isinstance(value, Tensor)]
+    if odd:
+        raise ModelError(f"{weights}: does not fit model.toml: {odd[0]} is no tensor")
+    try:
+        check_header(weights, outlined.state_dict())
+    except ModelError as error:
+        if fix := default_arguments(network):
+            raise ModelError(f"{error}; {fix}") from error
+        raise
+    module = outlined if is_own(network) else network.build()
+    load_weights(weights, module, described.digest)
+    return module
+
+
+_PLAIN = ("whole", "upsample", "seed", "light")
+
+
+def emulation_values(how: Emulation) -> dict[str, Any]:
+    """Return an emulation as plain values; of the sensor only those that differ from ideal."""
+    params = as_params(how.params)
+    sensor = {
+        each.name: getattr(params, each.name)
+        for each in fields(EmulatorParams)
+        if getattr(params, each.name) != each.default
+    }
+    size = [] if how.size is None else list(how.size)
+    plain = {name: getattr(how, name) for name in _PLAIN}
+    return {"size": size, **plain, "fps": how.fps or 0.0, "sensor": sensor}
+
+
+def emulation_from(about: Mapping[str, Any], size: tuple[int, int], where: str) -> Emulation:
+    """Return the emulation in a model's tables, default that of an ideal sensor.
+
+    size  of the model's sensor. Raises ModelError for an invalid table.
+    """
+    values = about.get("emulation", {})
+    known = ("size", "fps", "sensor", *_PLAIN)
+    try:
+        for key in values:
+            if key not in known:
+                raise ConfigError(f"unknown key {key!r}; {did_you_mean(key, known)}")
+        return Emulation(
+            params=EmulatorParams(**values.get("sensor", {})),
+            size=tuple(values.get("size", ())) or size,
+            fps=values.get("fps") or None,
+            **{name: values[name] for name in _PLAIN if name in values},
+        )
+    except (DvskitError, TypeError, AttributeError, ValueError) as error:
+        raise ModelError(f"{where}: [emulation] is wrong: {one_line(error)}") from error
