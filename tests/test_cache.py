@@ -171,6 +171,7 @@ import dvskit
 from dvskit.datasets import Cache, key_of
 cache = Cache(sys.argv[1])
 noise = np.random.default_rng(0).integers(0, 255, 3_000_000).astype(np.uint8)
+cache.put(key_of(0), {"noise": noise, "number": np.array(0)})
 print("ready", flush=True)
 while True:
     for number in range(3):
