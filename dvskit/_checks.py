@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import MISSING, field, fields
+from functools import cache, partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -43,19 +44,18 @@ def check_number(
     above, below  limits that do not
     owner         the class or function at the beginning of the message
     """
-    real = isinstance(value, Real) and not isinstance(value, bool)
-    if real and _is_within(value, least, most, above, below):
-        return
-    kind = f"a number{_unit(name)}{_limits(least, most, above, below)}"
-    raise ConfigError(f"{_called(owner, name)} = {value!r} is not {kind}")
+    real = type(value) in (float, int) or _is_of(Real, value)
+    if not real or not _is_within(value, least, most, above, below):
+        kind = f"a number{_unit(name)}{_limits(least, most, above, below)}"
+        raise ConfigError(f"{_called(owner, name)} = {value!r} is not {kind}")
 
 
 def check_whole(
     name: str, value: object, least: int = 0, most: int = LONGEST_US, *, owner: str = ""
 ) -> None:
     """Raise ConfigError unless a value is a whole number from `least` to `most`."""
-    whole: Any = value if isinstance(value, Integral) and not isinstance(value, bool) else None
-    if whole is None or not least <= whole <= most:
+    whole = type(value) is int or _is_of(Integral, value)
+    if not whole or not least <= value <= most:  # type: ignore[operator]
         kind = f"a whole number{_unit(name)}{_limits(least, most, None, None)}"
         raise ConfigError(f"{_called(owner, name)} = {value!r} is not {kind}")
 
@@ -73,7 +73,7 @@ def check_flag(name: str, value: object, *, owner: str = "") -> None:
 
 def check_choice(name: str, value: object, choices: Collection[object], *, owner: str = "") -> None:
     """Raise ConfigError unless a value is one of `choices`."""
-    if not any(value is each or value == each for each in choices):
+    if value not in tuple(choices):
         known = ", ".join(map(repr, choices))
         raise ConfigError(f"{_called(owner, name)} = {value!r} is not one of {known}")
 
@@ -95,24 +95,38 @@ def check_fields(owner: Any) -> None:
 
     Raises the errors of the checks, with the name of the class.
     """
-    for each in fields(owner):
-        value, found = getattr(owner, each.name), each.metadata
-        if "check" in found and (each.default is not None or value is not None):
-            found["check"](
-                each.name, value, *found["limits"], owner=type(owner).__name__, **found["named"]
-            )
+    for name, limits, check, optional in _checks_of(owner.__class__):
+        value = getattr(owner, name)
+        if value is not None or not optional:
+            check(name, value, *limits)
+
+
+@cache
+def _checks_of(kind: type) -> list[tuple[str, tuple[Any, ...], Callable[..., None], bool]]:
+    """Return the `checked` fields of a class: name, limits, check, and whether None passes."""
+    return [
+        (
+            each.name,
+            each.metadata["limits"],
+            partial(each.metadata["check"], owner=kind.__name__, **each.metadata["named"]),
+            each.default is None,
+        )
+        for each in fields(kind)
+        if "check" in each.metadata
+    ]
+
+
+def _is_of(numbers: type, value: object) -> bool:
+    return isinstance(value, numbers) and not isinstance(value, bool)
 
 
 def _is_within(
     value: Any, least: float | None, most: float | None, above: float | None, below: float | None
 ) -> bool:
-    limits = (least, most, above, below)
-    # A whole number may be too large for a float.
-    if not isinstance(value, Integral) and not math.isfinite(value) and value not in limits:
-        return False
     return (
         (least is None or value >= least) and (most is None or value <= most)
         and (above is None or value > above) and (below is None or value < below)
+        and (-math.inf < value < math.inf or value in (least, most))
     )  # fmt: skip
 
 

@@ -13,7 +13,6 @@ from importlib import import_module
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
-from dvskit._arguments import check_arguments
 from dvskit.errors import count_of, printable
 from dvskit.events import (
     Events,
@@ -253,7 +252,6 @@ class WatchedSource(ReadableSource):
             yield events[first : first + _BLOCK_EVENTS]
 
 
-@check_arguments
 def progress(
     events_or_source: Events | Source, title: str | None = None, *, display: Display | None = None
 ) -> WatchedSource:

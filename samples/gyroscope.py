@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import dvskit
-from dvskit._arguments import parse_us
+from dvskit.events.window import parse_us
 from dvskit.formats.calibration import read_camera
 from dvskit.motion import MotionTable, motion_over_time
 from dvskit.render import plots

@@ -154,8 +154,6 @@ def test_a_page_in_a_notebook_is_a_frame_that_holds_the_whole_page(tmp_path):
     assert recording.page().title == recording.between(0, 1000).page().title == "in.npz"
     thinned = recording.page(max_events=300)
     assert (view.kept, thinned.kept, thinned.total) == (900, 225, 900)
-    with refused(ConfigError, "height_px=5"):
-        events.page(height_px=5)
     with refused(ConfigError, ".png"):
         view.save(tmp_path / "a.png")
     with refused(OutputError, "a.html"):

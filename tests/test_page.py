@@ -125,7 +125,7 @@ def test_the_page_names_nothing_outside_itself_and_replaces_nothing_unasked(tmp_
     assert "default-src 'none'" in text
     for shown, name, words in (
         (EVENTS, "p.png", (".html", ".png")), (EVENTS, "p", (".html",)),
-        ([], "q.html", ("recording",)), ("a.raw", "q.html", ("a.raw",)),
+        ([], "q.html", ("recording",)),
     ):  # fmt: skip
         with refused(ConfigError, *words):
             render.page(shown, tmp_path / name)

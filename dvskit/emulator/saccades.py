@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
 from dvskit.emulator import Emulator, EmulatorParams
 from dvskit.events import Events, Size
 
@@ -26,7 +25,6 @@ _FINE = 4  # parts of a pixel: the scale at which the picture is blurred and mov
 _MARGIN = 4  # pixels of background around the picture, for its blur
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saccades:
     """The display of an image, its motion on the sensor, and the sensor's parameters.

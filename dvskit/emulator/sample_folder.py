@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
 from dvskit._files import whole_folder
 from dvskit._threads import run_parts
 from dvskit.emulator.params import EmulatorParams
@@ -54,7 +53,6 @@ class _Part(NamedTuple):
     write: Callable[[Path], None]
 
 
-@check_arguments
 def write_sample_folder(path: str | PathLike[str], *, overwrite: bool = False) -> list[WrittenPart]:
     """Write a folder with videos, recordings and pictures, and return its parts.
 

@@ -12,7 +12,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dvskit._arguments import check_arguments
 from dvskit._threads import run_parts
 from dvskit.emulator.model import Emulator, EmulatorRun
 from dvskit.emulator.params import EmulatorParams, as_params, sensor_size
@@ -20,7 +19,7 @@ from dvskit.errors import ConfigError, ShapeError, VideoError, count_of
 from dvskit.events import Events, ReadableSource, Size
 from dvskit.events.window import check_window
 from dvskit.video import ClipPart, Clock, FrameLosses, FrameSource, Light, TimedFrames, open_frames
-from dvskit.video.pictures import as_array, checked_white, look_at_scale
+from dvskit.video.pictures import as_array, look_at_scale
 from dvskit.video.source import frames_in_memory
 
 Frames = Iterable[tuple[int, NDArray[Any]]]
@@ -145,7 +144,6 @@ class EmulatedSource(ReadableSource):
         yield Events.concatenate([*waiting, run.finish()], self.size)
 
 
-@check_arguments
 def emulate(
     video_or_frames: str | PathLike[str] | FrameSource | Iterable[Any],
     params: EmulatorParams | str | PathLike[str] | None = None,
@@ -216,13 +214,12 @@ def _clip(
     if of_path != {"clock": "first", "strict": True}:
         raise ConfigError("clock and strict are for paths; frames in memory are as they are")
     if not isinstance(given, FrameSource):
-        return frames_in_memory(given, fps=fps, t_us=t_us, white=checked_white(white))
+        return frames_in_memory(given, fps=fps, t_us=t_us, white=white)
     if (fps, t_us, white) != (None, None, None):
         raise ConfigError("fps, t_us and white are for frames that have no times of their own")
     return given
 
 
-@check_arguments
 def emulate_batch(
     clips: ArrayLike,
     t_us: ArrayLike,

@@ -18,8 +18,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._checks import check_number
 from dvskit._threads import run_parts
-from dvskit.errors import ConfigError, ShapeError
+from dvskit.errors import ShapeError
 from dvskit.events import Size
 from dvskit.video import FrameSource
 
@@ -43,8 +44,7 @@ class Upsampled(FrameSource):
         self, frames: FrameSource | Iterable[tuple[int, NDArray[Any]]], size: Size, *,
         most_px: float = 1.0,
     ) -> None:  # fmt: skip
-        if not 0.05 <= most_px <= 1000:
-            raise ConfigError(f"most_px = {most_px} is outside 0.05..1000")
+        check_number("most_px", most_px, 0.05, 1000)
         if min(size) < LEAST_SIDE:
             raise ShapeError(f"frames of {size} are too small to estimate motion; {LEAST_SIDE} px")
         self._frames, self._most_px = frames, most_px

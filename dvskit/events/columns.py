@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dvskit._arguments import check_arguments
-from dvskit.errors import EventsError, GeometryError, check_known
+from dvskit._checks import check_known
+from dvskit.errors import EventsError, GeometryError
 from dvskit.events.even_blocks import even_blocks
 from dvskit.events.viewable import Viewable
 from dvskit.events.window import Size, as_size, check_window, warn_of_seconds
@@ -51,7 +51,6 @@ def _column(name: str, values: ArrayLike, dtype: type[np.generic]) -> NDArray[An
     return view
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True, eq=False, init=False, repr=False)
 class Events(Viewable):
     """A stream of events, or a part of one: four columns of equal length and the sensor size.
@@ -187,7 +186,6 @@ class Events(Viewable):
         )
 
     @classmethod
-    @check_arguments
     def from_array(cls, array: NDArray[Any], *, size: tuple[int, int]) -> Events:
         """Make events from a structured array in any of the five layouts, by field names.
 
@@ -211,7 +209,6 @@ class Events(Viewable):
             t=array[time], x=array["x"], y=array["y"], p=polarity_column(array[polarity]), size=size
         )
 
-    @check_arguments
     def to_array(self, layout: Layout = "tonic") -> NDArray[Any]:
         """Return the events as a structured array in the layout of another package.
 
@@ -259,7 +256,6 @@ class Events(Viewable):
         some._set(*columns, self.size)
         return some
 
-    @check_arguments
     def between(self, start_us: int | None = None, stop_us: int | None = None) -> Events:
         """Return the events with start_us <= t < stop_us, without copying. None leaves a side open.
 
@@ -270,7 +266,6 @@ class Events(Viewable):
             warn_of_seconds(start_us, stop_us, int(self.t[-1]))
         return cut(self, start_us, stop_us)
 
-    @check_arguments
     def blocks(
         self, *, count: int | None = None, duration_us: int | None = None
     ) -> Iterator[Events]:

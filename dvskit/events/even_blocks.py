@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dvskit._checks import check_whole
 from dvskit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -89,13 +90,8 @@ def even_blocks(
     if count is not None and duration_us is not None:
         raise ConfigError("blocks are cut by count or by duration_us, not by both")
     for name, value in (("count", count), ("duration_us", duration_us)):
-        if value is None:
-            continue
-        if value < 1:
-            seconds = name == "duration_us" and value > 0
-            raise ConfigError(f"{name} {value} is less than 1" + "; it is microseconds" * seconds)
-        if value != int(value):
-            raise ConfigError(f"{name} {value} is not a whole number")
+        if value is not None:
+            check_whole(name, value, 1)
     if count is not None:
         return _cut(blocks, EvenBlocks(int(count)))
     if duration_us is not None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
-from dvskit._arguments import check_arguments
 from dvskit.errors import EventsError
 from dvskit.events.columns import Events, cut
 from dvskit.events.even_blocks import even_blocks
@@ -129,7 +128,6 @@ class ReadableSource(Viewable, ABC):
         """Return all events."""
         return read_all(self)
 
-    @check_arguments
     def blocks(
         self, *, count: int | None = None, duration_us: int | None = None
     ) -> Iterator[Events]:
@@ -140,7 +138,6 @@ class ReadableSource(Viewable, ABC):
         """
         return even_blocks(self, count=count, duration_us=duration_us)
 
-    @check_arguments
     def between(self, start_us: int | None = None, stop_us: int | None = None) -> ReadableSource:
         """Return the part with start_us <= t < stop_us as a Source. None leaves a side open.
 

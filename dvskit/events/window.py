@@ -1,12 +1,15 @@
-"""Sensor sizes and time windows as users write them, with checks and warnings."""
+"""Sensor sizes, times and time windows as users write them, with checks and warnings."""
 
 from __future__ import annotations
 
 import math
+import re
+from fractions import Fraction
 from typing import NamedTuple, SupportsFloat, SupportsIndex, TypeGuard
 
 from dvskit.errors import EventsError, GeometryError, UnitWarning, warn
 
+TIME_UNITS_US = {"us": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000}
 _MANY_SECONDS = 1000  # a smaller float may be seconds; this many microseconds are a millisecond
 _GOES_ON = 1000  # times the window: for such long events it was probably meant in seconds
 _FIX = "times are microseconds: 1.5 s is 1_500_000"
@@ -61,6 +64,12 @@ def parse_size(text: str) -> Size:
     if not cross or not width.strip().isdecimal() or not height.strip().isdecimal():
         raise GeometryError(f"size {text!r} is not WIDTHxHEIGHT, such as 640x480")
     return as_size((int(width), int(height)))
+
+
+def parse_us(text: str) -> Fraction | None:
+    """Return the microseconds of a time with its unit, such as 1.5s or 200ms; None for no time."""
+    found = re.fullmatch(r"\s*([-+]?\d+(?:\.\d+)?)\s*(us|ms|s|min)\s*", text)
+    return Fraction(found[1]) * TIME_UNITS_US[found[2]] if found else None
 
 
 def check_window(start_us: object, stop_us: object) -> tuple[int | None, int | None]:

@@ -16,9 +16,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments, checked
+from dvskit._checks import check_choice, check_number, check_whole, checked
 from dvskit.events import Size
-from dvskit.filters.checks import check_choice, check_number, check_whole
 from dvskit.filters.pixel_map import Axes, PixelMap, Places
 
 Matrix = tuple[float, float, float, float, float, float]
@@ -27,7 +26,6 @@ _MOST = 1e6
 _ROUNDING = 1e-9  # coordinates between two pixels, up to rounding, all go to the same one
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Flip(PixelMap):
     """Mirror the sensor: the axis "x" swaps left and right, "y" top and bottom, "xy" both.
@@ -51,7 +49,6 @@ class Flip(PixelMap):
         )
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Transpose(PixelMap):
     """Swap x and y, and the sensor's width and height.
@@ -72,7 +69,6 @@ class Transpose(PixelMap):
         return Axes(_counted(size.height), _counted(size.width), swap=True)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class QuarterTurn(PixelMap):
     """Turn the sensor clockwise by quarter turns.
@@ -125,7 +121,6 @@ class _AboutTheMiddle(PixelMap):
         return found
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Affine(_AboutTheMiddle):
     """Map pixels by a matrix about the middle: x' = xx x + xy y + x_px, y' = yx x + yy y + y_px.
@@ -150,7 +145,6 @@ class Affine(_AboutTheMiddle):
         return tuple(float(each) for each in astuple(self))  # type: ignore[return-value]
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Rotate(_AboutTheMiddle):
     """Rotate the events clockwise about the middle of the sensor, by an angle in degrees.
@@ -171,7 +165,6 @@ class Rotate(_AboutTheMiddle):
         return math.cos(angle), -math.sin(angle), math.sin(angle), math.cos(angle), 0.0, 0.0
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Zoom(_AboutTheMiddle):
     """Zoom in (a factor above 1) or out (below 1) about the middle of the sensor.
@@ -193,7 +186,6 @@ class Zoom(_AboutTheMiddle):
         return factor, 0.0, 0.0, factor, 0.0, 0.0
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Shear(_AboutTheMiddle):
     """Shear the events by angles in degrees, along x and along y.
@@ -224,7 +216,6 @@ class _ByPixels(PixelMap):
     y_px: int = checked(check_whole, -32767, 32767, default=0)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Shift(_ByPixels):
     """Move the events by whole pixels: `x_px` to the right and `y_px` down.
@@ -246,7 +237,6 @@ def _shifted(count: int, by: int) -> NDArray[np.int16]:
     return np.where((at >= 0) & (at < count), at, -1).astype(np.int16)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Roll(_ByPixels):
     """Move the events as `Shift(x_px, y_px)`; those off the sensor enter on the other side.

@@ -10,7 +10,7 @@ from typing import ClassVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_fields
+from dvskit._checks import check_fields
 from dvskit.errors import ConfigError, EventsError
 from dvskit.events import (
     Events,

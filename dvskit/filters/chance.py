@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments, checked
+from dvskit._checks import check_number, check_seed, checked
 from dvskit.errors import EventsError
 from dvskit.events import Events, Size
 from dvskit.filters.base import CallableFilter, Columns
-from dvskit.filters.checks import check_number, check_seed
 from dvskit.filters.selecting import columns, in_parts, room, select
 from dvskit.filters.steps import Blockwise, Step
 
@@ -22,7 +21,6 @@ _LONGEST_JITTER_US = 100_000.0
 _MOST = 200_000_000  # events added at once
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class DropEvents(CallableFilter):
     """Drop each event with the probability `share`, drawn by event index from `seed`.
@@ -56,7 +54,6 @@ class DropEvents(CallableFilter):
         return Blockwise(left, size)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class SpatialJitter(CallableFilter):
     """Move each event in x and in y by a normally distributed number of pixels.
@@ -97,7 +94,6 @@ class SpatialJitter(CallableFilter):
         return Blockwise(moved, size)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class TemporalJitter(CallableFilter):
     """Move each event in time by a normally distributed number of microseconds, and sort.
@@ -193,7 +189,6 @@ class TemporalJitterStep(Step):
         return Events.from_checked(*out, self.size)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Noise(CallableFilter):
     """Add noise events at `hz` per second and pixel, from the first event to the last.

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments, checked
+from dvskit._checks import check_number, check_whole, checked
 from dvskit.events import Events, Size
 from dvskit.filters.base import CallableFilter, Columns
-from dvskit.filters.checks import check_number, check_whole
 from dvskit.filters.selecting import columns, part_of, select
 from dvskit.filters.steps import Step
 
@@ -103,7 +102,6 @@ def compact(last: NDArray[np.int32], origin: int, now: int) -> int:
     return origin + moved
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class EFast(CallableFilter):
     """Keep events at corners: eFAST (Mueggler et al. 2017, Fast Event-based Corner Detection).
@@ -128,7 +126,6 @@ class _EFastStep(_TimedStep):
         e_fast(events, self._origin, self.size.width, last, scores)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class ArcStar(CallableFilter):
     """Keep events at corners: Arc* (Alzugaray and Chli 2018, Asynchronous Corner Detection).
@@ -160,7 +157,6 @@ class _ArcStarStep(_TimedStep):
         arc_star(events, self._origin, self.size.width, self._repeat_us, last, scores)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class EHarris(CallableFilter):
     """Keep events at corners: eHarris (Vasco et al. 2016, Fast event-based Harris corners).
@@ -196,7 +192,6 @@ class _EHarrisStep(_TimedStep):
         e_harris(events, first - self._origin, self.size.width, last, scores)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class LuvHarris(CallableFilter):
     """Keep events at corners: luvHarris (Glover et al. 2021, A Practical Corner Detector).

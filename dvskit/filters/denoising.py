@@ -9,11 +9,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments, checked
+from dvskit._checks import check_choice, check_flag, check_number, check_whole, checked
 from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events, Size, Source, cut
 from dvskit.filters.base import CallableFilter, Columns
-from dvskit.filters.checks import check_choice, check_flag, check_number, check_whole
 from dvskit.filters.mask import Mask
 from dvskit.filters.pixel_map import Kept, PixelMap
 from dvskit.filters.selecting import columns, part_of, select
@@ -29,7 +28,6 @@ _RIVALS = 2
 _ABOVE_RIVALS = 3.0
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class BackgroundActivity(CallableFilter):
     """Keep an event only if a neighbouring pixel fired in the `within_us` before it.
@@ -46,7 +44,7 @@ class BackgroundActivity(CallableFilter):
         dvskit.filters.BackgroundActivity(5_000)(events).t    # [3000]: (5, 5) fired before it
     """
 
-    within_us: int = checked(check_whole, 0, default=5_000)
+    within_us: int = checked(check_whole, default=5_000)
     neighbours: Literal[8, 4] = checked(check_choice, (8, 4), default=8)
     itself: bool = checked(check_flag, default=False)
 
@@ -62,7 +60,6 @@ class BackgroundActivity(CallableFilter):
         return RecentStep(size, (size.height + 2, size.width + 2), self.within_us, mark)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Refractory(CallableFilter):
     """Drop a pixel's events for `period_us` after each event that is kept.
@@ -78,7 +75,7 @@ class Refractory(CallableFilter):
         dvskit.filters.Refractory(500, restart=True)(events).t        # [0]
     """
 
-    period_us: int = checked(check_whole, 0)
+    period_us: int = checked(check_whole)
     by_polarity: bool = checked(check_flag, default=False)
     restart: bool = checked(check_flag, default=False)
 
@@ -139,7 +136,6 @@ class RecentStep(Step):
         self._origin_us += later
 
 
-@check_arguments
 def hot_pixels(
     total: NDArray[np.integer], *, times: float = 5.0, deviations: float = 8.0
 ) -> NDArray[np.bool_]:
@@ -196,7 +192,6 @@ def add_per_pixel(events: Events, counts: NDArray[np.int64]) -> None:
         counts += one
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class HotPixel(CallableFilter):
     """Drop the events of hot pixels, which fire far more often than the pixels around them.

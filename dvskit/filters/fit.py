@@ -11,10 +11,9 @@ from os import PathLike
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments, checked
+from dvskit._checks import check_number, checked
 from dvskit.errors import count_of
 from dvskit.events import Events, Size, as_size
-from dvskit.filters.checks import check_number
 from dvskit.filters.pixel_map import Axes, PixelMap, PixelMapStep, Places, place
 from dvskit.formats.calibration import read_camera
 from dvskit.streams import Intrinsics
@@ -23,7 +22,6 @@ from dvskit.streams import Intrinsics
 _LEAST_FILLED, _MOST_FILLED = Fraction(9, 10), Fraction(51, 50)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Fit(PixelMap):
     """Scale the events to a sensor of another size: whole, undistorted, centred.
@@ -144,7 +142,6 @@ class Placement:
         return "" if full else ", in the middle"
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Undistort(PixelMap):
     """Correct the distortion of a lens, keeping the camera matrix (Brown 1971, as OpenCV).

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dvskit._arguments import check_arguments, checked
+from dvskit._checks import check_flag, check_number, check_seed, check_whole, checked
 from dvskit.errors import ConfigError, GeometryError, MissingFileError, ShapeError
 from dvskit.events import Size
-from dvskit.filters.checks import check_flag, check_number, check_seed
 from dvskit.filters.pixel_map import Axes, Kept, PixelMap
 
 Inside = NDArray[np.bool_]
@@ -21,7 +20,6 @@ _FAR = 1e6  # pixels, beyond any sensor
 _LEAST = 1e-3  # pixels, of a side or a radius
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Crop(PixelMap):
     """Keep the events of a rectangle; its upper left corner becomes (0, 0).
@@ -35,10 +33,10 @@ class Crop(PixelMap):
         part.size    # Size(width=64, height=48)
     """
 
-    x: int
-    y: int
-    width: int
-    height: int
+    x: int = checked(check_whole, -32767, 32767)
+    y: int = checked(check_whole, -32767, 32767)
+    width: int = checked(check_whole, 0, 32767)
+    height: int = checked(check_whole, 0, 32767)
 
     def target(self, size: Size) -> Size:
         """Return the rectangle's size. Raises GeometryError."""
@@ -83,7 +81,6 @@ def cropped_size(crop: Crop, size: Size) -> Size:
     return Size(crop.width, crop.height)
 
 
-@check_arguments
 class Mask(PixelMap):
     """Keep the events of the pixels that `keep` marks: (H, W) booleans, or an image.
 
@@ -162,7 +159,6 @@ class Mask(PixelMap):
         return Kept(self.keep)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class CircleMask(PixelMap):
     """Keep the events of a disc around (x, y); with `invert` those outside.
@@ -186,7 +182,6 @@ class CircleMask(PixelMap):
         return _kept_by_shape(self, inside)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class RectangleMask(PixelMap):
     """Keep the events with x <= column < x + width and y <= row < y + height.
@@ -212,7 +207,6 @@ class RectangleMask(PixelMap):
         return _kept_by_shape(self, columns & (y >= self.y) & (y < self.y + self.height))
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class PolygonMask(PixelMap):
     """Keep the events inside a polygon; with `invert` those outside.
@@ -239,7 +233,7 @@ class PolygonMask(PixelMap):
             raise ConfigError(
                 f"PolygonMask: {self.points!r} are not three corners (x, y) and more, in pixels"
             )
-        check_flag(self, "invert")
+        check_flag("invert", self.invert)
         object.__setattr__(self, "points", points)
 
     def places(self, size: Size) -> Kept:
@@ -253,7 +247,6 @@ class PolygonMask(PixelMap):
         return _kept_by_shape(self, inside)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class DropArea(PixelMap):
     """Drop the events of a rectangle, given in shares of the sensor's width and height.
@@ -279,7 +272,6 @@ class DropArea(PixelMap):
         return Kept(~(columns[None, :] & rows[:, None]))
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class DropPixels(PixelMap):
     """Drop all events of dead pixels; each one is dead with the probability `share`, by `seed`.

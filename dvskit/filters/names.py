@@ -13,15 +13,9 @@ from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from dvskit._arguments import TIME_UNITS_US, check_arguments, parse_us
-from dvskit.errors import (
-    REGISTER_FIRST,
-    ConfigError,
-    DvskitError,
-    did_you_mean,
-    one_line,
-)
+from dvskit.errors import REGISTER_FIRST, ConfigError, DvskitError, did_you_mean, one_line
 from dvskit.events import Filter, parse_size
+from dvskit.events.window import TIME_UNITS_US, parse_us
 from dvskit.filters import affine, chance, corners, denoising, mask, timing
 from dvskit.filters.base import CallableFilter, Chain, Function, FunctionFilter, as_filter
 from dvskit.filters.fit import Fit, Undistort
@@ -169,7 +163,6 @@ def described(name: str, kind: Any) -> str:
     return f"{name}:{','.join(words)}" if words else name
 
 
-@check_arguments
 def filter_from(text: str, *, intrinsics: Intrinsics | None = None) -> CallableFilter:
     """Return the filter described by a text: NAME, or NAME:ARGUMENTS.
 

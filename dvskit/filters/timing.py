@@ -8,19 +8,25 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from dvskit._arguments import check_arguments, check_fields, checked
+from dvskit._checks import (
+    LONGEST_US,
+    check_choice,
+    check_fields,
+    check_flag,
+    check_number,
+    check_whole,
+    checked,
+)
 from dvskit.errors import ConfigError, EventsError
 from dvskit.events import Events, Size, cut
 from dvskit.events.window import check_window
 from dvskit.filters.base import CallableFilter
-from dvskit.filters.checks import LONGEST_US, check_choice, check_flag, check_number, check_whole
 from dvskit.filters.selecting import columns, in_parts, select
 from dvskit.filters.steps import Blockwise, Step
 
 _MOST_HZ = 1e12
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class TimeWindow(CallableFilter):
     """Keep the events with start_us <= t < stop_us; None leaves a side open.
@@ -45,7 +51,6 @@ class TimeWindow(CallableFilter):
         return Blockwise(lambda events: cut(events, self.start_us, self.stop_us), size)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class DropTime(CallableFilter):
     """Drop the events with start_us <= t < stop_us.
@@ -77,7 +82,6 @@ class DropTime(CallableFilter):
         return select(events, keep)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Polarity(CallableFilter):
     """Keep the events of one polarity: `keep` is "on" or "off".
@@ -96,7 +100,6 @@ class Polarity(CallableFilter):
         return Blockwise(lambda events: select(events, events.p if on else ~events.p), size)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class SwapPolarity(CallableFilter):
     """Turn ON events into OFF events, and OFF events into ON events.
@@ -137,7 +140,6 @@ class _RateLimit(CallableFilter):
         return math.floor(self.rate_hz * self.window_us / 1e6 * (1 + 1e-12))
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class EventRateLimit(_RateLimit):
     """Limit the event rate: keep the first events of each time window.
@@ -170,7 +172,6 @@ class EventRateLimit(_RateLimit):
         return Blockwise(first_ones, size)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class EvenRateLimit(_RateLimit):
     """Limit the event rate: keep events spread evenly over each time window.
@@ -227,7 +228,6 @@ class EvenRateLimitStep(Step):
 _MOST_US = 2**62
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class TimeScale(CallableFilter):
     """Multiply times by a factor: t' = origin + factor (t - origin).
@@ -250,7 +250,6 @@ class TimeScale(CallableFilter):
         return TimesStep(size, float(self.factor), self.origin_us, 0, None)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class TimeShift(CallableFilter):
     """Add `shift_us` to all times; negative values move events to earlier times.
@@ -270,7 +269,6 @@ class TimeShift(CallableFilter):
         return TimesStep(size, 1.0, 0, int(self.shift_us), None)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class StartAt(CallableFilter):
     """Move all events in time so that the first one is at `start_us`.
@@ -333,7 +331,6 @@ class TimesStep(Step):
                 )
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class TimeReversal(CallableFilter):
     """Play the events backwards: t' = first + last - t.

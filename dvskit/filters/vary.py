@@ -13,13 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments, check_fields, checked
+from dvskit._checks import check_fields, check_number, check_whole, checked
 from dvskit.errors import ConfigError, GeometryError
 from dvskit.events import Events, Filter
 from dvskit.filters.affine import Affine, Flip, Roll, RollShare, Rotate, Shear
 from dvskit.filters.base import Chain
 from dvskit.filters.chance import DropEvents, Noise, SpatialJitter, TemporalJitter
-from dvskit.filters.checks import check_number, check_whole
 from dvskit.filters.mask import DropArea, DropPixels
 from dvskit.filters.selecting import select
 from dvskit.filters.timing import (
@@ -63,7 +62,6 @@ class Varied(Chain):
         return any(isinstance(each, TimeReversal) for each in self.filters)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vary:
     """Bounds of random changes of samples, like another camera position or speed.
@@ -110,7 +108,7 @@ class Vary:
     jitter_px: float = checked(check_number, 0, 1e3, default=0.0)
     jitter_us: float = checked(check_number, 0, 1e5, default=0.0)
     noise_hz: float = checked(check_number, 0, 1e6, default=0.0)
-    duration_us: int = checked(check_whole, 0, default=0)
+    duration_us: int = checked(check_whole, default=0)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -211,7 +209,6 @@ _UPTO = (*_CHANCES, "drop", "drop_pixels", "drop_area", "drop_time", "jitter_px"
 _PLACES = ("shift_x", "shift_y", "roll_x", "roll_y", "place_x", "place_y", "place_time", *_CHANCES)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class NDA:
     """A policy of random changes: Li et al. 2022, Neuromorphic Data Augmentation.
@@ -248,7 +245,6 @@ class NDA:
         return Varied([StartAt(0), *flip, changes[int(which * len(changes))]])
 
 
-@check_arguments
 def event_mix(
     first: Events, second: Events, rng: np.random.Generator, *, blobs: int = 3, beta: float = 1.0
 ) -> tuple[Events, float]:
@@ -264,8 +260,7 @@ def event_mix(
         target = torch.tensor([share, 1 - share, 0.0])    # the label of the mixture
     """
     _check(first, second, beta)
-    if blobs < 1:
-        raise ConfigError(f"event_mix: blobs={blobs!r} is less than 1")
+    check_whole("blobs", blobs, 1)
     share = rng.beta(beta, beta)
     means = rng.uniform(0, 1, (blobs, 3))
     deviations = rng.uniform(0.1, 0.5, (blobs, 3))
@@ -292,7 +287,6 @@ def event_mix(
     return _mixed(first, density(place(first)) < least, second, density(place(second)) >= least)
 
 
-@check_arguments
 def cut_mix(
     first: Events, second: Events, rng: np.random.Generator, *, beta: float = 1.0
 ) -> tuple[Events, float]:
@@ -327,8 +321,7 @@ def _check(first: Events, second: Events, beta: float) -> None:
         raise GeometryError(
             f"a sample of {first.size} and one of {second.size} cannot mix; fit them to one size"
         )
-    if not 0 < beta < math.inf:
-        raise ConfigError(f"beta={beta!r} is not above 0")
+    check_number("beta", beta, above=0)
 
 
 def _span(first: Events, second: Events) -> tuple[int, int]:

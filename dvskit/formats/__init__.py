@@ -56,7 +56,6 @@ from os import PathLike
 from pathlib import Path
 from typing import cast
 
-from dvskit._arguments import check_arguments
 from dvskit._progress import WatchedSource
 from dvskit.errors import ConfigError, FormatError, LeftOutWarning, UnknownFormatError, warn
 from dvskit.events import Events, Source, as_size, as_source
@@ -109,7 +108,6 @@ __all__ = [
 ]
 
 
-@check_arguments
 def open_events(
     path: str | PathLike[str],
     *,
@@ -234,7 +232,6 @@ def _find_in(stream: InputStream) -> Format:
     return find_by_head(LiveAddress(stream.name), more[:HEAD_BYTES])
 
 
-@check_arguments
 def load_events(
     path: str | PathLike[str],
     *,
@@ -254,7 +251,6 @@ def load_events(
     return open_events(path, format=format, size=size, strict=strict, sort=sort).load()
 
 
-@check_arguments
 def open_sink(
     path: str | PathLike[str],
     size: tuple[int, int],
@@ -283,7 +279,6 @@ def open_sink(
         return opened
 
 
-@check_arguments
 def save_events(
     events_or_source: Events | Source,
     path: str | PathLike[str],

@@ -9,7 +9,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from dvskit._arguments import check_arguments
 from dvskit._files import read_regular
 from dvskit._toml import check_nesting
 from dvskit.errors import ConfigError, FormatError, MissingFileError, did_you_mean, one_line
@@ -27,7 +26,6 @@ _MOST = 1e6
 _LONGEST = 1 << 18  # bytes: the time of reading YAML may grow with their square
 
 
-@check_arguments
 def read_camera(path: str | PathLike[str], *, size: tuple[int, int] | None = None) -> Intrinsics:
     """Return the calibration of a camera in a file.
 

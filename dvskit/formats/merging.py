@@ -8,14 +8,12 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from dvskit._arguments import check_arguments
 from dvskit.errors import EventsError, GeometryError
 from dvskit.events import Events, ReadableSource, Source, as_source, file_name
 from dvskit.formats.recording import Recording, RecordingPart
 from dvskit.streams import Frame, Imu, Triggers
 
 
-@check_arguments
 def merge(*events_or_sources: Events | Source) -> MergedSource:
     """Return a Source of the events of all arguments, in order of time.
 

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from dvskit._arguments import check_arguments
 from dvskit.errors import FormatError
 from dvskit.events import Events, ReadableSource, Size
 from dvskit.events.even_blocks import even_blocks
@@ -101,7 +100,6 @@ class Recording(ReadableSource, ABC):
     def __iter__(self) -> Iterator[Events]:
         return self._read(Storage())
 
-    @check_arguments
     def blocks(
         self,
         *,
@@ -118,7 +116,6 @@ class Recording(ReadableSource, ABC):
         blocks = self._read(ReusedStorage() if reuse else Storage())
         return even_blocks(blocks, count=count, duration_us=duration_us)
 
-    @check_arguments
     def between(self, start_us: int | None = None, stop_us: int | None = None) -> RecordingPart:
         """Return the part of the recording with start_us <= t < stop_us, a Source itself.
 

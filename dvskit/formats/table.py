@@ -11,12 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-from dvskit.errors import (
-    ConfigError,
-    FormatError,
-    MissingFileError,
-    UnknownFormatError,
-)
+from dvskit.errors import ConfigError, FormatError, MissingFileError, UnknownFormatError
 from dvskit.formats.file_bytes import FirstBytes, read_first
 from dvskit.formats.marks import is_dat, never, raw_header_says, starts_with
 from dvskit.registry import Registry, named_errors, with_line

@@ -8,8 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, EventsError, check_known
+from dvskit._checks import check_known
+from dvskit.errors import ConfigError, EventsError
 from dvskit.events import Events
 from dvskit.motion.contrast_search import ContrastWindow
 from dvskit.motion.models import Parameters, model_of
@@ -68,7 +68,6 @@ class Motion:
         return self.contrast / max(self.contrast_at_rest, 1e-30)
 
 
-@check_arguments
 def maximise_contrast(
     events: Events,
     model: ModelName = "translation",

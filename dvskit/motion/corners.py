@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import check_number, check_whole
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Size, Source, as_source
 from dvskit.filters import as_filter, filter_from
@@ -30,7 +30,6 @@ def corner_filter(method: str | CallableFilter) -> CallableFilter:
     return chosen
 
 
-@check_arguments
 def corners(
     events_or_source: Events | Source, method: str | CallableFilter = "arc_star"
 ) -> NDArray[np.float32]:
@@ -71,12 +70,9 @@ class CornerLinks:
         links.corners, links.tracks  # (561, 162)
     """
 
-    @check_arguments
     def __init__(self, size: Size, *, within_px: float = 3.5, within_us: int = 25_000) -> None:
-        if not 0 <= within_px <= 64:
-            raise ConfigError(f"within_px={within_px!r} is not a number of pixels, 0 to 64")
-        if within_us < 0:
-            raise ConfigError(f"within_us={within_us} is not a time; give 0 us or more")
+        check_number("within_px", within_px, 0, 64)
+        check_whole("within_us", within_us)
         from dvskit.motion.link_kernels import NEVER
 
         self.corners = self.tracks = 0
@@ -102,7 +98,6 @@ class CornerLinks:
         return rows
 
 
-@check_arguments
 def link_corners(
     corner_events: Events | Source, *, within_px: float = 3.5, within_us: int = 25_000
 ) -> NDArray[Any]:

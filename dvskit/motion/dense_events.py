@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dvskit._arguments import check_arguments, check_fields, checked, in_range
+from dvskit._checks import check_fields, check_whole, checked
 from dvskit.events import Events, Size
 from dvskit.events.even_blocks import EvenBlocks
 from dvskit.motion.dense_flow import FlowOfWindows, usual_count, whole_window
 from dvskit.motion.plane_flow import Flow, FlowStep
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class DenseFlow:
     """Velocity from the dense flow of windows of `count` events: see `dense_flow`.
@@ -27,7 +26,7 @@ class DenseFlow:
             flow.vx, flow.vy  # (n,) float32 in px/s, of the n events in flow.events
     """
 
-    count: int | None = checked(in_range, 50, 10_000_000, default=None)
+    count: int | None = checked(check_whole, 50, 10_000_000, default=None)
 
     def __post_init__(self) -> None:
         check_fields(self)

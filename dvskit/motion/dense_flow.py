@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments, check_range
+from dvskit._checks import check_number, check_whole
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Size, Source
 from dvskit.events.even_blocks import even_blocks
@@ -43,7 +43,6 @@ _ITERATIONS = 20  # at each level
 _LEAST_GAIN, _BY_CHANCE = 1.1, 15.0  # of any sensor; over the root of the number of pixels
 
 
-@check_arguments
 def dense_flow(
     events: Events,
     *,
@@ -82,8 +81,8 @@ def dense_flow(
     Raises EventsError for fewer than 50 events, and events all at one time; ConfigError for values
     out of range and for a start of another shape.
     """
-    check_range("patch_px", patch_px, _LEAST_PATCH_PX, _MOST_PATCH_PX)
-    check_range("smoothness", smoothness, 0.01, 100)
+    check_whole("patch_px", patch_px, _LEAST_PATCH_PX, _MOST_PATCH_PX)
+    check_number("smoothness", smoothness, 0.01, 100)
     shape = (events.size.height, events.size.width, 2)
     if start is not None and np.shape(start) != shape:
         raise ConfigError(f"start of shape {np.shape(start)} must be a flow {shape}, in px/s")
@@ -111,7 +110,6 @@ def dense_flow(
     return flow.astype(np.float32)
 
 
-@check_arguments
 def flow_over_time(
     events: Events | Source,
     *,

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import VideoError, check_known
+from dvskit._checks import check_known
+from dvskit.errors import VideoError
 from dvskit.streams import Frame
 
 _PRESETS = {

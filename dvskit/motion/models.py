@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import ConfigError, check_known
+from dvskit._checks import check_known
+from dvskit.errors import ConfigError
 from dvskit.events import Events, Size
 from dvskit.motion import contrast_kernels as kernels
 from dvskit.streams import Intrinsics

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, check_known
+from dvskit._checks import check_known
+from dvskit.errors import ConfigError
 from dvskit.events import Events, Source, as_source
 from dvskit.events.even_blocks import even_blocks
 from dvskit.motion.contrast import (
@@ -78,7 +78,6 @@ class MotionTable:
         return times | of_names | {name: getattr(self, name) for name in others}
 
 
-@check_arguments
 def motion_over_time(
     events_or_source: Events | Source,
     model: ModelName = "translation",

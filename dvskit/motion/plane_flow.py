@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments, check_fields, checked, in_range
+from dvskit._checks import check_fields, check_whole, checked
 from dvskit.events import Events, Size, Source, as_source
 
 Velocities = NDArray[np.float32]
@@ -101,7 +101,6 @@ class FlowMethod(Protocol):
         """Return the step of one pass."""
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class PlaneFlow:
     """Velocity across the edge, from a plane through the times at which it crossed 7x7 pixels.
@@ -128,9 +127,9 @@ class PlaneFlow:
             flow.vx, flow.vy  # (n,) float32 in px/s, across the edge
     """
 
-    window_us: int = checked(in_range, 1, 199_000, default=50_000)
-    gap_us: int = checked(in_range, 0, 199_000, default=50_000)
-    ahead_us: int = checked(in_range, 0, 199_000, default=10_000)
+    window_us: int = checked(check_whole, 1, 199_000, default=50_000)
+    gap_us: int = checked(check_whole, 0, 199_000, default=50_000)
+    ahead_us: int = checked(check_whole, 0, 199_000, default=10_000)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -217,7 +216,6 @@ def flow_blocks(
     yield step.finish()
 
 
-@check_arguments
 def plane_flow(
     events_or_source: Events | Source,
     *,

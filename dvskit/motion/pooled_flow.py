@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dvskit._arguments import check_arguments, check_fields, checked, in_range
+from dvskit._checks import check_fields, check_whole, checked
 from dvskit.events import Events, Size, Source, as_source
 from dvskit.motion.plane_flow import Flow, FlowStep, PlaneFlow, flow_blocks
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class PooledFlow:
     """Velocity from the mean of normal flow nearby: the direction of motion, not of the edge.
@@ -32,7 +31,7 @@ class PooledFlow:
             flow.vx, flow.vy  # (n,) float32 in px/s, along the motion
     """
 
-    tau_us: int = checked(in_range, 1, 10_000_000, default=20_000)
+    tau_us: int = checked(check_whole, 1, 10_000_000, default=20_000)
     normal: PlaneFlow = field(default_factory=PlaneFlow)
 
     def __post_init__(self) -> None:
@@ -74,7 +73,6 @@ class _PooledStep:
         return Flow(events, vx, vy)
 
 
-@check_arguments
 def pooled_flow(events_or_source: Events | Source, *, tau_us: int = 20_000) -> Flow:
     """Return the velocity of each event from the normal flow around it; see PooledFlow.
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError
 from dvskit.events import Events, ReadableSource, Source, as_source
 from dvskit.motion import contrast_kernels as kernels
@@ -21,7 +20,6 @@ from dvskit.streams import Intrinsics
 _PAD = 2  # pixels around the sensor: votes reach beyond it
 
 
-@check_arguments
 def warped_image(
     events: Events, motion: Motion, *, camera: Intrinsics | None = None
 ) -> NDArray[np.float32]:

@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit._checks import check_fields, check_number, checked
 from dvskit.emulator.params import EmulatorParams, as_params
-from dvskit.errors import ConfigError, ShapeError
+from dvskit.errors import ShapeError
 from dvskit.events import Events, Size
 from dvskit.reconstruction.complementary_kernels import (
     CELL,
@@ -73,20 +74,16 @@ class ComplementaryFilter:
             image  # (90, 120) uint8
     """
 
-    cutoff_hz: float | None = None
-    threshold_on: float | None = None
-    threshold_off: float | None = None
+    cutoff_hz: float | None = checked(check_number, 0, 1e6, default=None)
+    threshold_on: float | None = checked(check_number, 0, 10, default=None)
+    threshold_off: float | None = checked(check_number, 0, 10, default=None)
     uses_frames: bool = True
     carried: bool = True
     sensor: EmulatorParams | str | None = None
-    smooth_px: float = 1.0
+    smooth_px: float = checked(check_number, 0, 10, default=1.0)
 
     def __post_init__(self) -> None:
-        limits = {"cutoff_hz": 1e6, "threshold_on": 10.0, "threshold_off": 10.0, "smooth_px": 10.0}
-        for name, most in limits.items():
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= most:
-                raise ConfigError(f"{name} = {value} is outside 0..{most:g}")
+        check_fields(self)
         if self.sensor is not None:
             as_params(self.sensor)
 

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import ConfigError, check_share
+from dvskit._checks import check_fields, check_number, checked
+from dvskit.errors import ConfigError
 
 Image = NDArray[np.float32]
 _LEAST_SPAN = 0.3  # between dark and bright: less would show noise, as where little moves
@@ -54,19 +55,15 @@ class AutoExposure:
         saved = dvskit.reconstruction.save_images(images, "exposed.npz")
     """
 
-    dark: float = 0.01
-    bright: float = 0.99
-    smooth_s: float = 0.5
+    dark: float = checked(check_number, 0, 1, default=0.01)
+    bright: float = checked(check_number, 0, 1, default=0.99)
+    smooth_s: float = checked(check_number, 0, default=0.5)
 
     def __post_init__(self) -> None:
-        check_share("AutoExposure", dark=self.dark, bright=self.bright)
+        check_fields(self)
         if self.dark >= self.bright:
             raise ConfigError(
                 f"AutoExposure: dark = {self.dark} is not below bright = {self.bright}"
-            )
-        if not 0 <= self.smooth_s < math.inf:
-            raise ConfigError(
-                f"AutoExposure: smooth_s = {self.smooth_s} is not a time of 0 or more"
             )
 
     def start(self) -> Callable[[int, Image], Image]:

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, VideoError
+from dvskit._checks import check_fields, check_number, checked
+from dvskit.errors import VideoError
 from dvskit.events import Events, Size
 from dvskit.formats.image_list import read_times
 from dvskit.video.source import checked_fps, checked_times
@@ -129,11 +129,10 @@ class EventsPerPixel:
         [t_us for t_us, image in images]  # 5 times; images are dense where much moves
     """
 
-    every: float
+    every: float = checked(check_number, above=0)
 
     def __post_init__(self) -> None:
-        if not 0 < self.every < math.inf:
-            raise ConfigError(f"every = {self.every} is not a number of events per pixel above 0")
+        check_fields(self)
 
     def start(self, size: Size) -> ImageClock:
         """Return the times of one pass."""
@@ -215,7 +214,6 @@ def count_until(events: Events, t_us: int) -> int:
     return int(np.searchsorted(events.t, t_us, "right"))
 
 
-@check_arguments
 def listed_times(path: str | PathLike[str]) -> GivenTimes:
     """Return the times in a list of images, such as images.txt; the images need not exist.
 

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dvskit._arguments import check_arguments
 from dvskit._files import whole_file
 from dvskit.errors import ConfigError, DvskitError, ModelError, did_you_mean, one_line
 from dvskit.events import as_size
@@ -60,7 +59,6 @@ class ReconstructionModel:
         return f"<ReconstructionModel {self.name}: {weights:,} weights>"
 
 
-@check_arguments
 def load_reconstruction_model(name_or_path: str | PathLike[str]) -> ReconstructionModel:
     """Return a shipped model by name, or the model in a folder, ready for use on the CPU.
 
@@ -125,7 +123,6 @@ def network_of(values: Any) -> ReconstructionNetwork:
     return ReconstructionNetwork(**values)
 
 
-@check_arguments
 def to_onnx(
     model: ReconstructionModel,
     path: str | PathLike[str],

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from dvskit._arguments import check_arguments
 from dvskit.errors import ConfigError, did_you_mean, one_line
 from dvskit.filters.names import described, values_of
 from dvskit.reconstruction.reconstructor import Reconstructor
@@ -41,7 +40,6 @@ NAMES: dict[str, Callable[[str], Reconstructor]] = {"filter": _filter}
 _ONNX = re.compile(r"(?P<path>.+\.onnx)(:(?P<convention>.*))?", re.IGNORECASE)
 
 
-@check_arguments
 def load_reconstructor(name: str) -> Reconstructor:
     """Return a reconstructor by name.
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dvskit._arguments import check_fields, check_range, checked, in_range
+from dvskit._checks import check_fields, check_whole, checked
 from dvskit.errors import ConfigError
 
 States = tuple[Tensor, ...]
@@ -42,7 +42,7 @@ class ReconstructionNetwork:
             image, states = module(voxels, states)  # (1, 1, 64, 64), from 0 to 1
     """
 
-    bins: int = checked(in_range, 1, 64, default=5)
+    bins: int = checked(check_whole, 1, 64, default=5)
     channels: tuple[int, ...] = (8, 16, 16, 16)
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ class ReconstructionNetwork:
                 f"channels = {list(self.channels)}; give 1 to {_MOST_LEVELS} numbers, one a level"
             )
         for each in self.channels:
-            check_range("channels", each, 1, _MOST_CHANNELS)
+            check_whole("channels", each, 1, _MOST_CHANNELS)
 
     @property
     def name(self) -> str:

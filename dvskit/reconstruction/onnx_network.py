@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
 from dvskit._files import open_regular
 from dvskit._threads import thread_count
 from dvskit.errors import ConfigError, FormatError, ShapeError, did_you_mean, one_line
@@ -41,7 +40,6 @@ _MOST_BYTES = 4 << 30  # of the arrays between the layers of all networks
 _QUIET = 4  # onnxruntime's level of its log for fatal errors: failed trials are expected
 
 
-@check_arguments
 class OnnxReconstructor:
     """A recurrent image network in an ONNX file, such as an export of E2VID or FireNet.
 

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
 from dvskit.errors import EventsError, GeometryError, VideoError
 from dvskit.events import Events, Source, as_source
 from dvskit.formats import Recording, RecordingPart
@@ -24,7 +23,6 @@ TimedImages = Iterable[tuple[int, NDArray[Any]]]
 Given = Recording | RecordingPart | FrameSource | TimedImages
 
 
-@check_arguments
 def reconstruct(
     events_or_source: Events | Source,
     reconstructor: Reconstructor | str,

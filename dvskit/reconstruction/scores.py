@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
 from dvskit.emulator import EmulatorParams, emulate
 from dvskit.errors import ConfigError, GeometryError, ShapeError, VideoError, count_of
 from dvskit.events import Source
@@ -221,7 +220,6 @@ def _unit(image: Image) -> Image:
     return image / np.float64(255) if image.dtype == np.uint8 else image
 
 
-@check_arguments
 def judge(
     reconstructor: Reconstructor,
     recording_or_clip: Recording | RecordingPart | FrameSource,

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
 from dvskit.events import Events, Size
 from dvskit.reconstruction.voxel_kernels import normalise_nonzero
 from dvskit.tensors import VoxelGrid
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoxelInput:
     """The voxel grid of a window of events, as image networks take it: (bins, H, W) float32.

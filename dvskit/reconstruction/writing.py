@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
 from dvskit._files import check_output, whole_file
 from dvskit.errors import ConfigError, VideoError
 from dvskit.events import Events, ReadableSource, Size, Source, as_source
@@ -86,7 +85,6 @@ class SavedImages:
     last_us: int
 
 
-@check_arguments
 def save_images(
     images: FrameSource,
     path: str | PathLike[str],

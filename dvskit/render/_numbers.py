@@ -1,4 +1,4 @@
-"""Numbers with units as text, positions of ticks, and checks of arguments."""
+"""Numbers with units as text, positions of ticks, and the check of suffixes."""
 
 from __future__ import annotations
 
@@ -29,13 +29,6 @@ _RATES = (
     (math.inf, Unit("Gev/s", 1e9)),
 )  # fmt: skip
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-def check_range(least: float, most: float, **named: float | None) -> None:
-    """Raise ConfigError for a value outside least..most, by its name; None is accepted."""
-    for name, value in named.items():
-        if value is not None and not least <= value <= most:
-            raise ConfigError(f"{name}={value} is outside {least}..{most}")
 
 
 def check_suffix(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import check_fields, check_number, check_whole, checked
 from dvskit.errors import ShapeError
 from dvskit.render import _camera
 from dvskit.render._axes import CloudStyle, bounds, draw_box
@@ -35,7 +35,7 @@ from dvskit.render._drawing import (
     paint,
     text_width,
 )
-from dvskit.render._numbers import check_range, number_text, time_unit
+from dvskit.render._numbers import number_text, time_unit
 from dvskit.render._thin import Thinned
 from dvskit.render.colormap import (
     DARK,
@@ -62,7 +62,6 @@ _TRIED = 36
 _TRIES = 6
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class CloudView:
     """The view of a cloud.
@@ -90,22 +89,18 @@ class CloudView:
         dvskit.render.cloud(dvskit.load_events("events.raw"), "wave.png", view=view)
     """
 
-    azimuth_deg: float = 48.0
-    elevation_deg: float = 24.0
+    azimuth_deg: float = checked(check_number, -36_000, 36_000, default=48.0)
+    elevation_deg: float = checked(check_number, -90, 90, default=24.0)
     colour: Colouring = by_time
-    point_px: float | None = None
+    point_px: float | None = checked(check_number, 0.5, 64, default=None)
     dark: bool = True
     title: str = ""
-    max_events: int = 20_000_000
-    text_scale: float = 1.0
-    dpi: float | None = None
+    max_events: int = checked(check_whole, 1, default=20_000_000)
+    text_scale: float = checked(check_number, 0.5, 4, default=1.0)
+    dpi: float | None = checked(check_number, 36, 2400, default=None)
 
     def __post_init__(self) -> None:
-        check_range(-36_000, 36_000, azimuth_deg=self.azimuth_deg)
-        check_range(-90, 90, elevation_deg=self.elevation_deg)
-        check_range(0.5, 64, point_px=self.point_px)
-        check_range(0.5, 4, text_scale=self.text_scale)
-        check_range(36, 2400, dpi=self.dpi)
+        check_fields(self)
 
     @property
     def theme(self) -> Theme:

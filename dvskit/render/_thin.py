@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import ConfigError, DvskitError, one_line
+from dvskit._checks import check_whole
+from dvskit.errors import DvskitError, one_line
 from dvskit.events import Events, Size, Source, as_source
 
 
@@ -49,8 +50,7 @@ class Thinner:
 
     def __init__(self, size: Size, max_events: int) -> None:
         """Raise ConfigError if max_events < 1."""
-        if max_events < 1:
-            raise ConfigError(f"max_events={max_events} must be at least 1")
+        check_whole("max_events", max_events, 1)
         self._size, self._most = size, max_events
         self._parts: list[Events] = []
         self._rows: list[NDArray[np.uint8]] = []

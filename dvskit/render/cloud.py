@@ -22,7 +22,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Circle
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import check_choice, check_fields, check_number, check_whole, checked
 from dvskit._files import check_output, whole_file, write_whole
 from dvskit._threads import thread_count
 from dvskit.errors import ConfigError
@@ -38,11 +38,19 @@ from dvskit.render._drawing import (
     runs,
     text_width,
 )
-from dvskit.render._numbers import check_range, check_suffix, number_text, time_unit
+from dvskit.render._numbers import check_suffix, number_text, time_unit
 from dvskit.render._scene import CloudView, Scene
 from dvskit.render._thin import thin
 from dvskit.render.colormap import ColourBar, Colours, Theme, gradient, nearest_rows, rgb
-from dvskit.render.frames.writers import MOVING_SUFFIXES, Film, InThread, check_encoding, output_fps
+from dvskit.render.frames.writers import (
+    CRF_LIMITS,
+    FPS_LIMITS,
+    MOVING_SUFFIXES,
+    PRESETS,
+    Film,
+    InThread,
+    output_fps,
+)
 from dvskit.render.plots.style import STILL_SUFFIXES, figure_bytes
 
 _SCREEN_DPI = 96
@@ -134,7 +142,6 @@ class CloudReport:
     missing: str = ""
 
 
-@check_arguments
 def cloud(
     events_or_source: Events | Source,
     path: str | PathLike[str],
@@ -173,7 +180,6 @@ def cloud(
     return CloudReport(target, len(kept.events), kept.total, kept.every, missing)
 
 
-@check_arguments
 def cloud_image(
     events_or_source: Events | Source,
     *,
@@ -198,7 +204,6 @@ def cloud_image(
 Picture = NDArray[np.uint8]
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Turn:
     """The rotation of a cloud.
@@ -220,21 +225,17 @@ class Turn:
         dvskit.render.turntable(events, "sweep.gif", turn=turn)  # 4 frames of 0.5 s of events each
     """
 
-    seconds: float = 6.0
-    fps: float | None = None
-    turns: int = 1
-    sweep_us: int | None = None
-    width_px: int | None = None
-    height_px: int | None = None
-    crf: float = 20.0
-    preset: str = "superfast"
+    seconds: float = checked(check_number, 0.01, 3600, default=6.0)
+    fps: float | None = checked(check_number, *FPS_LIMITS, default=None)
+    turns: int = checked(check_whole, -100, 100, default=1)
+    sweep_us: int | None = checked(check_whole, 1, default=None)
+    width_px: int | None = checked(check_whole, 1, default=None)
+    height_px: int | None = checked(check_whole, 1, default=None)
+    crf: float = checked(check_number, *CRF_LIMITS, default=20.0)
+    preset: str = checked(check_choice, PRESETS, default="superfast")
 
     def __post_init__(self) -> None:
-        check_range(0.01, 3600, seconds=self.seconds)
-        check_encoding(self.fps, self.crf, self.preset)
-        check_range(-100, 100, turns=self.turns)
-        if self.sweep_us is not None and self.sweep_us < 1:
-            raise ConfigError(f"sweep_us={self.sweep_us} shows nothing; the minimum is 1")
+        check_fields(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +253,6 @@ class TurnReport(CloudReport):
     frames: int = 0
 
 
-@check_arguments
 def turntable(
     events_or_source: Events | Source,
     path: str | PathLike[str],

@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import check_whole
 from dvskit._files import check_output, write_whole
 from dvskit.errors import DvskitError, one_line
 from dvskit.events import Events, EventsSource, Source, SourcePart, Viewable, about, cut, file_name
 from dvskit.filters import FilteredSource
 from dvskit.formats import Recording, RecordingPart
-from dvskit.render._numbers import check_range, check_suffix, number_text
+from dvskit.render._numbers import check_suffix, number_text
 from dvskit.render.colormap import LIGHT, rgb
 from dvskit.render.page import PAGE_SUFFIXES, hold, page_html
 
@@ -163,7 +163,6 @@ class PageView:
         return target
 
 
-@check_arguments
 def page(
     events_or_source: Events | Source,
     *,
@@ -177,7 +176,7 @@ def page(
     shown in the notebook, whose file grows by about 3 MB per million events. Beyond `max_events` it
     holds every 2nd, 4th, 8th, ... event and reports it.
     """
-    check_range(100, 10_000, height_px=height_px)
+    check_whole("height_px", height_px, 100, 10_000)
     held = hold(events_or_source, max_events=max_events)
     if title is None:
         title = file_name(events_or_source) or "Events"

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
 from dvskit._files import check_output, write_whole
 from dvskit.errors import ConfigError, printable
 from dvskit.events import Events, Source, as_source
@@ -45,7 +44,6 @@ _BYTES_AN_EVENT = 6
 _UNKNOWN = {"dark": "#565b70", "light": "#d3d4da"}  # of events without velocity
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class ShownEvents:
     """A recording on a page.
@@ -129,7 +127,6 @@ class Held(NamedTuple):
         ]
 
 
-@check_arguments
 def page(
     shown: Events | Source | ShownEvents | Sequence[Events | Source | ShownEvents],
     path: str | PathLike[str],
@@ -184,9 +181,6 @@ def hold(
     """Read the recordings to show. Raises ConfigError for no recording, or max_events < 1."""
     alone = isinstance(shown, str) or not isinstance(shown, Sequence)
     several: list[Any] = [shown] if alone else list(shown)  # type: ignore[arg-type]
-    for given in several:
-        if isinstance(given, str | PathLike):
-            raise ConfigError(f"{given}: is a path; open the recording with dvskit.open_events")
     if not several:
         raise ConfigError("a page needs at least one recording")
     share = max(1, max_events // len(several)) if max_events > 0 else max_events

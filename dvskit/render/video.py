@@ -9,11 +9,11 @@ from fractions import Fraction
 from os import PathLike
 from pathlib import Path
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import check_choice, check_fields, check_number, check_whole, checked
 from dvskit._files import whole_file, whole_folder
 from dvskit.errors import VideoError
 from dvskit.events import Events, Size, Source
-from dvskit.render._numbers import check_range, check_suffix
+from dvskit.render._numbers import check_suffix
 from dvskit.render.colormap import DARK, LIGHT
 from dvskit.render.flow_cells import FlowCells
 from dvskit.render.frames import frames
@@ -29,11 +29,13 @@ from dvskit.render.frames.canvas import (
 from dvskit.render.frames.flow_style import FlowArrows, FlowColours
 from dvskit.render.frames.styles import Decay, FrameStyle
 from dvskit.render.frames.writers import (
+    CRF_LIMITS,
+    FPS_LIMITS,
     MOVING_SUFFIXES,
+    PRESETS,
     TIMES_FILE,
     Film,
     InThread,
-    check_encoding,
     output_fps,
 )
 
@@ -41,7 +43,6 @@ _OF_SPEED = (FlowArrows, FlowColours)
 _OWN = re.compile(rf"{re.escape(TIMES_FILE)}|frame_\d{{6,}}\.png")  # files of an earlier video
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class VideoView:
     """Options for a video of events.
@@ -64,21 +65,19 @@ class VideoView:
     """
 
     style: FrameStyle = field(default_factory=Decay)
-    fps: float | None = None
-    slow: float = 1.0
+    fps: float | None = checked(check_number, *FPS_LIMITS, default=None)
+    slow: float = checked(check_number, 1e-4, 10**6, default=1.0)
     dark: bool = True
-    scale: int | None = None
+    scale: int | None = checked(check_whole, 1, 64, default=None)
     footer: bool = True
-    start_us: int | None = None
-    stop_us: int | None = None
-    zero_us: int | None = None
-    crf: float = 15.0
-    preset: str = "ultrafast"
+    start_us: int | None = checked(check_number, default=None)
+    stop_us: int | None = checked(check_number, default=None)
+    zero_us: int | None = checked(check_number, default=None)
+    crf: float = checked(check_number, *CRF_LIMITS, default=15.0)
+    preset: str = checked(check_choice, PRESETS, default="ultrafast")
 
     def __post_init__(self) -> None:
-        check_encoding(self.fps, self.crf, self.preset)
-        check_range(1e-4, 10**6, slow=self.slow)
-        check_range(1, 64, scale=self.scale)
+        check_fields(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,6 @@ def _arrow_px(style: FrameStyle, layout: CanvasLayout) -> int | None:
     return FlowCells.on(layout.sensor, style.cell_px).cell_px * layout.scale
 
 
-@check_arguments
 def video(
     events_or_source: Events | Source,
     path: str | PathLike[str],

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments, check_range
+from dvskit._checks import check_whole
 
 DIGIT_PX = 28  # the side of a picture, as in MNIST
 _FINE = 8  # parts of a pixel, for smooth edges
@@ -22,14 +22,13 @@ _TWO = np.concatenate([
 _STROKES = (_ZERO, _ONE, _TWO)
 
 
-@check_arguments
 def draw_digit(digit: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Return a digit 0, 1 or 2 in white on black, (28, 28).
 
     Slant, width, height, thickness and the bend of the stroke are drawn from `rng`. As in MNIST,
     the digit is about 20 pixels high, with its centre of mass in the middle. Raises ConfigError.
     """
-    check_range("digit", digit, 0, len(_STROKES) - 1)
+    check_whole("digit", digit, 0, len(_STROKES) - 1)
     stroke = _STROKES[digit]
     bend = rng.normal(0, 0.06, (2, 2))
     points = stroke + np.sin(np.pi * stroke[:, ::-1] * (0.5, 0.7)) @ bend

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_fields, check_range, checked, in_range
-from dvskit.errors import ConfigError, check_positive
+from dvskit._checks import check_fields, check_number, check_whole, checked
+from dvskit.errors import ConfigError
 from dvskit.events import Size, as_size
 from dvskit.scenes.steady import SteadyScene
 
@@ -46,13 +46,13 @@ class MovingShape:
 
     t_us: Any
     places: Any
-    width: float
-    height: float
-    shade: float
+    width: float = checked(check_number, above=0)
+    height: float = checked(check_number, above=0)
+    shade: float = checked(check_number, 0, 1)
     round: bool = True
 
     def __post_init__(self) -> None:
-        check_positive("MovingShape", width=self.width, height=self.height)
+        check_fields(self)
         times, places = np.asarray(self.t_us, float), np.asarray(self.places, float)
         if times.ndim != 1 or len(times) < 2 or not (np.diff(times) > 0).all():
             raise ConfigError("MovingShape: t_us must be two or more increasing times")
@@ -138,10 +138,10 @@ class DiscScene(SteadyScene):
     shapes: Sequence[MovingShape]
     bars: Sequence[tuple[float, float, float, float]] = ()
     size: Size = _SIZE
-    fps: int = checked(in_range, 1, 100_000, default=500)
-    duration_us: int = checked(in_range, 0, 10**15, default=3_000_000)
-    background: float = checked(in_range, 0, 1, default=0.45)
-    bar_shade: float = checked(in_range, 0, 1, default=0.3)
+    fps: int = checked(check_whole, 1, 100_000, default=500)
+    duration_us: int = checked(check_whole, default=3_000_000)
+    background: float = checked(check_number, 0, 1, default=0.45)
+    bar_shade: float = checked(check_number, 0, 1, default=0.3)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", as_size(self.size))
@@ -158,7 +158,7 @@ class DiscScene(SteadyScene):
         the others may. The bar hides a part of the path of the first. With `rectangles` every
         second shape is a rectangle.
         """
-        check_range("count", count, 1, 100)
+        check_whole("count", count, 1, 100)
         rng = np.random.default_rng((seed, 0xD15C))
         width, height = as_size(size)
         meeting_us = rng.uniform(*_MEETING_S) * 1e6

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, ShapeError, check_least, check_positive
+from dvskit._checks import check_number, check_whole
+from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Events
 from dvskit.filters.selecting import columns
 
@@ -36,7 +36,6 @@ class Clusters(NamedTuple):
     rows: NDArray[Any]
 
 
-@check_arguments
 def components(events: Events, *, join_px: int = 1, least_events: int = 1) -> Clusters:
     """Return the connected components of the pixels with events.
 
@@ -52,7 +51,8 @@ def components(events: Events, *, join_px: int = 1, least_events: int = 1) -> Cl
             clusters = dvskit.tracking.components(window, join_px=3, least_events=8)
             clusters.rows[["x", "y", "width", "height"]]  # up to 3 discs
     """
-    check_least("components", 1, join_px=join_px, least_events=least_events)
+    check_whole("join_px", join_px, 1)
+    check_whole("least_events", least_events, 1)
     from dvskit.tracking.component_kernels import labels_of, mark_pixels
 
     _, x, y, _ = columns(events)
@@ -71,7 +71,6 @@ def components(events: Events, *, join_px: int = 1, least_events: int = 1) -> Cl
     return Clusters(number[of].astype(np.int32), found.rows[kept])
 
 
-@check_arguments
 def dbscan(
     events: Events, *, within_px: float = 3.0, us_per_px: float = 1000.0, least_events: int = 5
 ) -> Clusters:
@@ -89,8 +88,9 @@ def dbscan(
         clusters.rows["events"]  # the number of events of each cluster
         noise = events[clusters.labels < 0]
     """
-    check_positive("dbscan", within_px=within_px, us_per_px=us_per_px)
-    check_least("dbscan", 1, least_events=least_events)
+    check_number("within_px", within_px, above=0)
+    check_number("us_per_px", us_per_px, above=0)
+    check_whole("least_events", least_events, 1)
     try:
         from sklearn.cluster import DBSCAN
     except ImportError:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import check_fields, check_number, checked
 from dvskit.errors import ConfigError, ShapeError
 
 Line = tuple[tuple[float, float], tuple[float, float]]
@@ -40,7 +40,7 @@ class LineCounter:
     """
 
     line: Line
-    margin_px: float = 3.0
+    margin_px: float = checked(check_number, 0, default=3.0)
     to_left: int = 0
     to_right: int = 0
     _last: dict[int, tuple[float, float, float]] = field(default_factory=dict)
@@ -55,8 +55,7 @@ class LineCounter:
             raise ConfigError(
                 f"the line {self.line!r} is not ((x0, y0), (x1, y1)), two points apart"
             )
-        if not 0 <= self.margin_px < math.inf:
-            raise ConfigError(f"margin_px = {self.margin_px} is not a distance of 0 or more")
+        check_fields(self)
 
     def __call__(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Return the crossings of these rows, (n,) of `CROSSING_ROW`: when, where, which way."""
@@ -93,7 +92,6 @@ def check_rows(rows: Any) -> None:
         )
 
 
-@check_arguments
 def count_crossings(rows: NDArray[Any], line: Line, *, margin_px: float = 3.0) -> LineCounter:
     """Return a LineCounter with the crossings of objects, such as `track` returns.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dvskit._arguments import check_arguments, check_fields, checked, in_range
+from dvskit._checks import check_fields, check_number, check_whole, checked
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Size
 from dvskit.tracking.tracker import OBJECT_ROW, Rows, WindowedStep
@@ -14,7 +14,6 @@ from dvskit.tracking.tracker import OBJECT_ROW, Rows, WindowedStep
 _MOST_MEANS = 100
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class MeanShift:
     """A way to follow a single object: the mean of the events around it, found again and again.
@@ -37,9 +36,9 @@ class MeanShift:
     """
 
     start_px: tuple[float, float] | None = None
-    bandwidth_px: float = checked(in_range, 0.5, 10_000, default=20.0)
-    window_us: int = checked(in_range, 100, 10**9, default=10_000)
-    least_events: int = checked(in_range, 1, 10**9, default=8)
+    bandwidth_px: float = checked(check_number, 0.5, 10_000, default=20.0)
+    window_us: int = checked(check_whole, 100, 10**9, default=10_000)
+    least_events: int = checked(check_whole, 1, 10**9, default=8)
 
     def __post_init__(self) -> None:
         check_fields(self)

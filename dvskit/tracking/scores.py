@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
-from dvskit.errors import check_positive
+from dvskit._checks import check_number
 from dvskit.tracking.crossings import check_rows
 
 
@@ -43,7 +42,6 @@ class TrackScores:
     true_places: int
 
 
-@check_arguments
 def score_tracks(
     rows: NDArray[Any],
     truth: NDArray[Any],
@@ -75,7 +73,7 @@ def score_tracks(
     """
     from scipy.optimize import linear_sum_assignment
 
-    check_positive("score_tracks", within_px=within_px)
+    check_number("within_px", within_px, above=0)
     check_rows(rows)
     check_rows(truth)
     rows = rows[np.isin(rows["t"], truth["t"])]

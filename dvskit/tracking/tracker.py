@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments, check_fields, checked, in_range
+from dvskit._checks import check_fields, check_number, check_whole, checked
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Size, Source, as_source
 from dvskit.tracking.objects import ObjectScene
@@ -39,7 +39,6 @@ class ObjectMethod(Protocol):
         """Return the step of one pass."""
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Tracker:
     """A way to follow objects that move before a camera at rest.
@@ -69,15 +68,15 @@ class Tracker:
         rows = dvskit.tracking.track(events, tracker)  # a row for each object every 20 ms
     """
 
-    window_us: int = checked(in_range, 100, 10**9, default=10_000)
-    memory: int = checked(in_range, 1, 100, default=3)
-    join_px: int = checked(in_range, 1, 100, default=6)
-    least_pixels: int = checked(in_range, 1, 10**9, default=8)
-    gate: float = checked(in_range, 0.1, 100, default=4.0)
-    hits: int = checked(in_range, 1, 10**6, default=5)
-    lost_us: int = checked(in_range, 0, 10**15, default=2_000_000)
-    accel_px_s2: float = checked(in_range, 0, 1e9, default=1500.0)
-    delay_us: int = checked(in_range, 0, 10**9, default=0)
+    window_us: int = checked(check_whole, 100, 10**9, default=10_000)
+    memory: int = checked(check_whole, 1, 100, default=3)
+    join_px: int = checked(check_whole, 1, 100, default=6)
+    least_pixels: int = checked(check_whole, 1, 10**9, default=8)
+    gate: float = checked(check_number, 0.1, 100, default=4.0)
+    hits: int = checked(check_whole, 1, 10**6, default=5)
+    lost_us: int = checked(check_whole, default=2_000_000)
+    accel_px_s2: float = checked(check_number, 0, 1e9, default=1500.0)
+    delay_us: int = checked(check_whole, 0, 10**9, default=0)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -156,7 +155,6 @@ class TrackerStep(WindowedStep):
         return np.array(rows, OBJECT_ROW)
 
 
-@check_arguments
 def track(events_or_source: Events | Source, tracker: ObjectMethod | None = None) -> Rows:
     """Return the objects of a stream, (n,) of `OBJECT_ROW`, in order of time and id.
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 
-from dvskit._arguments import check_arguments
 from dvskit.errors import FormatError, VideoError
 from dvskit.formats import Format, find_format
 from dvskit.formats.found import PathKind, identify, is_image_arrays
@@ -58,7 +57,6 @@ __all__ = [
 ]
 
 
-@check_arguments
 def open_frames(
     path: str | PathLike[str],
     *,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import islice
 from os import PathLike
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from numpy.typing import NDArray
 
-from dvskit.errors import VideoError, check_known, count_of
+from dvskit._checks import check_choice
+from dvskit.errors import VideoError, count_of
 from dvskit.events import Size, as_size
 from dvskit.video.container import UNTIMED, open_video
 from dvskit.video.decoding import ShownFrame, VideoDecoding
@@ -59,7 +60,7 @@ class VideoFrames(FileFrames):
         clock: Clock = "first",
         strict: bool = True,
     ) -> None:
-        check_known("clock", clock, ("first", "container"))
+        check_choice("clock", clock, get_args(Clock))
         self._clock = clock
         super().__init__(path, fps=fps, light=light, strict=strict)
 

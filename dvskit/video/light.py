@@ -7,16 +7,16 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import check_known
 from dvskit.events import Size
 
 Light = Literal["luma", "linear"]
+LIGHTS: tuple[Light, ...] = get_args(Light)
 Transfer = Literal["srgb", "bt709", "gamma22", "gamma28", "pq", "hlg", "linear"]
 
 MIDDLE_GRAY = 0.214
@@ -37,12 +37,6 @@ PNG_HEAD = 33
 """The bytes of a PNG file before its gamma: signature and header."""
 LINEAR_PNG = struct.pack(">I4sII", 4, b"gAMA", 100_000, zlib.crc32(b"gAMA" + b"\0\x01\x86\xa0"))
 """The part of a PNG file that says that its numbers are linear light (gamma 1)."""
-
-
-def checked_light(light: Light) -> Light:
-    """Return `light`. Raises ConfigError unless it is luma or linear."""
-    check_known("light", light, ("luma", "linear"))
-    return light
 
 
 def _srgb(c: NDArray[np.float64]) -> NDArray[np.float64]:

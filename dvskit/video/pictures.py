@@ -5,7 +5,6 @@ Also checks that their values have the scale of their dtype, and warns if they d
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from os import PathLike
 from typing import Any
@@ -14,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import ConfigError, ScaleWarning, ShapeError, warn
+from dvskit.errors import ScaleWarning, ShapeError, warn
 
 _COLOURS = (3, 4)  # RGB and RGBA
 _CHANNELS = (1, *_COLOURS)
@@ -74,15 +73,6 @@ def _of_tensor(tensor: Any) -> NDArray[Any]:
         return np.asarray(tensor.numpy())
     except (TypeError, RuntimeError):
         raise ShapeError(f"the frames are {tensor.dtype}; pass frames.float()") from None
-
-
-def checked_white(white: float | None) -> float | None:
-    """Return the value of white. Raises ConfigError unless it is finite and above 0."""
-    if white is not None and not (math.isfinite(white) and white > 0):
-        raise ConfigError(
-            f"white = {white} is not a brightness; pass the value of white, such as 255"
-        )
-    return white
 
 
 def gray_picture(picture: Any, number: int, white: float | None = None) -> NDArray[Any]:

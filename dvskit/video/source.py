@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import check_choice, check_number
 from dvskit.errors import ConfigError, ShapeError, UnitWarning, VideoError, count_of, warn
 from dvskit.events import Events, ReadableSource, Size, as_size
-from dvskit.video.light import Light, Transfer, checked_light, transfer_in
+from dvskit.video.light import LIGHTS, Light, Transfer, transfer_in
 from dvskit.video.pictures import (
     ScaleCheck,
     as_array,
-    checked_white,
     gray_picture,
     is_coloured,
     look_at_scale,
@@ -158,7 +157,8 @@ class FileFrames(FrameSource):
     ) -> None:
         self.path = Path(path)
         self.strict = strict
-        self._light = checked_light(light)
+        check_choice("light", light, LIGHTS)
+        self._light = light
         self._fps = checked_fps(fps)
         self.damage = self._no_losses()
         self._look()
@@ -183,8 +183,7 @@ def checked_fps(fps: float | None) -> Fraction | None:
     """Return a rate as a fraction, None for None. Raises ConfigError if out of range."""
     if fps is None:
         return None
-    if not 1e-3 <= fps <= 1e6:
-        raise ConfigError(f"fps = {fps} is outside 0.001..1000000")
+    check_number("fps", fps, 1e-3, 1e6)
     return Fraction(fps).limit_denominator(1_000_000)
 
 
@@ -193,7 +192,6 @@ def nth_time_us(number: int, fps: Fraction) -> int:
     return round(number * 1_000_000 / fps)
 
 
-@check_arguments
 class ArrayFrames(FrameSource):
     """Frames in memory, at times `t_us` (T,), whole microseconds, or at a steady `fps`.
 
@@ -221,7 +219,9 @@ class ArrayFrames(FrameSource):
         rate = checked_fps(fps)
         if (t_us is None) == (rate is None):
             raise VideoError("give either t_us or fps")
-        self._frames, self._white = _clip(frames), checked_white(white)
+        if white is not None:
+            check_number("white", white, above=0)
+        self._frames, self._white = _clip(frames), white
         count = len(self._frames)
         self._times = (
             [nth_time_us(number, rate) for number in range(count)]
@@ -361,6 +361,8 @@ def frames_in_memory(
     once = again is given
     if untimed and not once:
         return ArrayFrames(given, fps=fps, t_us=t_us, white=white)
+    if white is not None:
+        check_number("white", white, above=0)
     height, width = gray_picture(first[1] if timed else first, 0, white).shape
     pairs = itertools.chain([first], again) if once else given
     if untimed:

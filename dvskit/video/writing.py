@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
 from dvskit._files import whole_file, whole_folder
 from dvskit.errors import VideoError
 from dvskit.events import Size, as_size
@@ -28,7 +27,6 @@ _LIMITED_RANGE = np.round(np.arange(256) * (219 / 255) + 16).astype(np.uint8)
 _NO_COLOR = 128  # chroma of gray
 
 
-@check_arguments
 def write_video(
     frames: Iterable[tuple[int, NDArray[np.uint8]]],
     path: str | PathLike[str],
@@ -87,7 +85,6 @@ class WrittenImages(NamedTuple):
     sizes: tuple[Size, ...]
 
 
-@check_arguments
 def write_images(
     frames: Iterable[Frame] | Recording | RecordingPart,
     path: str | PathLike[str],

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import check_number
 from dvskit.errors import ConfigError, EventsError, GeometryError, VideoError
 from dvskit.events import Events, Size, Source, as_source, cut
 from dvskit.render.colormap import DARK, Theme
@@ -174,7 +174,6 @@ class _Pass:
         return moment
 
 
-@check_arguments
 def frames(
     events_or_source: Events | Source,
     *,
@@ -213,6 +212,5 @@ def frames(
 
 def period_of(fps: float | Fraction) -> Fraction:
     """Return the microseconds of a frame. Raises ConfigError unless 1e-4 <= fps <= 1e6."""
-    if not 1e-4 <= fps <= 1e6:
-        raise ConfigError(f"fps={float(fps):g} is outside 0.0001..1000000")
+    check_number("fps", float(fps), 1e-4, 1e6)
     return 1_000_000 / Fraction(fps).limit_denominator(1_000_000)

@@ -10,11 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import LONGEST_US, check_fields, check_number, check_whole, checked
 from dvskit.events import Events, Size
 from dvskit.filters.base import CallableFilter
 from dvskit.motion.corners import CornerLinks, corner_filter
-from dvskit.render._numbers import check_range
 from dvskit.render.colormap import Theme
 from dvskit.render.frames.styles import Decay, StyleRun
 from dvskit.render.frames.trails import Trail, row_of, tracks_palette
@@ -22,7 +21,6 @@ from dvskit.render.frames.trails import Trail, row_of, tracks_palette
 _SMOOTH_US = 5_000  # of the places of a track
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class CornerTracks:
     """Tracks of corners as lines, in a colour each, over faint fading events.
@@ -39,16 +37,15 @@ class CornerTracks:
     """
 
     corners: str | CallableFilter = "arc_star"
-    within_px: float = 3.5
-    within_us: int = 25_000
-    trail_us: int = 100_000
-    least_events: int = 5
-    tau_us: float | None = None
+    within_px: float = checked(check_number, 0, 64, default=3.5)
+    within_us: int = checked(check_whole, default=25_000)
+    trail_us: int = checked(check_whole, 1, default=100_000)
+    least_events: int = checked(check_whole, 1, 10**9, default=5)
+    tau_us: float | None = checked(check_number, 1, LONGEST_US, default=None)
 
     def __post_init__(self) -> None:
         corner_filter(self.corners)
-        check_range(1, 10**15, trail_us=self.trail_us)
-        check_range(1, 10**9, least_events=self.least_events)
+        check_fields(self)
 
     def start(self, size: Size, frame_us: float) -> TracksRun:
         """Return a run for frames `frame_us` apart."""

@@ -9,10 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import check_fields, check_number, check_whole, checked
 from dvskit.events import Events, Size
 from dvskit.motion import Flow, FlowMethod, PlaneFlow
-from dvskit.render._numbers import check_range
 from dvskit.render.colormap import Theme, diverging, rgb
 from dvskit.render.flow_cells import FlowCells
 from dvskit.render.flow_colours import flow_palette, flow_rows
@@ -25,7 +24,6 @@ _HEAD_PX, _HEAD_SHARE = 3, 0.4  # of an arrow's head; at most this share of its 
 _NEVER = np.iinfo(np.int64).min // 2
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class FlowColours:
     """The latest known velocity of each pixel: its direction as hue, its speed as saturation.
@@ -41,13 +39,12 @@ class FlowColours:
         pictures = list(dvskit.render.frames(events, style=style, fps=20))  # 10 frames
     """
 
-    full_px_s: float = 500.0
+    full_px_s: float = checked(check_number, 1, 10**6, default=500.0)
     method: FlowMethod = field(default_factory=PlaneFlow)
-    window_us: int | None = None
+    window_us: int | None = checked(check_whole, 1, default=None)
 
     def __post_init__(self) -> None:
-        check_range(1, 10**6, full_px_s=self.full_px_s)
-        check_range(1, 10**15, window_us=self.window_us)
+        check_fields(self)
 
     def palette(self, theme: Theme) -> NDArray[np.uint8]:
         """Return the colours."""
@@ -58,7 +55,6 @@ class FlowColours:
         return _FlowRun(self, size, self.window_us or max(_LEAST_US, round(3 * frame_us)))
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class FlowArrows:
     """Arrows of the mean velocity in the cells of a grid, over the events in faint colours.
@@ -80,17 +76,14 @@ class FlowArrows:
         dvskit.render.video(events, "arrows.mp4", view=view)
     """
 
-    full_px_s: float = 500.0
+    full_px_s: float = checked(check_number, 1, 10**6, default=500.0)
     method: FlowMethod = field(default_factory=PlaneFlow)
-    window_us: int | None = None
-    cell_px: int | None = None
-    least_events: int = 10
+    window_us: int | None = checked(check_whole, 1, 10**9, default=None)
+    cell_px: int | None = checked(check_whole, 2, 10**4, default=None)
+    least_events: int = checked(check_whole, 1, 10**9, default=10)
 
     def __post_init__(self) -> None:
-        check_range(1, 10**6, full_px_s=self.full_px_s)
-        check_range(1, 10**9, window_us=self.window_us)
-        check_range(2, 10**4, cell_px=self.cell_px)
-        check_range(1, 10**9, least_events=self.least_events)
+        check_fields(self)
 
     def palette(self, theme: Theme) -> NDArray[np.uint8]:
         """Return the colours: of arrows, then faint ones of OFF, the ground, and of ON."""

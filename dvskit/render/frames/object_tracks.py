@@ -10,9 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import LONGEST_US, check_fields, check_number, check_whole, checked
 from dvskit.events import Events, Size
-from dvskit.render._numbers import check_range
 from dvskit.render.colormap import Theme
 from dvskit.render.frames.letters import glyphs
 from dvskit.render.frames.styles import LEVELS, Decay, StyleRun
@@ -36,7 +35,6 @@ class WindowedMethod(ObjectMethod, Protocol):
         """The time between rows, in microseconds."""
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class ObjectTracks:
     """Tracked objects: boxes with identities and trails, in a colour each, over faint events.
@@ -56,11 +54,11 @@ class ObjectTracks:
 
     tracker: WindowedMethod = field(default_factory=Tracker)
     lines: tuple[Line, ...] = ()
-    trail_us: int = 500_000
-    tau_us: float | None = None
+    trail_us: int = checked(check_whole, 1, default=500_000)
+    tau_us: float | None = checked(check_number, 1, LONGEST_US, default=None)
 
     def __post_init__(self) -> None:
-        check_range(1, 10**15, trail_us=self.trail_us)
+        check_fields(self)
         for line in self.lines:
             LineCounter(line)  # checks it
 

@@ -15,11 +15,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import LONGEST_US, check_fields, check_number, check_whole, checked
 from dvskit._threads import run_ranges, thread_count
 from dvskit.events import Events, Size, cut
 from dvskit.filters.selecting import columns
-from dvskit.render._numbers import check_range
 from dvskit.render.colormap import Theme, diverging, sequential
 from dvskit.render.frames import frame_kernels
 
@@ -94,7 +93,6 @@ class _Unsigned:
         return sequential(theme, 2 * LEVELS)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class LatestPolarity(_Signed):
     """ON or OFF: a pixel's latest event in the last `window_us` (None: since the last frame).
@@ -106,10 +104,10 @@ class LatestPolarity(_Signed):
             picture  # (128, 128, 3) uint8: orange, blue and the ground
     """
 
-    window_us: int | None = None
+    window_us: int | None = checked(check_whole, 1, _LONGEST_US, default=None)
 
     def __post_init__(self) -> None:
-        check_range(1, _LONGEST_US, window_us=self.window_us)
+        check_fields(self)
 
     def start(self, size: Size, frame_us: float) -> StyleRun:
         """Return a run for frames `frame_us` apart."""
@@ -117,7 +115,6 @@ class LatestPolarity(_Signed):
         return _LatestRun(size, None if self.window_us is None else self.window_us + 1, steps=1)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class LinearFade(_Signed):
     """The latest event of a pixel, fading linearly to nothing in `window_us`.
@@ -129,10 +126,10 @@ class LinearFade(_Signed):
         dvskit.render.video(dvskit.load_events("events.raw"), "linear.mp4", view=view)
     """
 
-    window_us: int | None = None
+    window_us: int | None = checked(check_whole, 1, _LONGEST_US, default=None)
 
     def __post_init__(self) -> None:
-        check_range(1, _LONGEST_US, window_us=self.window_us)
+        check_fields(self)
 
     def start(self, size: Size, frame_us: float) -> StyleRun:
         """Return a run for frames `frame_us` apart."""
@@ -164,7 +161,6 @@ class _LatestRun:
         _by_rows(self._size, work)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Decay(_Signed):
     """The sum of all earlier events of a pixel, ON less OFF, fading exponentially.
@@ -177,12 +173,11 @@ class Decay(_Signed):
         pictures = np.stack([picture for t_us, picture in frames])  # (60, 128, 128, 3) uint8
     """
 
-    tau_us: float | None = None
-    full: float = 1.0
+    tau_us: float | None = checked(check_number, 1, LONGEST_US, default=None)
+    full: float = checked(check_number, 0.01, 10**6, default=1.0)
 
     def __post_init__(self) -> None:
-        check_range(1, 10**15, tau_us=self.tau_us)
-        check_range(0.01, 10**6, full=self.full)
+        check_fields(self)
 
     def start(self, size: Size, frame_us: float) -> StyleRun:
         """Return a run for frames `frame_us` apart."""
@@ -217,7 +212,6 @@ class _FadingRun:
         )
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Surface(_Unsigned):
     """The time surface: the age of a pixel's latest event, of either polarity.
@@ -230,10 +224,10 @@ class Surface(_Unsigned):
             picture  # (128, 128, 3) uint8: recent events are bright
     """
 
-    tau_us: float | None = None
+    tau_us: float | None = checked(check_number, 1, LONGEST_US, default=None)
 
     def __post_init__(self) -> None:
-        check_range(1, 10**15, tau_us=self.tau_us)
+        check_fields(self)
 
     def start(self, size: Size, frame_us: float) -> StyleRun:
         """Return a run for frames `frame_us` apart."""
@@ -241,7 +235,6 @@ class Surface(_Unsigned):
         return _FadingRun(size, tau_us, frame_kernels.set_decaying, levels=2 * LEVELS, middle=0)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Count(_Unsigned):
     """The number of events of a pixel in the last `window_us` (None: since the last frame).
@@ -255,12 +248,11 @@ class Count(_Unsigned):
             picture  # (128, 128, 3) uint8
     """
 
-    window_us: int | None = None
-    full: int = 12
+    window_us: int | None = checked(check_whole, 1, default=None)
+    full: int = checked(check_whole, 2, 10**6, default=12)
 
     def __post_init__(self) -> None:
-        check_range(1, 10**15, window_us=self.window_us)
-        check_range(2, 10**6, full=self.full)
+        check_fields(self)
 
     def start(self, size: Size, frame_us: float) -> StyleRun:
         """Return a run for frames `frame_us` apart."""

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import ConfigError, OutputError, VideoError
-from dvskit.render._numbers import check_range
 from dvskit.render.frames import frame_kernels
 
 _WAITING = 4  # pictures between drawing and encoding
@@ -27,19 +26,11 @@ _PAUSE_S = 0.001  # much less than encoding that many takes
 _ADDED = {"ultrafast": "bframes=3:b-adapt=0:deadzone-inter=6:deadzone-intra=6"}
 MOVING_SUFFIXES = (".mp4", ".mkv", ".mov", ".gif")
 TIMES_FILE = "timestamps_us.txt"
-
-
+FPS_LIMITS = (0.01, 1000)  # of videos
+CRF_LIMITS = (0, 51)  # of x264
 PRESETS = (
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow",
 )  # fmt: skip
-
-
-def check_encoding(fps: float | None, crf: float, preset: str) -> None:
-    """Raise ConfigError for an invalid rate (None is the default) or x264 option."""
-    check_range(0.01, 1000, fps=fps)
-    check_range(0, 51, crf=crf)
-    if preset not in PRESETS:
-        raise ConfigError(f"preset={preset!r} is none of {', '.join(PRESETS)}")
 
 
 def output_fps(fps: float | None, *, gif: bool, usual: float) -> Fraction:

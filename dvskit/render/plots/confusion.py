@@ -16,7 +16,6 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
 from dvskit.errors import ShapeError
 from dvskit.render._drawing import drawable, families
 from dvskit.render.plots.fitting import write_below
@@ -192,7 +191,6 @@ def _cut(text: str, room_pt: float, width: Width) -> str:
     return text[:kept].rstrip() + "…"
 
 
-@check_arguments
 def confusion(counts: Any, classes: Sequence[str], *, style: Style = PAPER) -> Plot:
     """Plot a matrix of counts (classes, classes): rows the true class, columns the answer.
 

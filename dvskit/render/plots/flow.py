@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from dvskit._arguments import check_arguments
 from dvskit.errors import count_of
 from dvskit.motion import Flow
 from dvskit.render._numbers import number_text
@@ -21,7 +20,6 @@ _LEAST_EVENTS = 10  # of a cell with an arrow
 _BESIDE = 0.3  # room for the wheel, relative to the map's width
 
 
-@check_arguments
 def flow(
     blocks: Flow | Iterable[Flow], *, full_px_s: float | None = None, style: Style = PAPER
 ) -> Plot:
@@ -69,7 +67,6 @@ def flow(
     return figure
 
 
-@check_arguments
 def flow_arrows(
     blocks: Flow | Iterable[Flow], *, full_px_s: float | None = None, style: Style = PAPER
 ) -> Plot:

@@ -12,8 +12,8 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, count_of
+from dvskit._checks import check_number
+from dvskit.errors import count_of
 from dvskit.events import Events, Source, as_source
 from dvskit.filters.selecting import columns
 from dvskit.render._numbers import hz_text
@@ -58,7 +58,6 @@ def interval_edges() -> NDArray[np.int64]:
     return np.concatenate([[0], edges, [np.iinfo(np.int64).max]])
 
 
-@check_arguments
 def count_intervals(
     events_or_source: Events | Source,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -80,7 +79,6 @@ def count_intervals(
     return edges, counts
 
 
-@check_arguments
 def intervals(events_or_source: Events | Source, *, style: Style = PAPER) -> Plot:
     """Plot the times between consecutive events of the same pixel.
 
@@ -163,7 +161,6 @@ class Flicker(NamedTuple):
     events: NDArray[np.int64]
 
 
-@check_arguments
 def measure_flicker(
     events_or_source: Events | Source,
     *,
@@ -186,10 +183,8 @@ def measure_flicker(
         found = dvskit.render.plots.measure_flicker(dvskit.open_events("events.raw"), max_hz=200)
         np.isfinite(found.frequency_hz).sum()  # 29 pixels
     """
-    if not 0 < min_hz < max_hz:
-        raise ConfigError(f"min_hz={min_hz}, max_hz={max_hz}: 0 < min_hz < max_hz is expected")
-    if not certainty >= 1:
-        raise ConfigError(f"certainty={certainty} is below 1; 1e6 is usual")
+    check_number("min_hz", min_hz, above=0, below=max_hz)
+    check_number("certainty", certainty, 1)
     counter = PixelCounter(as_source(events_or_source))
     shape = counter.shape
     state = past_kernels.Periods(
@@ -211,7 +206,6 @@ def measure_flicker(
     return Flicker(frequency, sums[2].astype(np.int64), counter.counts.sum(0))
 
 
-@check_arguments
 def flicker(
     events_or_source: Events | Source,
     *,

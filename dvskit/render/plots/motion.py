@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
 from dvskit.errors import count_of
 from dvskit.motion import MotionTable
 from dvskit.render._numbers import span_unit
@@ -24,7 +23,6 @@ _BESIDE = ("gyroscope", "_y", "_z")  # in the colours of wx, wy and wz, which th
 _MARKED = 40  # windows
 
 
-@check_arguments
 def motion(motions: MotionTable, *, imu: Imu | None = None, style: Style = PAPER) -> Plot:
     """Plot the parameters of a motion over time, from the first window on.
 

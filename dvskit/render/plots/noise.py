@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, count_of
+from dvskit._checks import check_whole
+from dvskit.errors import count_of
 from dvskit.events import Events, Source, as_source
 from dvskit.filters import hot_pixels
 from dvskit.filters.selecting import columns
@@ -106,7 +106,6 @@ def _in_blocks(values: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(sums).ravel()
 
 
-@check_arguments
 def measure_noise(events_or_source: Events | Source, *, window_us: int = 10_000) -> NoiseEstimate:
     """Find the events without an event of a neighbouring pixel in the `window_us` before.
 
@@ -119,8 +118,7 @@ def measure_noise(events_or_source: Events | Source, *, window_us: int = 10_000)
             estimate = dvskit.render.plots.measure_noise(dvskit.open_events(name))
             estimate.quiet_rates_hz  # of a pixel: below 0.001, then 1.54 OFF and 1.54 ON
     """
-    if not 1 <= window_us <= _LONGEST_US:
-        raise ConfigError(f"window_us={window_us} is outside 1..{_LONGEST_US:,}")
+    check_whole("window_us", window_us, 1, _LONGEST_US)
     counter = PixelCounter(as_source(events_or_source))
     shape = counter.shape
     until, covered = np.full(shape, past_kernels.NEVER), np.zeros(shape, np.int64)
@@ -137,7 +135,6 @@ def measure_noise(events_or_source: Events | Source, *, window_us: int = 10_000)
     return NoiseEstimate(isolated, alone, hot, events, last - first, window_us)
 
 
-@check_arguments
 def noise(
     events_or_source: Events | Source, *, window_us: int = 10_000, style: Style = PAPER
 ) -> Plot:

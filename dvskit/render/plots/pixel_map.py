@@ -13,7 +13,6 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
 from dvskit.errors import count_of
 from dvskit.events import Events, Source, as_source
 from dvskit.filters import hot_pixels
@@ -62,7 +61,6 @@ def count_pixels(events_or_source: Events | Source) -> NDArray[np.int64]:
     return counter.counts
 
 
-@check_arguments
 def pixel_map(events_or_source: Events | Source, *, style: Style = PAPER) -> Plot:
     """Plot the number of events of each pixel, logarithmic from 1:10 on, with hot pixels circled.
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import check_whole
 from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, Source, as_source
 from dvskit.render._numbers import rate_unit, span_text, span_unit
@@ -77,8 +77,8 @@ def count_over_time(
 
     Raises ConfigError if bin_us is below 1 or gives more than 4,194,304 bins.
     """
-    if bin_us is not None and bin_us < 1:
-        raise ConfigError(f"bin_us={bin_us} is below 1 microsecond")
+    if bin_us is not None:
+        check_whole("bin_us", bin_us, 1)
     width_us, most = (least_us, most_bins) if bin_us is None else (bin_us, MOST_BINS)
     counts = np.zeros((2, 0), np.int64)
     start_us: int | None = None
@@ -130,7 +130,6 @@ def for_eyes(counts: TimeCounts, bins: int) -> TimeCounts:
     return TimeCounts(counts.start_us, counts.stop_us, counts.bin_us * factor, coarse)
 
 
-@check_arguments
 def rate(
     events_or_source: Events | Source, *, bin_us: int | None = None, style: Style = PAPER
 ) -> Plot:
@@ -187,7 +186,6 @@ def _top(total: NDArray[np.float64]) -> float:
     return 1.3 * usual if usual and most > _TOWERING * usual else most
 
 
-@check_arguments
 def balance(
     events_or_source: Events | Source, *, bin_us: int | None = None, style: Style = PAPER
 ) -> Plot:
@@ -247,7 +245,6 @@ def _draw_over_time(axes: Axes, shown: TimeCounts, style: Style) -> None:
     )  # fmt: skip
 
 
-@check_arguments
 def event_raster(
     events_or_source: Events | Source, *, max_events: int = RASTER_EVENTS, style: Style = PAPER
 ) -> Plot:

@@ -10,9 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import check_number
 from dvskit.events import Events, Source
-from dvskit.render._numbers import check_range
 from dvskit.render.plots.rate import count_over_time
 from dvskit.render.plots.style import PAPER, Plot, Style, grid_lines, log_ticks, say_none
 
@@ -62,7 +61,6 @@ class Spectrum(NamedTuple):
     density: NDArray[np.float64]
 
 
-@check_arguments
 def rate_spectrum(events_or_source: Events | Source, *, max_hz: float = 1000.0) -> Spectrum:
     """Return the one-sided power spectral density of the rate, up to `max_hz`.
 
@@ -72,7 +70,7 @@ def rate_spectrum(events_or_source: Events | Source, *, max_hz: float = 1000.0) 
         spectrum = dvskit.render.plots.rate_spectrum(dvskit.open_events("noisy.raw"))
         spectrum.frequency_hz, spectrum.density  # (n,) float64 each
     """
-    check_range(0.01, 100_000, max_hz=max_hz)
+    check_number("max_hz", max_hz, 0.01, 100_000)
     # Twice finer than necessary: higher frequencies would alias from half the sampling rate.
     least_us = round(1e6 / (4 * max_hz))
     counted = count_over_time(events_or_source, least_us=max(1, least_us), most_bins=1 << 22)
@@ -93,7 +91,6 @@ def rate_spectrum(events_or_source: Events | Source, *, max_hz: float = 1000.0) 
     return Spectrum(frequency[kept].astype(np.float64), density[kept].astype(np.float64))
 
 
-@check_arguments
 def find_peaks(spectrum: Spectrum, most: int = 6) -> list[Peak]:
     """Return up to `most` peaks of 10 dB or more above the median of the 51 bins around.
 
@@ -143,7 +140,6 @@ def _is_multiple(at: float, places: NDArray[np.float64]) -> bool:
     return bool(np.any((times >= 2) & (np.abs(at + 1 - times * lower) <= 0.25 * times + 0.5)))
 
 
-@check_arguments
 def spectrum(
     events_or_source: Events | Source,
     *,

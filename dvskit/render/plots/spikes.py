@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import check_number
 from dvskit.errors import ConfigError, ShapeError, count_of
 from dvskit.events import Events
 from dvskit.render._numbers import scientific_text
@@ -46,7 +46,6 @@ def over_time(values: Any, name: str) -> NDArray[Any]:
     return array.reshape(len(array), int(np.prod(array.shape[1:])))
 
 
-@check_arguments
 def raster(spikes: Any, *, step_us: float | None = None, style: Style = PAPER) -> Plot:
     """Plot the spikes of a tensor (T, neurons) or (T, ...): a mark for each nonzero value.
 
@@ -57,8 +56,8 @@ def raster(spikes: Any, *, step_us: float | None = None, style: Style = PAPER) -
         figure = dvskit.render.plots.raster(spikes, step_us=1000)
         dvskit.render.plots.save(figure, "raster.pdf")
     """
-    if step_us is not None and not step_us > 0:
-        raise ConfigError(f"step_us={step_us} is not above 0")
+    if step_us is not None:
+        check_number("step_us", step_us, above=0)
     array = over_time(spikes, "spikes")
     with style.drawing(0.65) as figure:
         axes = figure.add_subplot()
@@ -153,7 +152,6 @@ class _Course(NamedTuple):
     off: float
 
 
-@check_arguments
 def membrane(
     layer: Layer,
     current: Any,
@@ -185,8 +183,8 @@ def membrane(
     """
     if steps is None and isinstance(inputs, Events):
         raise ConfigError("events have times: pass steps=Steps(start_us, step_us) with them")
-    if steps is not None and not steps.step_us > 0:
-        raise ConfigError(f"step_us={steps.step_us} is not above 0")
+    if steps is not None:
+        check_number("step_us", steps.step_us, above=0)
     course = _course(layer, current, neuron)
     count = len(course.current)
     # Without times a step is at its number; with them, at its end.

@@ -19,10 +19,10 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import check_fields, check_number, checked
 from dvskit._files import check_output, write_whole
 from dvskit.render import colormap
-from dvskit.render._numbers import check_range, check_suffix
+from dvskit.render._numbers import check_suffix
 from dvskit.render.colormap import DARK, Theme
 from dvskit.render.plots.fitting import Note, all_axes, settle
 
@@ -66,7 +66,6 @@ class Plot(Figure):
         return data.getvalue()
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Style:
     """The style of a plot.
@@ -84,12 +83,11 @@ class Style:
     """
 
     dark: bool = False
-    width_mm: float = 88.0
-    font_pt: float = 8.0
+    width_mm: float = checked(check_number, 40, 1000, default=88.0)
+    font_pt: float = checked(check_number, 4, 48, default=8.0)
 
     def __post_init__(self) -> None:
-        check_range(40, 1000, width_mm=self.width_mm)
-        check_range(4, 48, font_pt=self.font_pt)
+        check_fields(self)
 
     @property
     def theme(self) -> Theme:
@@ -247,7 +245,6 @@ def say_none(axes: Axes, style: Style, text: str = "no events", *, scales: str =
     )  # fmt: skip
 
 
-@check_arguments
 def save(
     figure: Figure, path: str | PathLike[str], *, dpi: int = PAPER_DPI, overwrite: bool = False
 ) -> Path:

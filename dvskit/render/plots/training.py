@@ -15,8 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
-from dvskit.errors import ArgumentError, FormatError, MissingFileError, ShapeError
+from dvskit.errors import FormatError, MissingFileError, ShapeError
 from dvskit.render._numbers import scientific_text
 from dvskit.render.plots.pixel_map import colour_bar
 from dvskit.render.plots.spikes import as_array
@@ -91,7 +90,6 @@ class Measured:
             raise ShapeError("x are factors, and one is not above 0")
 
 
-@check_arguments
 def accuracy(measured: Measured | Sequence[Measured], *, style: Style = PAPER) -> Plot:
     """Plot the accuracy of a model as a function of a variable, with 95 % intervals; a panel each.
 
@@ -106,9 +104,6 @@ def accuracy(measured: Measured | Sequence[Measured], *, style: Style = PAPER) -
     panels = [measured] if isinstance(measured, Measured) else list(measured)
     if not panels:
         raise ShapeError("nothing was measured; pass at least one panel")
-    for each in panels:
-        if not isinstance(each, Measured):
-            raise ArgumentError(f"accuracy takes Measured, one or several, not {each!r}")
     columns = 1 if style.narrow or len(panels) == 1 else 2
     rows = math.ceil(len(panels) / columns)
     # A panel's height is 0.62 of its width; text and ticks take as much again on few millimetres.
@@ -144,7 +139,6 @@ def _draw(axes: Axes, measured: Measured, style: Style) -> None:
         note(axes, style, *measured.words)
 
 
-@check_arguments
 def read_log(path: str | PathLike[str]) -> Mapping[str, NDArray[np.float64]]:
     """Return the columns of the log.csv that `dvskit.training.train` writes.
 
@@ -181,7 +175,6 @@ def read_log(path: str | PathLike[str]) -> Mapping[str, NDArray[np.float64]]:
     return dict(zip(rows[0], columns.T, strict=True))
 
 
-@check_arguments
 def curves(
     log: str | PathLike[str] | Mapping[str, NDArray[np.float64]], *, style: Style = PAPER
 ) -> Plot:
@@ -266,7 +259,6 @@ def _lines(
     grid_lines(axes, style)
 
 
-@check_arguments
 def weights(values: Any, *, style: Style = PAPER) -> Plot:
     """Plot the weights of a layer as a picture, blue below zero and orange above, and their spread.
 

@@ -16,6 +16,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
+from dvskit._checks import check_whole
 from dvskit.errors import ConfigError
 from dvskit.formats.table import TABLE
 from dvskit.render.page import assemble
@@ -142,8 +143,7 @@ def _whole(query: _Query, name: str, least: int, most: int) -> int:
     text = query.get(name, "")
     if not (text.isascii() and text.isdecimal() and len(text) < 20):
         raise ConfigError(f"{name}={text[:30]!r} is not a whole number")
-    if not least <= int(text) <= most:
-        raise ConfigError(f"{name}={text} is outside {least}..{most}")
+    check_whole(name, int(text), least, most)
     return int(text)
 
 

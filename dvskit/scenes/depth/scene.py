@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_fields, checked, in_range
+from dvskit._checks import check_fields, check_number, check_seed, check_whole, checked
 from dvskit.events import Size, as_size
 from dvskit.scenes.depth import paint_kernels as paints
 from dvskit.scenes.depth.clip import DepthClip
@@ -63,28 +63,28 @@ class DepthScene:
 
     clip: DepthClip
     size: Size = _SIZE
-    fps: int | None = checked(in_range, 1, 100_000, default=None)
-    seed: int = checked(in_range, 0, 2**63, default=0)
-    speed: float = checked(in_range, 0.05, 20, default=1.0)
+    fps: int | None = checked(check_whole, 1, 100_000, default=None)
+    seed: int = checked(check_seed, default=0)
+    speed: float = checked(check_number, 0.05, 20, default=1.0)
     flip: bool = False
-    reach: float = checked(in_range, 0.05, 10, default=0.66)
-    centre_x: float = checked(in_range, -2, 3, default=0.5)
-    top: float = checked(in_range, -5, 3, default=0.16)
-    azimuth: float = checked(in_range, -90, 90, default=30.0)
-    elevation: float = checked(in_range, -90, 90, default=40.0)
-    ambient: float = checked(in_range, 0, 1, default=0.4)
-    specular: float = checked(in_range, 0, 1, default=0.1)
-    skin: float = checked(in_range, 0.01, 1, default=0.6)
-    hair: float = checked(in_range, 0.01, 1, default=0.1)
-    shirt: float = checked(in_range, 0.01, 1, default=0.4)
-    trousers: float = checked(in_range, 0.01, 1, default=0.15)
-    wall: float = checked(in_range, 0.01, 1, default=0.3)
-    sleeve: float = checked(in_range, 0, 2, default=0.5)
-    texture: float = checked(in_range, 0, 0.5, default=0.06)
-    stripes: float = checked(in_range, 0, 0.5, default=0.0)
-    print_contrast: float = checked(in_range, -0.95, 2, default=0.0)
-    wall_texture: float = checked(in_range, 0, 0.5, default=0.05)
-    shadow: float = checked(in_range, 0, 0.9, default=0.15)
+    reach: float = checked(check_number, 0.05, 10, default=0.66)
+    centre_x: float = checked(check_number, -2, 3, default=0.5)
+    top: float = checked(check_number, -5, 3, default=0.16)
+    azimuth: float = checked(check_number, -90, 90, default=30.0)
+    elevation: float = checked(check_number, -90, 90, default=40.0)
+    ambient: float = checked(check_number, 0, 1, default=0.4)
+    specular: float = checked(check_number, 0, 1, default=0.1)
+    skin: float = checked(check_number, 0.01, 1, default=0.6)
+    hair: float = checked(check_number, 0.01, 1, default=0.1)
+    shirt: float = checked(check_number, 0.01, 1, default=0.4)
+    trousers: float = checked(check_number, 0.01, 1, default=0.15)
+    wall: float = checked(check_number, 0.01, 1, default=0.3)
+    sleeve: float = checked(check_number, 0, 2, default=0.5)
+    texture: float = checked(check_number, 0, 0.5, default=0.06)
+    stripes: float = checked(check_number, 0, 0.5, default=0.0)
+    print_contrast: float = checked(check_number, -0.95, 2, default=0.0)
+    wall_texture: float = checked(check_number, 0, 0.5, default=0.05)
+    shadow: float = checked(check_number, 0, 0.9, default=0.15)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", as_size(self.size))

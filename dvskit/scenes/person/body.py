@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_fields, checked, in_range
+from dvskit._checks import check_fields, check_number, checked
 
 Array = NDArray[np.float64]
 
@@ -35,17 +35,17 @@ class Build:
     Raises ConfigError for values out of range.
     """
 
-    upper_arm: float = checked(in_range, 0.01, 3.0, default=0.29)
-    forearm: float = checked(in_range, 0.01, 3.0, default=0.25)
-    hand: float = checked(in_range, 0.01, 3.0, default=0.18)
-    shoulder: float = checked(in_range, 0.01, 3.0, default=0.18)
-    hip: float = checked(in_range, 0.01, 3.0, default=0.1)
-    trunk: float = checked(in_range, 0.01, 3.0, default=0.5)
-    thigh: float = checked(in_range, 0.01, 3.0, default=0.43)
-    shin: float = checked(in_range, 0.01, 3.0, default=0.42)
-    neck: float = checked(in_range, 0.01, 3.0, default=0.12)
-    head: float = checked(in_range, 0.01, 3.0, default=0.115)
-    girth: float = checked(in_range, 0.01, 3.0, default=1.0)
+    upper_arm: float = checked(check_number, 0.01, 3.0, default=0.29)
+    forearm: float = checked(check_number, 0.01, 3.0, default=0.25)
+    hand: float = checked(check_number, 0.01, 3.0, default=0.18)
+    shoulder: float = checked(check_number, 0.01, 3.0, default=0.18)
+    hip: float = checked(check_number, 0.01, 3.0, default=0.1)
+    trunk: float = checked(check_number, 0.01, 3.0, default=0.5)
+    thigh: float = checked(check_number, 0.01, 3.0, default=0.43)
+    shin: float = checked(check_number, 0.01, 3.0, default=0.42)
+    neck: float = checked(check_number, 0.01, 3.0, default=0.12)
+    head: float = checked(check_number, 0.01, 3.0, default=0.115)
+    girth: float = checked(check_number, 0.01, 3.0, default=1.0)
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -13,8 +13,7 @@ from math import cos, pi, radians, sin
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_fields, checked, in_range
-from dvskit.errors import check_known
+from dvskit._checks import check_choice, check_fields, check_number, check_seed, checked
 
 Image = NDArray[np.float32]
 
@@ -38,14 +37,14 @@ class View:
     Raises ConfigError for values out of range.
     """
 
-    height_m: float = checked(in_range, 0.05, 20, default=1.3)
-    distance_m: float = checked(in_range, 0.7, 100, default=2.5)
-    x: float = checked(in_range, -9, 9, default=0.0)
-    y: float = checked(in_range, -9, 9, default=0.42)
-    turn: float = checked(in_range, -180, 180, default=0.0)
-    rise: float = checked(in_range, -60, 60, default=0.0)
-    roll: float = checked(in_range, -180, 180, default=0.0)
-    blur: float = checked(in_range, 0, 0.2, default=0.008)
+    height_m: float = checked(check_number, 0.05, 20, default=1.3)
+    distance_m: float = checked(check_number, 0.7, 100, default=2.5)
+    x: float = checked(check_number, -9, 9, default=0.0)
+    y: float = checked(check_number, -9, 9, default=0.42)
+    turn: float = checked(check_number, -180, 180, default=0.0)
+    rise: float = checked(check_number, -60, 60, default=0.0)
+    roll: float = checked(check_number, -180, 180, default=0.0)
+    blur: float = checked(check_number, 0, 0.2, default=0.008)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -86,36 +85,34 @@ class Look:
     Raises ConfigError for values out of range.
     """
 
-    seed: int = checked(in_range, 0, 2**63, default=0)
-    skin: float = checked(in_range, 0, 1, default=0.5)
-    hair: float = checked(in_range, 0, 1, default=0.06)
-    shirt: float = checked(in_range, 0, 1, default=0.15)
-    trousers: float = checked(in_range, 0, 1, default=0.1)
-    wall: float = checked(in_range, 0, 1, default=0.7)
-    sleeves: float = checked(in_range, 0, 1, default=0.3)
-    loose: float = checked(in_range, 0.8, 2, default=1.1)
-    pattern: str = "plain"
-    pattern_contrast: float = checked(in_range, 0, 1, default=0.4)
-    folds: float = checked(in_range, 0, 1, default=0.12)
-    hairline: float = checked(in_range, -1, 3, default=0.5)
-    hair_length: float = checked(in_range, 0, 1, default=0.0)
-    beard: float = checked(in_range, 0, 1, default=0.0)
-    glasses: float = checked(in_range, 0, 1, default=0.0)
-    watch: float = checked(in_range, 0, 1, default=0.0)
-    lamp_turn: float = checked(in_range, -180, 180, default=-25.0)
-    lamp_height: float = checked(in_range, -90, 90, default=55.0)
-    ambient: float = checked(in_range, 0, 1, default=0.45)
-    reach: float = checked(in_range, 0, 1, default=0.3)
-    bright: float = checked(in_range, 0, 1, default=0.9)
-    shadow: float = checked(in_range, 0, 1, default=0.25)
-    wall_shadow: float = checked(in_range, 0, 1, default=0.1)
-    walls: str = "plain"
-    wall_contrast: float = checked(in_range, 0, 1, default=0.06)
+    seed: int = checked(check_seed, default=0)
+    skin: float = checked(check_number, 0, 1, default=0.5)
+    hair: float = checked(check_number, 0, 1, default=0.06)
+    shirt: float = checked(check_number, 0, 1, default=0.15)
+    trousers: float = checked(check_number, 0, 1, default=0.1)
+    wall: float = checked(check_number, 0, 1, default=0.7)
+    sleeves: float = checked(check_number, 0, 1, default=0.3)
+    loose: float = checked(check_number, 0.8, 2, default=1.1)
+    pattern: str = checked(check_choice, PATTERNS, default="plain")
+    pattern_contrast: float = checked(check_number, 0, 1, default=0.4)
+    folds: float = checked(check_number, 0, 1, default=0.12)
+    hairline: float = checked(check_number, -1, 3, default=0.5)
+    hair_length: float = checked(check_number, 0, 1, default=0.0)
+    beard: float = checked(check_number, 0, 1, default=0.0)
+    glasses: float = checked(check_number, 0, 1, default=0.0)
+    watch: float = checked(check_number, 0, 1, default=0.0)
+    lamp_turn: float = checked(check_number, -180, 180, default=-25.0)
+    lamp_height: float = checked(check_number, -90, 90, default=55.0)
+    ambient: float = checked(check_number, 0, 1, default=0.45)
+    reach: float = checked(check_number, 0, 1, default=0.3)
+    bright: float = checked(check_number, 0, 1, default=0.9)
+    shadow: float = checked(check_number, 0, 1, default=0.25)
+    wall_shadow: float = checked(check_number, 0, 1, default=0.1)
+    walls: str = checked(check_choice, WALLS, default="plain")
+    wall_contrast: float = checked(check_number, 0, 1, default=0.06)
 
     def __post_init__(self) -> None:
         check_fields(self)
-        for name, choices in (("pattern", PATTERNS), ("walls", WALLS)):
-            check_known(name, getattr(self, name), choices)
 
     @classmethod
     def drawn(cls, rng: np.random.Generator) -> Look:

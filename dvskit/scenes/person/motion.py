@@ -14,8 +14,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dvskit._arguments import check_fields, checked, in_range
-from dvskit.errors import ShapeError, check_known
+from dvskit._checks import check_fields, check_known, check_number, check_whole, checked
+from dvskit.errors import ShapeError
 from dvskit.scenes.depth.clip import KINECT_JOINTS
 from dvskit.scenes.person.body import LEFT, RIGHT, SIDES, Array, Build, Moves, unit
 from dvskit.scenes.person.gestures import (
@@ -86,11 +86,11 @@ class GestureMotion:
     """
 
     gesture: str
-    seed: int = checked(in_range, 0, LARGEST_SEED)
-    speed: float = checked(in_range, 0, 100, default=1.0)
-    start_s: float = checked(in_range, -1e6, 1e6, default=0.0)
-    rest_s: float = checked(in_range, 0, 1e6, default=0.0)
-    rise_s: float = checked(in_range, 0, 1e6, default=0.0)
+    seed: int = checked(check_whole, 0, LARGEST_SEED)
+    speed: float = checked(check_number, 0, 100, default=1.0)
+    start_s: float = checked(check_number, -1e6, 1e6, default=0.0)
+    rest_s: float = checked(check_number, 0, 1e6, default=0.0)
+    rise_s: float = checked(check_number, 0, 1e6, default=0.0)
 
     def __post_init__(self) -> None:
         check_known("gesture", self.gesture, PERSON_GESTURES)

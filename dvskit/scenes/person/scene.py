@@ -10,8 +10,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dvskit._arguments import check_fields, check_range, checked, in_range
-from dvskit.errors import check_known
+from dvskit._checks import check_fields, check_known, check_whole, checked
 from dvskit.events import Size, as_size
 from dvskit.scenes.person.body import Build, Joints, joints
 from dvskit.scenes.person.figure import PersonCamera, parts, profile
@@ -57,9 +56,9 @@ class PersonScene:
     transfer: ClassVar[str] = "linear"  # frames hold light, not codes of it
     gesture: str = "right_hand_wave"
     size: Size = _SIZE
-    fps: int = checked(in_range, 1, 100_000, default=200)
-    duration_us: int = checked(in_range, 0, 10**15, default=1_450_000)
-    seed: int = checked(in_range, 0, LARGEST_SEED, default=0)
+    fps: int = checked(check_whole, 1, 100_000, default=200)
+    duration_us: int = checked(check_whole, default=1_450_000)
+    seed: int = checked(check_whole, 0, LARGEST_SEED, default=0)
     look: Look = field(default_factory=Look)
     view: View = field(default_factory=View)
     build: Build = field(default_factory=Build)
@@ -89,7 +88,7 @@ class PersonScene:
         none does, to the head.
         """
         check_known("gesture", gesture, PERSON_GESTURES)
-        check_range("seed", seed, 0, LARGEST_SEED)
+        check_whole("seed", seed, 0, LARGEST_SEED)
         rng = np.random.default_rng((seed, PERSON_GESTURES.index(gesture)))
         scene = cls(
             gesture=gesture,

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_fields, checked, in_range
+from dvskit._checks import check_fields, check_whole, checked
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Size, as_size
 from dvskit.scenes.photographs.exposure import PhotoExposure
@@ -96,8 +96,8 @@ class LayerScene(SteadyScene):
 
     layers: Sequence[PhotoLayer]
     size: Size = _SIZE
-    fps: int = checked(in_range, 1, 100_000, default=500)
-    duration_us: int = checked(in_range, 0, 10**15, default=500_000)
+    fps: int = checked(check_whole, 1, 100_000, default=500)
+    duration_us: int = checked(check_whole, default=500_000)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", as_size(self.size))

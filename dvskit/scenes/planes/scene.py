@@ -10,8 +10,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_fields, checked, in_range
-from dvskit.errors import ConfigError, check_known
+from dvskit._checks import check_fields, check_known, check_number, check_whole, checked
+from dvskit.errors import ConfigError
 from dvskit.events import Size, as_size
 from dvskit.scenes.planes.casting_kernels import cast
 from dvskit.scenes.planes.patches import Patch, box, noise_texture, polygon_texture
@@ -73,10 +73,10 @@ class PlaneScene(SteadyScene):
     path: CameraPath = field(default_factory=SteadyPath)
     camera: Intrinsics | None = None
     size: Size = _SIZE
-    fps: int = checked(in_range, 1, 100_000, default=1000)
-    duration_us: int = checked(in_range, 0, 10**15, default=500_000)
-    background: float = checked(in_range, 0, 1, default=0.5)
-    samples: int = checked(in_range, 1, 8, default=2)
+    fps: int = checked(check_whole, 1, 100_000, default=1000)
+    duration_us: int = checked(check_whole, default=500_000)
+    background: float = checked(check_number, 0, 1, default=0.5)
+    samples: int = checked(check_whole, 1, 8, default=2)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", as_size(self.size))
