@@ -1,4 +1,4 @@
-"""The number of threads, and a function to run work on them.
+"""The number of threads, the memory, and a function to run work on threads.
 
 Kernels are compiled without the GIL and run on slices from ordinary Python threads. That avoids
 numba's own threading layers: the default one must not be entered from two threads at once.
@@ -51,6 +51,14 @@ def thread_count() -> int:
         processors = os.cpu_count() or 1
     together = os.environ.get("LOCAL_WORLD_SIZE", "1")
     return max(1, processors // max(1, int(together))) if together.isdecimal() else processors
+
+
+def memory_bytes() -> int:
+    """Return the memory of this machine in bytes; the largest integer if unknown."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return (1 << 63) - 1
 
 
 @lru_cache(maxsize=8)

@@ -161,15 +161,15 @@ def test_a_generator_of_recordings_is_read_for_each_epoch() -> None:
 @pytest.mark.parametrize(
     ("make", "error", "named"),
     [
-        (lambda: FeatureLayer(patch=4), ShapeError, "patch=4"),
-        (lambda: FeatureLayer(n_features=0), ShapeError, "n_features=0"),
-        (lambda: FeatureLayer(tau_us=0), ShapeError, "tau_us=0"),
-        (lambda: FeatureLayer(eta=2), ShapeError, "eta=2"),
+        (lambda: FeatureLayer(patch=4), ConfigError, "patch = 4"),
+        (lambda: FeatureLayer(n_features=0), ConfigError, "n_features = 0"),
+        (lambda: FeatureLayer(tau_us=0), ConfigError, "tau_us = 0"),
+        (lambda: FeatureLayer(eta=2), ConfigError, "eta = 2"),
         (lambda: FeatureLayer(surfaces="both"), ConfigError, "both"),  # type: ignore[arg-type]
         (lambda: fit_features([], layer()), EventsError, "no event"),
-        (lambda: fit_features(random_events(9, seed=1), []), ShapeError, "layers"),
-        (lambda: fit_features([], layer(n_features=1 << 24)), ShapeError, "too large"),
-        (lambda: fit_features([], layer(), epochs=0), ShapeError, "epochs=0"),
+        (lambda: fit_features(random_events(9, seed=1), []), ConfigError, "layers"),
+        (lambda: fit_features([], layer(n_features=1 << 24)), ConfigError, "too large"),
+        (lambda: fit_features([], layer(), epochs=0), ConfigError, "epochs = 0"),
     ],
 )
 def test_layers_that_cannot_be_learned_are_an_error(make: Any, error: type, named: str) -> None:

@@ -118,9 +118,9 @@ def test_parameters_are_those_of_the_signature() -> None:
     [
         ("on_minus_off", {"bin": 3}, ["on_minus_off", "'bin'", "'bins'"]),
         ("on_minus_off", {"bins": "5"}, ["on_minus_off", "bins = '5'", "int"]),
-        ("on_minus_off", {"bins": 0}, ["on_minus_off", "bins=0"]),
+        ("on_minus_off", {"bins": 0}, ["on_minus_off", "bins = 0"]),
         ("on_minus_off", {"scale": True}, ["on_minus_off", "scale = True", "float"]),
-        ("on_minus_off", {"outside": "x"}, ["on_minus_off", "outside='x'"]),
+        ("on_minus_off", {"outside": "x"}, ["on_minus_off", "outside = 'x'"]),
         ("three", {}, ["three", "bins"]),
         ("three", {"bins": 2, "dtype": "float8"}, ["'float8'"]),
     ],
@@ -247,7 +247,7 @@ def test_a_configuration_passes_parameters_to_any_representation(tmp_path: Path)
     ("name", "parameters", "channels", "named"),
     [
         ("time_surface", "", 2, "tau_us"),
-        ("time_surface", "tau_us = 'x'", 2, "tau_us is 'x'"),
+        ("time_surface", "tau_us = 'x'", 2, "tau_us = 'x'"),
         ("time_surface", "tau_us = 3\nbins = 4", 2, "input.parameters.bins"),
         ("on_minus_off", "bin_us = 4", 1, "input.bin_us"),
         ("on_minus_off", "outside = 'error'", 1, "'ignore'"),

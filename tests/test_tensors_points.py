@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dvskit.errors import ShapeError
+from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Events
 from dvskit.tensors import PointSet
 from tests.laws import refused
@@ -94,12 +94,12 @@ def test_events_outside_the_window_are_left_out_and_its_length_is_the_unit(block
 
 def test_what_cannot_be_is_refused() -> None:
     for wrong, named in (
-        ({"points": 0}, "points=0"),
+        ({"points": 0}, "points = 0"),
         ({"points": 1, "fewer": "zero"}, "'zeros'"),
         ({"scale": "metres"}, "scale"),
-        ({"duration_us": 0}, "duration_us=0"),
+        ({"duration_us": 0}, "duration_us = 0"),
     ):
-        with refused(ShapeError, named):
+        with refused(ConfigError, named):
             PointSet(**wrong)  # type: ignore[arg-type]
     with refused(ShapeError, "points"):
         PointSet().shape(SIZE)

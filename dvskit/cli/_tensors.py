@@ -29,7 +29,7 @@ class _TensorOutput:
 
     def write(self, source: Source, start_us: int | None, out: Path, *, force: bool) -> str:
         """Write the tensor of a source; return the message. Raises ShapeError, OutputError."""
-        from dvskit.tensors.files import save_tensor
+        from dvskit.tensors import save_tensor
 
         check_output(out, overwrite=force)
         with _console.progress(f"{out.name}", None, "events") as show:
@@ -69,7 +69,7 @@ class TensorOptions:
         if self == TensorOptions():
             return None
         from dvskit.tensors import representation_from
-        from dvskit.tensors.files import tensor_suffix
+        from dvskit.tensors.representation import tensor_suffix
 
         if to is not None:
             raise ConfigError(

@@ -150,7 +150,7 @@ def representation_of(given: InputConfig) -> Representation:
             '; for encoded images alone set input.representation = "" and network.inputs = '
             f"{given.channels}"
         )
-        images = given.channels > 2 and "channels=" in str(error)
+        images = given.channels > 2 and "channels = " in str(error)
         raise ConfigError(f"input: {error}{alone if images else ''}") from error
 
 

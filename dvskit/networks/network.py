@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
+from dvskit._threads import memory_bytes
 from dvskit.errors import ArgumentError, ConfigError, ShapeError, check_least, one_line
 from dvskit.layers import Conv2d, Linear, Sequence, States
 from dvskit.neurons.driver import check_tensor
-from dvskit.tensors.representation import memory_bytes
 
 Weighted = TypeVar("Weighted", bound=Conv2d | Linear)
 

@@ -6,7 +6,6 @@ against 30 GB/s). The spikes and gradients of a layer have the same size at each
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -17,6 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from dvskit._threads import memory_bytes
 
 
 def strides_of(x: Tensor) -> tuple[int, ...]:
@@ -124,15 +125,7 @@ class BufferPool:
             total -= self._idle.pop(0).nbytes
 
 
-def _limit() -> int:
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        memory = 4 << 30
-    return min(1 << 30, memory // 8)
-
-
-POOL = BufferPool(_limit())
+POOL = BufferPool(min(1 << 30, memory_bytes() // 8))
 
 
 def release_buffers() -> None:

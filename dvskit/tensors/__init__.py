@@ -6,16 +6,27 @@ A representation is a callable with frozen parameters: `VoxelGrid(bins=5)(events
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from dvskit.tensors.counts import Binary, Counts, EventFrames, Signed, bin_events
-from dvskit.tensors.feature_counts import FeatureCounts
-from dvskit.tensors.feature_files import load_features, save_features
-from dvskit.tensors.features import FeatureLayer, Features, FittedLayer, fit_features
-from dvskit.tensors.files import save_tensor
+from dvskit.tensors.counts import (
+    Binary,
+    Counts,
+    EventFrames,
+    Signed,
+    VoxelGrid,
+    bin_clips,
+    bin_events,
+)
+from dvskit.tensors.features import (
+    FeatureCounts,
+    FeatureLayer,
+    Features,
+    FittedLayer,
+    fit_features,
+    load_features,
+    save_features,
+)
 from dvskit.tensors.names import register_representation, representation_from
 from dvskit.tensors.point_set import PointSet
-from dvskit.tensors.representation import Representation
+from dvskit.tensors.representation import Representation, save_tensor
 from dvskit.tensors.time_surface import (
     NEVER_US,
     AveragedTimeSurface,
@@ -24,10 +35,6 @@ from dvskit.tensors.time_surface import (
     TimeSurface,
     Tore,
 )
-from dvskit.tensors.voxel_grid import VoxelGrid
-
-if TYPE_CHECKING:
-    from dvskit.tensors.clips import bin_clips
 
 __all__ = [
     "NEVER_US",
@@ -56,18 +63,3 @@ __all__ = [
     "save_features",
     "save_tensor",
 ]
-
-
-if not TYPE_CHECKING:  # which would accept any name
-
-    def __getattr__(name: str) -> Any:
-        # The emulator, PyAV and OpenCV are loaded when clips are binned.
-        if name == "bin_clips":
-            from dvskit.tensors.clips import bin_clips
-
-            return bin_clips
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__

@@ -1,46 +1,57 @@
-"""Events -> counts per time bin, polarity and pixel; occupancy; ON minus OFF; frames of events."""
+"""Events -> counts per time bin, polarity and pixel, and their relatives: one pass, one sum a bin.
+
+Occupancy, ON minus OFF, frames of a number of events, voxel grids; and clips, whose events are
+counted without being made.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import check_choice, check_fields, check_whole, checked
 from dvskit._threads import run_parts
-from dvskit.errors import ShapeError, did_you_mean
-from dvskit.events import Events, Size, Source, as_size, as_source
-from dvskit.tensors.bins import (
+from dvskit.errors import ConfigError, ShapeError
+from dvskit.events import Events, Size, Source
+from dvskit.tensors.counts_kernels import (
+    Span,
+    add_counts,
+    add_shares,
+    add_signs,
+    add_tally,
+    count_few,
+    mark,
+)
+from dvskit.tensors.representation import (
     LATEST_US,
+    OUTSIDE,
+    Binned,
+    BinnedByPolarity,
     BinnedPart,
     Bins,
     NumberParts,
     Outside,
+    Planar,
+    Planes,
+    PlanesFill,
     TimeParts,
-    check_outside,
-    check_whole,
     columns_of,
     count_events,
     find_span,
+    planes_for,
     refuse_outside,
     threads_for,
     time_bins,
 )
-from dvskit.tensors.counts_kernels import Span, add_counts, add_signs, add_tally, count_few, mark
-from dvskit.tensors.representation import (
-    Binned,
-    BinnedByPolarity,
-    Planar,
-    Planes,
-    PlanesFill,
-    check_channels,
-    fill,
-    planes_for,
-)
+
+if TYPE_CHECKING:
+    from dvskit.emulator.params import EmulatorParams
 
 # The largest count of a dtype, up to which all integers are exact.
 MOST = {
@@ -49,6 +60,7 @@ MOST = {
     torch.int32: (1 << 31) - 1,
     torch.float32: 1 << 24,
 }
+_SIGNED = tuple(each for each in MOST if each.is_signed)
 # One pass is faster up to this many events, measured with 1 to 20 bins on 34x34 and 640x480 pixels:
 # it starts 10 to 20 us earlier, and takes up to 1.7 times as long per event.
 _FEW = 1 << 14
@@ -66,7 +78,7 @@ def refuse_full(full: int, most: int) -> None:
 class _CheckedFill(PlanesFill):
     """A tensor of counts up to `most` being filled; `full` counts the events beyond that."""
 
-    def __init__(self, made: Planar, bins: Bins, planes: Planes, size: Size) -> None:
+    def __init__(self, made: Any, bins: Bins, planes: Planes, size: Size) -> None:
         super().__init__(made, bins, planes, size)
         self.most = MOST[made.dtype]
         self.full: list[int] = []
@@ -123,14 +135,13 @@ class CountsFill(_CheckedFill):
             planes.held[number] += more
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts(BinnedByPolarity):
     """Events per time bin, polarity and pixel: (bins, channels, H, W). The sum is their number.
 
     bins, bin_us, outside  the time bins, as in `bin_events`; a call takes `start_us`
     channels  2: OFF, ON; 1: both together
-    dtype     uint8, int16, int32 or float32; raises ShapeError if a count exceeds its range
+    dtype     uint8, int16, int32 or float32; a call raises ShapeError if a count exceeds its range
 
         events = dvskit.load_events("events.raw")
         counts = dvskit.tensors.Counts(bins=20, dtype=torch.float32)
@@ -140,12 +151,8 @@ class Counts(BinnedByPolarity):
         first = counts(events, out=batch[:, 0])    # written into place
     """
 
-    dtype: torch.dtype = torch.int32
+    dtype: torch.dtype = checked(check_choice, tuple(MOST), default=torch.int32)
     _fill = CountsFill
-
-    def __post_init__(self) -> None:
-        BinnedByPolarity.__post_init__(self)
-        check_dtype(self.dtype)
 
     def __call__(
         self, events: Events | Source, *, start_us: int | None = None, out: Tensor | None = None
@@ -155,7 +162,7 @@ class Counts(BinnedByPolarity):
             bins = time_bins((events,), self.bins, self.bin_us, start_us)
             if -LATEST_US <= bins.start <= LATEST_US:
                 return self._count_few(events, bins, out)
-        return BinnedByPolarity.__call__(self, events, start_us=start_us, out=out)
+        return Planar.__call__(self, events, start_us=start_us, out=out)
 
     def _count_few(self, events: Events, bins: Bins, out: Tensor | None) -> Tensor:
         """Do the work of `_fill` at once, with one thread."""
@@ -176,20 +183,12 @@ class Counts(BinnedByPolarity):
         return counts
 
 
-def check_dtype(dtype: torch.dtype) -> None:
-    """Raise ShapeError for a dtype that cannot hold counts."""
-    if dtype not in MOST:
-        names = ", ".join(str(each).removeprefix("torch.") for each in MOST)
-        raise ShapeError(f"dtype={dtype} cannot hold counts; choices: {names}")
-
-
 class _BinaryFill(PlanesFill):
     def add(self, part: BinnedPart, first: int, stop: int) -> None:
         span = self.planes.span(part.first + first, part.first + stop)
         mark(part.columns, part.borders[first : stop + 1], span, self.width, self.on)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Binary(BinnedByPolarity):
     """1 if there was an event, else 0, per time bin, polarity and pixel: (bins, channels, H, W).
@@ -204,12 +203,8 @@ class Binary(BinnedByPolarity):
         pixels = binary(dvskit.load_events("events.raw"))    # (20, 1, 128, 128) uint8
     """
 
-    dtype: torch.dtype = torch.uint8
+    dtype: torch.dtype = checked(check_choice, tuple(MOST), default=torch.uint8)
     _fill = _BinaryFill
-
-    def __post_init__(self) -> None:
-        BinnedByPolarity.__post_init__(self)
-        check_dtype(self.dtype)
 
 
 class _SignedFill(_CheckedFill):
@@ -219,7 +214,6 @@ class _SignedFill(_CheckedFill):
         self.note(add_signs(part.columns, borders, span, self.width, self.most))
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signed(Binned):
     """ON minus OFF events per time bin and pixel: (bins, 1, H, W).
@@ -227,24 +221,17 @@ class Signed(Binned):
     Opposite events of a pixel cancel within a bin.
 
     bins, bin_us, outside  the time bins, as in `bin_events`; a call takes `start_us`
-    dtype  int16, int32 or float32; raises ShapeError if a value exceeds its range
+    dtype  int16, int32 or float32; a call raises ShapeError if a value exceeds its range
 
         signed = dvskit.tensors.Signed(bin_us=50_000)
         frames = signed(dvskit.open_events("events.raw"))    # (bins, 1, 128, 128) int32
     """
 
-    dtype: torch.dtype = torch.int32
+    dtype: torch.dtype = checked(check_choice, _SIGNED, default=torch.int32)
     channels: ClassVar[int] = 1
     _fill = _SignedFill
 
-    def __post_init__(self) -> None:
-        Binned.__post_init__(self)
-        check_dtype(self.dtype)
-        if self.dtype == torch.uint8:
-            raise ShapeError("dtype=torch.uint8 is unsigned; use torch.int16")
 
-
-@check_arguments
 def bin_events(
     events: Events | Source,
     *,
@@ -264,8 +251,8 @@ def bin_events(
     is OFF, channel 1 ON. A Source is read twice (once for its times) unless bins, bin_us and
     start_us are all given. `Counts` does the same for other dtypes and into a given tensor.
 
-    Raises ShapeError if neither bins nor bin_us is given, if one is below 1, and for events outside
-    the window, unless outside="ignore".
+    Raises ConfigError if neither bins nor bin_us is given, or if one is below 1; ShapeError for
+    events outside the window, unless outside="ignore".
 
         events = dvskit.load_events("events.raw")
         counts = dvskit.tensors.bin_events(events, bins=20)        # (20, 2, 128, 128) int32
@@ -277,9 +264,8 @@ def bin_events(
     return Counts(bins=bins, bin_us=bin_us, outside=outside)(events, start_us=start_us)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EventFrames:
+class EventFrames(Planar):
     """Counts in frames of a number of events or of a duration: (frames, channels, H, W).
 
     frames            the events are cut into `frames` parts whose sizes differ by one at most
@@ -304,51 +290,31 @@ class EventFrames:
         frames.sum((1, 2, 3)).unique()    # [5000]: the same number of events in each
     """
 
-    frames: int | None = None
-    count: int | None = None
-    duration_us: int | None = None
-    partial: Literal["keep", "drop"] = "keep"
-    outside: Outside = "error"
-    channels: Literal[1, 2] = 2
-    dtype: torch.dtype = torch.int32
+    frames: int | None = checked(check_whole, 1, default=None)
+    count: int | None = checked(check_whole, 1, default=None)
+    duration_us: int | None = checked(check_whole, 1, default=None)
+    partial: Literal["keep", "drop"] = checked(check_choice, ("keep", "drop"), default="keep")
+    outside: Outside = checked(check_choice, OUTSIDE, default="error")
+    channels: Literal[1, 2] = checked(check_choice, (1, 2), default=2)
+    dtype: torch.dtype = checked(check_choice, tuple(MOST), default=torch.int32)
+    _fill = CountsFill
 
     def __post_init__(self) -> None:
-        for name in ("frames", "count", "duration_us"):
-            check_whole(name, getattr(self, name))
+        check_fields(self)
         if self.frames is None and self.count is None and self.duration_us is None:
-            raise ShapeError(
-                "give the number of frames, the count of events in each or duration_us"
-            )
+            raise ConfigError("EventFrames: give frames, count or duration_us")
         if self.count is not None and self.duration_us is not None:
-            raise ShapeError("a frame has a count of events or a duration_us; pass one of them")
-        if self.partial not in ("keep", "drop"):
-            choices = did_you_mean(self.partial, ("keep", "drop"))
-            raise ShapeError(f"unknown partial={self.partial!r}; {choices}")
-        check_outside(self.outside)
-        check_channels(self.channels)
-        check_dtype(self.dtype)
+            raise ConfigError("EventFrames: a frame has a count or a duration_us; give one of them")
 
-    def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
-        """Return (frames, channels, H, W). Raises ShapeError without `frames`."""
-        if self.frames is None:
-            raise ShapeError("the number of frames depends on the events; pass frames too")
-        width, height = as_size(size)
-        return int(self.frames), self.channels, height, width
+    @property
+    def _count(self) -> int | None:
+        return self.frames
 
-    def __call__(
-        self, events: Events | Source, *, start_us: int | None = None, out: Tensor | None = None
-    ) -> Tensor:
-        """Return the frames; see `Representation`."""
-        source = as_source(events)
-        parts: TimeParts | NumberParts
+    def _parts(self, source: Source, start_us: int | None) -> TimeParts | NumberParts:
+        outside: Outside = "ignore" if self.frames is None else self.outside
         if self.duration_us is not None:
-            parts = TimeParts(source, self._spans(source, start_us))
-        else:
-            parts = NumberParts(source, self._numbers(source, start_us), start_us)
-        tensor = fill(self, parts, CountsFill, out)
-        if self.frames is not None:
-            parts.refuse_missed(self.outside)
-        return tensor
+            return TimeParts(source, self._spans(source, start_us), outside)
+        return NumberParts(source, self._numbers(source, start_us), outside, start_us)
 
     def _spans(self, source: Source, start_us: int | None) -> Bins:
         length = int(self.duration_us or 0)
@@ -374,3 +340,122 @@ class EventFrames:
                 found = Bins(0, min(total, frames * count), frames, 1, count)
         found.check()
         return found
+
+
+class _VoxelFill(PlanesFill):
+    def add(self, part: BinnedPart, first: int, stop: int) -> None:
+        bins, node = self.bins, part.first + first
+        add_shares(
+            part.columns,
+            (part.borders[first : stop + 1], part.borders[first - 1] if first else 0),
+            self.planes.span(node, part.first + stop),
+            self.width,
+            (bins.start, bins.numerator, bins.denominator),
+            node,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoxelGrid(Planar):
+    """A voxel grid, bilinear in time: (bins, 1, H, W) float32.
+
+    An event at time t adds its polarity, +1 or -1, times max(0, 1 - |b - t*|) to bin b, with t* =
+    (bins - 1) (t - start) / duration (Zhu et al. 2019, "Unsupervised event-based learning of
+    optical flow, depth, and egomotion", equations 1 to 3). The sum is that of the polarities: the
+    first event counts fully in the first bin, the last one in the last.
+
+    bins         the number of nodes in time
+    duration_us  the time from the first node to the last, both inclusive; up to the last event if
+                 None
+    outside      "error" or "ignore", for events outside a given duration
+
+    Values are added as float32 in the order of time, with a rounding error up to 1e-7 per event.
+
+        grid = dvskit.tensors.VoxelGrid(bins=5)
+        voxels = grid(dvskit.load_events("events.raw"))    # (5, 1, 128, 128) float32
+        voxels = voxels / voxels.abs().max()               # for a network of images
+    """
+
+    bins: int = checked(check_whole, 1)
+    duration_us: int | None = checked(check_whole, 1, default=None)
+    outside: Outside = checked(check_choice, OUTSIDE, default="error")
+    dtype: ClassVar[torch.dtype] = torch.float32
+    channels: ClassVar[int] = 1
+    _fill = _VoxelFill
+    _reaching = True
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @property
+    def _count(self) -> int:
+        return self.bins
+
+    def _parts(self, source: Source, start_us: int | None) -> TimeParts:
+        return TimeParts(source, self._intervals(source, start_us), self.outside)
+
+    def _intervals(self, source: Source, start_us: int | None) -> Bins:
+        """Return the intervals between nodes; that of the last node has one instant."""
+        first, last, bins = start_us, None, int(self.bins)
+        if start_us is None or self.duration_us is None:
+            first, last = find_span(source)
+        start = int(start_us) if start_us is not None else first or 0
+        if self.duration_us is not None:
+            duration = int(self.duration_us)
+        else:
+            duration = 0 if last is None else max(0, last - start)
+        if duration and bins > 1:
+            found = Bins(start, start + duration + 1, bins, bins - 1, duration)
+        else:
+            found = Bins(start, start + duration + 1, bins, 0, 1)  # all at the first node
+        found.check()
+        return found
+
+
+def bin_clips(
+    clips: ArrayLike | Tensor,
+    t_us: ArrayLike,
+    *,
+    bins: int,
+    bin_us: int,
+    start_us: int | None = None,
+    params: EmulatorParams | str | Sequence[EmulatorParams] | None = None,
+    seed: int = 0,
+    outside: Outside = "error",
+) -> Tensor:
+    """Emulate clips and count their events in bins, without making the events.
+
+    clips  (B, T, H, W), t_us (T,) or (B, T), params and seed as `emulate_batch` takes them
+
+    Returns (B, bins, 2, H, W) int32, equal to binning the events of each clip with `bin_events`:
+    bin k holds start_us + k * bin_us <= t < start_us + (k + 1) * bin_us, with start_us the time of
+    the clip's first frame unless given. Raises what the two raise.
+
+        clips = np.random.default_rng(0).integers(0, 255, (4, 10, 32, 32), np.uint8)    # B, T, H, W
+        t_us = np.arange(10) * 10_000
+        counts = dvskit.tensors.bin_clips(clips, t_us, bins=9, bin_us=10_001)    # (4, 9, 2, 32, 32)
+    """
+    from dvskit.emulator.source import Batch  # loads PyAV and OpenCV
+
+    check_whole("bins", bins, 1)
+    check_whole("bin_us", bin_us, 1)
+    check_choice("outside", outside, OUTSIDE)
+    batch = Batch(clips, t_us, params, seed)
+    shape = (len(batch), bins, 2, batch.height, batch.width)
+    counts = np.zeros(shape, np.int32)
+    missed = [0] * len(batch)
+
+    def count(number: int) -> None:
+        run = batch.start(number)
+        start = int(batch.t_us[number, 0]) if start_us is None else start_us
+        missed[number] = sum(
+            run.count(t, frame, counts[number], start, bin_us) for t, frame in batch.frames(number)
+        )
+
+    run_parts(count, len(batch))
+    if any(missed) and outside == "error":
+        raise ShapeError(
+            f"{sum(missed):,} events are outside the {bins} bins of {bin_us} us; widen them, or "
+            'pass outside="ignore"'
+        )
+    return torch.from_numpy(counts)

@@ -1,23 +1,37 @@
-"""Events -> features of the time surface around them, which are learned without labels."""
+"""Events -> features of the time surface around them, learned without labels; files and counts."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from math import isfinite
-from typing import Any, Literal
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import check_choice, check_fields, check_number, check_whole, checked
+from dvskit._files import open_regular, write_whole
 from dvskit._threads import run_parts
-from dvskit.errors import EventsError, ShapeError, check_known
+from dvskit.errors import (
+    ConfigError,
+    DvskitError,
+    EventsError,
+    FormatError,
+    MissingFileError,
+    one_line,
+)
 from dvskit.events import Events, Size, Source, as_size, as_source
 from dvskit.events.even_blocks import even_blocks
-from dvskit.tensors.bins import check_whole, threads_for
 from dvskit.tensors.feature_kernels import ABREAST, ROW, feature_pass
-from dvskit.tensors.time_surface import check_tau
+from dvskit.tensors.representation import Binned, BinnedPart, Bins, Planes, PlanesFill, threads_for
 
 Array = NDArray[Any]
 Columns = tuple[Array, Array, Array, Array]
@@ -26,10 +40,9 @@ _LEARNED_AT_ONCE = 1 << 16  # events; a number of its own, so that blocks have n
 _NO_RATES = (np.float32(0), np.float32(0), np.float32(0))
 _LONG_AGO_US = -(1 << 62)
 _MOST = 1 << 26  # values of the features of a layer
-_SURFACES = ("separate", "joined", "merged")
+Surfaces = Literal["separate", "joined", "merged"]
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureLayer:
     """Parameters of a layer of features, and of how they are learned.
@@ -48,44 +61,37 @@ class FeatureLayer:
     delta_i     the amount by which its threshold then shrinks
     delta_e     the amount by which all thresholds grow after a patch that no feature won
 
-    Raises ShapeError for values out of range.
+    Raises ConfigError for values out of range.
 
         layer = dvskit.tensors.FeatureLayer(n_features=16, patch=7, tau_us=20_000)
         layer.shape(channels=2)    # (2, 16, 1, 49): 16 features of 7 x 7 pixels for OFF, 16 for ON
     """
 
-    n_features: int = 100
-    patch: int = 11
-    tau_us: float = 30_000.0
-    surfaces: Literal["separate", "joined", "merged"] = "separate"
-    eta: float = 0.001
-    delta_i: float = 0.001
-    delta_e: float = 0.003
+    n_features: int = checked(check_whole, 1, default=100)
+    patch: int = checked(check_whole, 1, default=11)
+    tau_us: float = checked(check_number, above=0, default=30_000.0)
+    surfaces: Surfaces = checked(check_choice, get_args(Surfaces), default="separate")
+    eta: float = checked(check_number, 0, 1, default=0.001)
+    delta_i: float = checked(check_number, 0, 1, default=0.001)
+    delta_e: float = checked(check_number, 0, 1, default=0.003)
 
     def __post_init__(self) -> None:
-        check_whole("n_features", self.n_features)
-        check_whole("patch", self.patch)
+        check_fields(self)
         if self.patch % 2 == 0:
-            raise ShapeError(f"patch={self.patch} has no middle; take an odd side")
-        check_tau(self.tau_us)
-        check_known("surfaces", self.surfaces, _SURFACES)
-        for name in ("eta", "delta_i", "delta_e"):
-            value = getattr(self, name)
-            if not (isfinite(value) and 0 <= value <= 1):
-                raise ShapeError(f"{name}={value} is outside 0..1")
+            raise ConfigError(f"FeatureLayer: patch = {self.patch} has no middle; take an odd side")
 
     def shape(self, channels: int) -> tuple[int, int, int, int]:
         """Return the shape of the features: (groups, n_features, planes, patch * patch).
 
         channels  of the events. Each group has features of its own, and a patch has `planes` planes
 
-        Raises ShapeError for more than 64 Mi values.
+        Raises ConfigError for more than 64 Mi values.
         """
         groups = channels if self.surfaces == "separate" else 1
         planes = channels if self.surfaces == "joined" else 1
         shape = groups, int(self.n_features), planes, int(self.patch) ** 2
         if np.prod(shape, dtype=float) > _MOST:
-            raise ShapeError(f"features of shape {shape} are too large; take fewer")
+            raise ConfigError(f"features of shape {shape} are too large; take fewer")
         return shape
 
 
@@ -152,7 +158,6 @@ class Features:
         step = _chain(self.layers, as_size(size))
         return lambda events: step(_columns(events))
 
-    @check_arguments
     def transform(self, events: Events | Source) -> NDArray[np.int32]:
         """Return the nearest feature of each event, (events,) int32; -1 if it has none.
 
@@ -270,7 +275,6 @@ def _through(
 Recordings = Events | Source | Iterable[Events | Source | tuple[Events, Any]]
 
 
-@check_arguments
 def fit_features(
     recordings: Recordings,
     layers: FeatureLayer | Sequence[FeatureLayer] | None = None,
@@ -294,7 +298,7 @@ def fit_features(
     2020, "Event-based feature extraction using adaptive selection thresholds"). First features and
     thresholds are uniform between 0 and 1. Patches that leave the sensor are left out.
 
-    Raises EventsError if there is no patch to learn from, ShapeError for too many features.
+    Raises EventsError if there is no patch to learn from, ConfigError for too many features.
 
         digits = [dvskit.load_events(f"digits/{name}/00001.bin") for name in "012"]
         layers = [
@@ -304,7 +308,7 @@ def fit_features(
         features = dvskit.tensors.fit_features(digits, layers)
         features.count    # 12
     """
-    check_whole("epochs", epochs)
+    check_whole("epochs", epochs, 1)
     rng = np.random.default_rng(seed)
     chosen = (layers or FeatureLayer(),) if isinstance(layers, FeatureLayer | None) else layers
     again = _again(recordings)
@@ -313,7 +317,7 @@ def fit_features(
         shape = layer.shape(fitted[-1].channels if fitted else 2)
         fitted.append(_fit_layer(layer, shape, tuple(fitted), again, epochs, rng))
     if not fitted:
-        raise ShapeError("layers is empty; give at least one FeatureLayer")
+        raise ConfigError("layers is empty; give at least one FeatureLayer")
     return Features(tuple(fitted))
 
 
@@ -360,3 +364,161 @@ def _fit_layer(
             )
     flat = padded[:, : shape[1], : shape[2] * shape[3]]
     return FittedLayer(layer, flat.reshape(shape).copy(), thresholds, missed / seen)
+
+
+_KEY = "dvskit features"
+_LENGTH = 1e-3  # the largest difference of a feature's length from 1
+
+
+def save_features(
+    features: Features, path: str | PathLike[str], *, overwrite: bool = False
+) -> None:
+    """Write features to a safetensors file, whole or not at all: see `load_features`.
+
+    Raises OutputError for an existing file unless `overwrite`, and for errors of the operating
+    system.
+
+        digit = dvskit.load_events("digits/1/00001.bin")
+        layer = dvskit.tensors.FeatureLayer(n_features=8, patch=5)
+        features = dvskit.tensors.fit_features(digit, layer)
+        dvskit.tensors.save_features(features, "saved.safetensors")
+    """
+    tensors, layers = {}, []
+    for number, each in enumerate(features.layers):
+        tensors[f"weights.{number}"] = np.ascontiguousarray(each.weights)
+        tensors[f"thresholds.{number}"] = np.ascontiguousarray(each.thresholds)
+        layers.append({**asdict(each.layer), "missed": each.missed})
+    write_whole(path, save(tensors, {_KEY: json.dumps(layers)}), overwrite=overwrite)
+
+
+def load_features(path: str | PathLike[str]) -> Features:
+    """Return the features in a file of `save_features`.
+
+    Raises MissingFileError without the file, FormatError for any other content.
+
+        digit = dvskit.load_events("digits/1/00001.bin")
+        layer = dvskit.tensors.FeatureLayer(n_features=8, patch=5)
+        fitted = dvskit.tensors.fit_features(digit, layer)
+        dvskit.tensors.save_features(fitted, "features.safetensors")
+        features = dvskit.tensors.load_features("features.safetensors")
+        features.count    # 16
+    """
+    try:
+        about = Path(path).stat()
+    except FileNotFoundError as error:
+        raise MissingFileError(path, "write it with dvskit.tensors.save_features") from error
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return _loaded(str(path), about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(maxsize=8)  # a representation is made anew for each live decision
+def _loaded(path: str, _changed_ns: int, _bytes: int) -> Features:
+    try:
+        with open_regular(path), safe_open(path, "np") as file:
+            stored = json.loads((file.metadata() or {})[_KEY])
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        return _features(stored, tensors)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, DvskitError) as error:
+        missing = isinstance(error, KeyError)
+        problem = f"it has no {error.args[0]}" if missing else one_line(error)[:200]
+        raise FormatError(
+            f"{path}: holds no features: {problem}; write it with dvskit.tensors.save_features"
+        ) from error
+
+
+def _features(stored: list[dict[str, Any]], tensors: dict[str, NDArray[Any]]) -> Features:
+    layers: list[FittedLayer] = []
+    for number, values in enumerate(stored):
+        missed = float(values.pop("missed"))
+        layer = FeatureLayer(**values)
+        shape = layer.shape(layers[-1].channels if layers else 2)
+        weights, thresholds = (tensors[f"{key}.{number}"] for key in ("weights", "thresholds"))
+        for key, array, wanted in (
+            ("weights", weights, shape),
+            ("thresholds", thresholds, shape[:2]),
+        ):
+            if array.shape != wanted or array.dtype != np.float32:
+                raise ValueError(
+                    f"{key}.{number} is {array.shape} of {array.dtype}, not {wanted} of float32"
+                )
+            if not np.isfinite(array).all():
+                raise ValueError(f"{key}.{number} holds values that are not finite")
+        lengths = np.sqrt((weights.astype(np.float64) ** 2).sum((2, 3)))
+        if abs(lengths - 1).max() > _LENGTH:
+            raise ValueError(f"weights.{number} holds features of another length than 1")
+        if not (isfinite(missed) and 0 <= missed <= 1):
+            raise ValueError(f"missed = {missed} is no share")
+        layers.append(FittedLayer(layer, weights, thresholds, missed))
+    if not layers:
+        raise ValueError("it has no layers")
+    return Features(tuple(layers))
+
+
+class _FeatureFill(PlanesFill):
+    in_order = True
+
+    def __init__(self, made: Any, bins: Bins, planes: Planes, size: Size) -> None:
+        super().__init__(made, bins, planes, size)
+        self.step, self.cell = made.fitted.start(size), int(made.cell_px)
+        self.lines, self.columns = made.bin_shape(size)[1:]
+        planes.clear_rest()  # no plane holds events yet
+
+    def add(self, part: BinnedPart, first: int, stop: int) -> None:
+        found, events = self.step(part.events), part.events
+        at = np.arange(part.first, part.first + len(part.borders) - 1) * self.planes.step
+        at = np.repeat(at, np.diff(part.borders))
+        row, column = events.y // self.cell, events.x // self.cell
+        at += (found * np.int64(self.lines) + row) * self.columns + column
+        np.add.at(self.planes.flat, at[found >= 0], np.float32(1))
+
+    def finish(self) -> None:
+        """Do nothing: all planes were cleared at the start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureCounts(Binned):
+    """Count events per time bin, feature and cell: (bins, features, H / cell_px, W / cell_px).
+
+    float32; sides are rounded up. An event counts for the feature that `Features.transform` finds;
+    surfaces start empty at the first event, and go on from bin to bin. Events without a feature,
+    near the border, do not count. With one bin and a cell as large as the sensor the counts are a
+    histogram of features.
+
+    fitted   the features of `fit_features`, or a file of `save_features`
+    bins     the number of bins, 1 by default; without `bin_us` they divide the time between the
+             first event and the last
+    bin_us   the length of a bin in microseconds
+    cell_px  the side of a cell: 1, a pixel
+    outside  "error" or "ignore", for events outside a window given by bins and bin_us
+
+    Raises MissingFileError and FormatError for the file.
+
+        digits = [dvskit.load_events(f"digits/{name}/00001.bin") for name in "012"]
+        layer = dvskit.tensors.FeatureLayer(n_features=8, patch=5)
+        features = dvskit.tensors.fit_features(digits, layer)
+        counts = dvskit.tensors.FeatureCounts(fitted=features, cell_px=34)
+        histogram = counts(digits[0])    # (1, 16, 1, 1) float32: 8 features each of OFF and ON
+    """
+
+    fitted: Features | str | PathLike[str]
+    cell_px: int = checked(check_whole, 1, default=1)
+    dtype: ClassVar[torch.dtype] = torch.float32
+    _fill = _FeatureFill
+    _one_bin = True
+
+    def __post_init__(self) -> None:
+        Binned.__post_init__(self)
+        if not isinstance(self.fitted, Features):
+            object.__setattr__(self, "fitted", load_features(self.fitted))
+
+    @property
+    def channels(self) -> int:
+        """The number of features."""
+        assert isinstance(self.fitted, Features)
+        return self.fitted.count
+
+    def bin_shape(self, size: Size) -> tuple[int, ...]:
+        """Return the shape of a bin: features, and rows and columns of cells."""
+        cell = int(self.cell_px)
+        return self.channels, -(-size.height // cell), -(-size.width // cell)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -12,24 +11,21 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from dvskit._arguments import check_arguments
-from dvskit.errors import (
-    REGISTER_FIRST,
-    ConfigError,
-    DvskitError,
-    ShapeError,
-    check_known,
-    did_you_mean,
-    one_line,
-)
+from dvskit._checks import check_choice, check_known, check_whole
+from dvskit.errors import REGISTER_FIRST, ConfigError, ShapeError, did_you_mean
 from dvskit.events import Events, Source, as_size, as_source, cut
 from dvskit.events.sources import read_all
-from dvskit.registry import Registry
-from dvskit.tensors.bins import Outside, check_bins, refuse_outside
-from dvskit.tensors.counts import MOST, Binary, Counts, EventFrames, Signed
-from dvskit.tensors.feature_counts import FeatureCounts
+from dvskit.registry import Registry, named_errors
+from dvskit.tensors.counts import MOST, Binary, Counts, EventFrames, Signed, VoxelGrid
+from dvskit.tensors.features import FeatureCounts
 from dvskit.tensors.point_set import PointSet
-from dvskit.tensors.representation import Representation, check_out
+from dvskit.tensors.representation import (
+    OUTSIDE,
+    Outside,
+    Representation,
+    check_out,
+    refuse_outside,
+)
 from dvskit.tensors.time_surface import (
     AveragedTimeSurface,
     DecayedCounts,
@@ -37,7 +33,6 @@ from dvskit.tensors.time_surface import (
     TimeSurface,
     Tore,
 )
-from dvskit.tensors.voxel_grid import VoxelGrid
 
 REPRESENTATIONS: Registry[Callable[..., Any]] = Registry(
     "representation",
@@ -59,13 +54,12 @@ REPRESENTATIONS: Registry[Callable[..., Any]] = Registry(
 )
 _OWN = frozenset(REPRESENTATIONS.values())
 _DTYPES = {str(each).removeprefix("torch."): each for each in MOST}
-_WINDOW = {"bins", "bin_us"}
+_WINDOW = ("bins", "bin_us")
 _PROBED_US = 1000  # between the two events, without a window
 _GIVEN = ("start_us", "out", "outside")  # dvskit handles them for functions
 _FIX = "register a function of events, mine(events, *, bins=5, ...), or a class of representations"
 
 
-@check_arguments
 def register_representation(name: str, kind: Callable[..., Any]) -> None:
     """Add a representation of your own: for `representation_from`, configurations and --as.
 
@@ -188,10 +182,9 @@ def _parameters(name: str) -> dict[str, inspect.Parameter]:
 
 def _outside(parameters: Mapping[str, Any]) -> dict[str, bool]:
     """Return the parameter that a function with a window has besides its own."""
-    return {"outside": False} if parameters.keys() >= _WINDOW else {}
+    return {"outside": False} if parameters.keys() >= set(_WINDOW) else {}
 
 
-@check_arguments
 def representation_from(name: str, /, **parameters: Any) -> Representation:
     """Return the representation with a name: `representation_from("voxel_grid", bins=5)`.
 
@@ -214,16 +207,13 @@ def representation_from(name: str, /, **parameters: Any) -> Representation:
         parameters["dtype"] = _DTYPES[dtype]
     kind = REPRESENTATIONS[name]
     if REPRESENTATIONS.is_own(name):
-        try:
-            return kind(**parameters)  # type: ignore[no-any-return]
-        except ShapeError as error:
-            raise ConfigError(f"{name}: {error}") from error
+        return kind(**parameters)  # type: ignore[no-any-return]
     defaults = {key: each.default for key, each in _parameters(name).items()}
     for key, value in parameters.items():
         _check_type(name, key, value, defaults.get(key))
     if not isinstance(kind, type):
         return _made_of(name, kind, defaults | parameters)
-    with _errors_of(name):
+    with named_errors(f"representation {name!r}"):
         found = kind(**parameters)
     if not isinstance(found, Representation):
         raise ConfigError(f"representation {name!r}: {kind.__name__} has no dtype; add one")
@@ -246,28 +236,15 @@ def _check_type(name: str, key: str, value: Any, default: Any) -> None:
             )
 
 
-@contextmanager
-def _errors_of(name: str) -> Iterator[None]:
-    """Raise ConfigError, with the name, for errors of a registered kind that are not dvskit's."""
-    try:
-        yield
-    except DvskitError:
-        raise
-    except Exception as error:
-        problem = f"{type(error).__name__}: {one_line(error)}"
-        raise ConfigError(f"representation {name!r}: {problem}") from error
-
-
 def _made_of(name: str, kind: Callable[..., Tensor], values: dict[str, Any]) -> FunctionOfEvents:
     given = {key: value for key, value in values.items() if key != "outside"}
-    window_us = None
-    if given.keys() >= _WINDOW and None not in (given["bins"], given["bin_us"]):
-        try:
-            check_bins(given["bins"], given["bin_us"], values.get("outside", "error"))
-        except ShapeError as error:
-            raise ConfigError(f"{name}: {error}") from error
+    outside, window_us = values.get("outside", "error"), None
+    check_choice("outside", outside, OUTSIDE, owner=name)
+    if given.keys() >= set(_WINDOW) and None not in (given["bins"], given["bin_us"]):
+        for key in _WINDOW:
+            check_whole(key, given[key], 1, owner=name)
         window_us = int(given["bins"]) * int(given["bin_us"])
-    return FunctionOfEvents(name, kind, given, window_us, values.get("outside", "error"))
+    return FunctionOfEvents(name, kind, given, window_us, outside)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -318,7 +295,7 @@ class FunctionOfEvents:
         return out.copy_(tensor)
 
     def _tensor(self, events: Events) -> Tensor:
-        with _errors_of(self.name):
+        with named_errors(f"representation {self.name!r}"):
             tensor = self.function(events, **self.parameters)
         if isinstance(tensor, Tensor) and tensor.dtype == self.dtype:
             if not tensor.numel():

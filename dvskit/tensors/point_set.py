@@ -11,17 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dvskit._arguments import check_arguments
-from dvskit.errors import ShapeError, did_you_mean
+from dvskit._checks import check_choice, check_fields, check_seed, check_whole, checked
+from dvskit.errors import ShapeError
 from dvskit.events import Events, Source, as_size, as_source, cut
-from dvskit.tensors.bins import check_whole, columns_of, in_spans
 from dvskit.tensors.counts_kernels import write_points
-from dvskit.tensors.representation import check_out, zeros_for
+from dvskit.tensors.representation import check_out, columns_of, in_spans, zeros_for
 
 Points = NDArray[Any]
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointSet:
     """Events as points x, y, t, p: (points, 4), in order of time.
@@ -47,19 +45,14 @@ class PointSet:
         cloud[:, :3].min(), cloud[:, :3].max()              # from 0 to 1
     """
 
-    points: int | None = None
-    seed: int = 0
-    fewer: Literal["repeat", "zeros"] = "repeat"
-    scale: Literal["unit", "pixels"] = "unit"
-    duration_us: int | None = None
+    points: int | None = checked(check_whole, 1, default=None)
+    seed: int = checked(check_seed, default=0)
+    fewer: Literal["repeat", "zeros"] = checked(check_choice, ("repeat", "zeros"), default="repeat")
+    scale: Literal["unit", "pixels"] = checked(check_choice, ("unit", "pixels"), default="unit")
+    duration_us: int | None = checked(check_whole, 1, default=None)
 
     def __post_init__(self) -> None:
-        check_whole("points", self.points)
-        check_whole("duration_us", self.duration_us)
-        for name, choices in (("fewer", ("repeat", "zeros")), ("scale", ("unit", "pixels"))):
-            value = getattr(self, name)
-            if value not in choices:
-                raise ShapeError(f"unknown {name}={value!r}; {did_you_mean(str(value), choices)}")
+        check_fields(self)
 
     @property
     def dtype(self) -> torch.dtype:

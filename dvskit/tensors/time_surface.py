@@ -11,17 +11,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dvskit._arguments import check_arguments
-from dvskit.errors import ShapeError
+from dvskit._checks import check_fields, check_number, check_whole, checked
+from dvskit.errors import ConfigError
 from dvskit.events import Events, Size, Source, as_size, as_source, cut
-from dvskit.tensors.bins import BinnedPart, Bins, check_whole, columns_of, in_spans
 from dvskit.tensors.representation import (
     Binned,
     BinnedByPolarity,
-    Planar,
+    BinnedPart,
+    Bins,
     Planes,
     PlanesFill,
-    one_bin_unless_given,
+    columns_of,
+    in_spans,
     planes_for,
     zeros_for,
 )
@@ -59,7 +60,7 @@ _LONGEST_US = (1 << 31) - 2  # a bin whose stamps fit into int32
 
 
 class _LastTimesFill(PlanesFill):
-    def __init__(self, made: Planar, bins: Bins, planes: Planes, size: Size) -> None:
+    def __init__(self, made: Any, bins: Bins, planes: Planes, size: Size) -> None:
         super().__init__(made, bins, planes, size)
         self.stamps = planes
         self.edges = bins.edges(0, bins.count + 1)
@@ -86,7 +87,6 @@ class _LastTimesFill(PlanesFill):
         in_spans(carry, stamps.length, self.bins.count * stamps.length)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastTimes(BinnedByPolarity):
     """The time of each pixel's latest event up to the end of each bin: int64 microseconds.
@@ -106,23 +106,16 @@ class LastTimes(BinnedByPolarity):
 
     dtype: ClassVar[torch.dtype] = torch.int64
     _fill = _LastTimesFill
-
-    def __post_init__(self) -> None:
-        one_bin_unless_given(self)
-        BinnedByPolarity.__post_init__(self)
+    _one_bin = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fading(BinnedByPolarity):
     """Surfaces on which events decay with age, with the time constant tau_us."""
 
-    tau_us: float
+    tau_us: float = checked(check_number, above=0)
     dtype: ClassVar[torch.dtype] = torch.float32
-
-    def __post_init__(self) -> None:
-        one_bin_unless_given(self)
-        BinnedByPolarity.__post_init__(self)
-        check_tau(self.tau_us)
+    _one_bin = True
 
 
 class _TimeSurfaceFill(_LastTimesFill):
@@ -147,7 +140,6 @@ class _TimeSurfaceFill(_LastTimesFill):
         in_spans(fade, surface.length, self.bins.count * surface.length)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeSurface(_Fading):
     """Time surfaces: exp(-age / tau) of each pixel's latest event, at the end of each bin.
@@ -168,12 +160,6 @@ class TimeSurface(_Fading):
     """
 
     _fill = _TimeSurfaceFill
-
-
-def check_tau(tau_us: float) -> None:
-    """Raise ShapeError unless a time constant is positive and finite."""
-    if not 0 < tau_us < float("inf"):
-        raise ShapeError(f"tau_us={tau_us} is not a time above 0, in microseconds")
 
 
 class _DecayedFill(PlanesFill):
@@ -206,7 +192,6 @@ class _DecayedFill(PlanesFill):
         in_spans(carry, planes.length, self.bins.count * planes.length)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecayedCounts(_Fading):
     """Exponential decay: the sum of exp(-age / tau) over a pixel's events, at the end of each bin.
@@ -260,7 +245,6 @@ class _ToreFill(PlanesFill):
         self.written = number
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tore(Binned):
     """Time-ordered recent events: log ages of each pixel's latest, at the end of each bin.
@@ -278,20 +262,19 @@ class Tore(Binned):
         volume = tore(dvskit.load_events("events.raw"))    # (1, 6, 128, 128) float32
     """
 
-    latest: int = 4
-    shortest_us: float = 150.0
-    longest_us: float = 5_000_000.0
+    latest: int = checked(check_whole, 1, default=4)
+    shortest_us: float = checked(check_number, 0, default=150.0)
+    longest_us: float = checked(check_number, above=0, default=5_000_000.0)
     dtype: ClassVar[torch.dtype] = torch.float32
     _fill = _ToreFill
+    _one_bin = True
 
     def __post_init__(self) -> None:
-        one_bin_unless_given(self)
         Binned.__post_init__(self)
-        check_whole("latest", self.latest)
-        if not 0 <= self.shortest_us < self.longest_us < float("inf"):
-            raise ShapeError(
-                f"shortest_us={self.shortest_us} and longest_us={self.longest_us} are not a range "
-                "of ages in microseconds"
+        if self.shortest_us >= self.longest_us:
+            raise ConfigError(
+                f"Tore: shortest_us = {self.shortest_us} is not below longest_us = "
+                f"{self.longest_us}"
             )
 
     @property
@@ -300,7 +283,6 @@ class Tore(Binned):
         return 2 * int(self.latest)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AveragedTimeSurface:
     """Histograms of averaged time surfaces: (cells, 2, S, S) float32, S = 2 * radius_px + 1.
@@ -325,20 +307,18 @@ class AveragedTimeSurface:
         features = surfaces.flatten()                        # for a linear classifier
     """
 
-    cell_px: int = 10
-    radius_px: int = 3
-    tau_us: float
-    window_us: int | None = None
+    cell_px: int = checked(check_whole, 1, default=10)
+    radius_px: int = checked(check_whole, 1, default=3)
+    tau_us: float = checked(check_number, above=0)
+    window_us: int | None = checked(check_whole, 1, default=None)
     dtype: ClassVar[torch.dtype] = torch.float32
 
     def __post_init__(self) -> None:
-        check_whole("cell_px", self.cell_px)
-        check_whole("radius_px", self.radius_px)
-        check_whole("window_us", self.window_us)
-        check_tau(self.tau_us)
+        check_fields(self)
         if self.radius_px >= self.cell_px:
-            raise ShapeError(
-                f"radius_px={self.radius_px} is larger than any cell of {self.cell_px} pixels"
+            raise ConfigError(
+                f"AveragedTimeSurface: radius_px = {self.radius_px} is larger than any cell of "
+                f"{self.cell_px} pixels"
             )
 
     def shape(self, size: tuple[int, int]) -> tuple[int, ...]:
