@@ -365,14 +365,14 @@ def test_finite_signals_are_taken_even_if_their_sum_is_not_finite(name):
 
 
 WRONG = [
-    (ConfigError, lambda s: delta(s, threshold=0.0), "delta: threshold = 0"),
-    (ConfigError, lambda s: delta(s, threshold_off=-1.0), "threshold_off = -1"),
-    (ConfigError, lambda s: step_forward(s, threshold=math.nan), "threshold = nan"),
+    (ConfigError, lambda s: delta(s, threshold=0.0), "delta: threshold is 0"),
+    (ConfigError, lambda s: delta(s, threshold_off=-1.0), "threshold_off is -1"),
+    (ConfigError, lambda s: step_forward(s, threshold=math.nan), "threshold is nan"),
     (ConfigError, lambda s: step_forward(s, threshold=torch.tensor([0.1, -0.1])), "-0.1"),
     (ConfigError, lambda s: moving_window(s, window=0, threshold=0.1), "window = 0"),
-    (ConfigError, lambda s: temporal_contrast(s, factor=-0.5), "factor = -0.5"),
-    (ConfigError, lambda s: bsa(s, response=RESPONSE, threshold=0), "bsa: threshold = 0"),
-    (ConfigError, lambda s: decode_step_forward(s, threshold=-1.0), "threshold = -1"),
+    (ConfigError, lambda s: temporal_contrast(s, factor=-0.5), "factor is -0.5"),
+    (ConfigError, lambda s: bsa(s, response=RESPONSE, threshold=0), "bsa: threshold is 0"),
+    (ConfigError, lambda s: decode_step_forward(s, threshold=-1.0), "threshold is -1"),
     (ConfigError, lambda s: low_pass(0, cutoff=0.5), "taps = 0"),
     (ConfigError, lambda s: low_pass(5, cutoff=50.0), "cutoff = 50"),
     (ShapeError, lambda s: delta(s, threshold=torch.ones(3)), "threshold of shape (3,)"),

@@ -31,32 +31,34 @@ that do not fit one time step; ConfigError for NaN, infinities and values out of
     reconstruction_error(sine, decoded).snr_db  # above 25
 """
 
-from dvskit.encoders.changes import (
+from dvskit.encoders.names import register_encoder
+from dvskit.encoders.signals import (
+    ReconstructionError,
+    bsa,
     contrast_threshold,
+    decode_bsa,
     decode_delta,
+    decode_hsa,
     decode_moving_window,
     decode_step_forward,
     decode_temporal_contrast,
     delta,
+    hsa,
+    low_pass,
     moving_window,
+    reconstruction_error,
     run_delta,
     run_step_forward,
     step_forward,
     temporal_contrast,
+    two_channels,
 )
-from dvskit.encoders.fir import bsa, decode_bsa, decode_hsa, hsa, low_pass
-from dvskit.encoders.names import register_encoder
-from dvskit.encoders.population import (
-    ReceptiveFields,
-    decode_population,
-    population,
-    population_latency,
-)
-from dvskit.encoders.reconstruction import ReconstructionError, reconstruction_error, two_channels
 from dvskit.encoders.values import (
     LatencyLaw,
+    ReceptiveFields,
     decode_latency,
     decode_poisson,
+    decode_population,
     decode_rank_order,
     latency,
     linear_latency,
@@ -64,6 +66,8 @@ from dvskit.encoders.values import (
     log_latency,
     log_value,
     poisson,
+    population,
+    population_latency,
     rank_order,
     signed_poisson,
 )

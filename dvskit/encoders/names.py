@@ -10,16 +10,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from dvskit._arguments import check_arguments
 from dvskit.encoders import values
-from dvskit.encoders.checking import check_finite
-from dvskit.encoders.population import ReceptiveFields, population_latency
-from dvskit.encoders.reconstruction import two_channels
-from dvskit.errors import REGISTER_FIRST, ConfigError, DvskitError, ShapeError, one_line
-from dvskit.registry import Registry
+from dvskit.encoders.signals import two_channels
+from dvskit.errors import REGISTER_FIRST, ConfigError, ShapeError
+from dvskit.registry import Registry, named_errors
 
 _DARKEST = 0.1  # darker pixels give no latency spike: else the background fires at the end
-_DARK_AND_BRIGHT = ReceptiveFields((0.0, 1.0), 0.25)  # gray: both, late, at e^-2
+_DARK_AND_BRIGHT = values.ReceptiveFields((0.0, 1.0), 0.25)  # gray: both, late, at e^-2
 _DELTA = 0.1  # increase of brightness between two spikes of a pixel
 
 Encoder = Callable[[Tensor, int, torch.Generator], Tensor]
@@ -51,7 +48,7 @@ def _rank_order(image: Tensor, steps: int, generator: torch.Generator) -> Tensor
 
 
 def _population(image: Tensor, steps: int, generator: torch.Generator) -> Tensor:
-    spikes = population_latency(image, _DARK_AND_BRIGHT, steps)
+    spikes = values.population_latency(image, _DARK_AND_BRIGHT, steps)
     return spikes.movedim(-1, -3)  # (T, ..., H, W, 2) -> (T, ..., 2, H, W)
 
 
@@ -81,7 +78,6 @@ ENCODERS: Registry[Encoder] = Registry(
 )
 
 
-@check_arguments
 def register_encoder(name: str, kind: Encoder) -> None:
     """Add an encoder of still images: for `datasets.Encode`, configurations and --encoder.
 
@@ -172,12 +168,8 @@ def _spikes_of(
 ) -> Tensor:
     """Return the checked spikes of an encoder that is not dvskit's, in float32."""
     what = f"encoder {name!r}"
-    try:
+    with named_errors(what):
         spikes = made(images, steps, generator)
-    except DvskitError:
-        raise
-    except Exception as error:
-        raise ConfigError(f"{what}: {type(error).__name__}: {one_line(error)}") from error
     if not isinstance(spikes, Tensor):
         raise ShapeError(f"{what} returns {type(spikes).__name__}; return a torch.Tensor")
     shape, plain = tuple(spikes.shape), (steps, *images.shape)
@@ -188,5 +180,5 @@ def _spikes_of(
             f"{plain}, or ({', '.join(map(str, first))}, C, {height}, {width}) with C channels"
         )
     spikes = spikes.detach().float()
-    check_finite(spikes, what, "spikes")
+    values.check_finite(spikes, what, "spikes")
     return spikes

@@ -1,25 +1,98 @@
-"""Codes of values: a value becomes the time or rank of one spike, or a rate of spikes."""
+"""Codes of values: the time or rank of one spike, a rate of spikes, or the shares of many neurons.
+
+Neurons of a population have Gaussian receptive fields, and share each value.
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from dvskit._arguments import check_arguments
-from dvskit.encoders.checking import (
-    check_finite,
-    check_fractions,
-    check_has_steps,
-    decoded_dtype,
-    generator_from,
-    spikes_as_floats,
-)
-from dvskit.errors import ArgumentError, ConfigError, ShapeError, check_least
+from dvskit._checks import check_fields, check_number, check_whole, checked
+from dvskit.errors import ConfigError, ShapeError
+
+_SMALLEST_SEED, _LARGEST_SEED = -(2**63), 2**64 - 1  # torch's range
+
+
+def generator_from(
+    given: torch.Generator | int | None, name: str, device: torch.device | None = None
+) -> torch.Generator | None:
+    """Return the given generator, or a new one on `device` for a seed; None for None.
+
+    Raises ConfigError, naming the function `name`, for anything but a seed in torch's range.
+    """
+    if given is None or isinstance(given, torch.Generator):
+        return given
+    check_whole("generator", given, _SMALLEST_SEED, _LARGEST_SEED, owner=name)
+    return torch.Generator(device or "cpu").manual_seed(operator.index(given))
+
+
+def working_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype of computations: float64 for float64, float32 for all others."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def refuse_first(bad: Tensor, values: Tensor, what: str, fix: str) -> None:
+    """Raise ConfigError that names the first value that is marked as bad, and its place."""
+    if bool(bad.any()):
+        where = tuple(bad.nonzero()[0].tolist())
+        raise ConfigError(f"{what} is {values[where].item():g} at {where}; {fix}")
+
+
+def check_fractions(values: Tensor, steps: int, name: str, *, lowest: float = 0.0) -> None:
+    """Raise ShapeError for integers, ConfigError for values outside [lowest, 1] or steps < 1."""
+    if not values.is_floating_point():
+        raise ShapeError(
+            f"{name}: image is {values.dtype}; values in [{lowest:g}, 1] must be floats: "
+            "image.float() / 255 for 8-bit pixels"
+        )
+    check_whole("steps", steps, 1, owner=name)
+    refuse_first(
+        ~((values >= lowest) & (values <= 1)), values, f"{name}: a value",
+        f"it must be in [{lowest:g}, 1]: divide 8-bit pixels by 255, clamp, or torch.nan_to_num",
+    )  # fmt: skip
+
+
+def check_has_steps(spikes: Tensor, name: str) -> None:
+    """Raise ShapeError for spikes without a time step."""
+    check_time(spikes, name, "spikes")
+    if spikes.shape[0] == 0:
+        raise ShapeError(f"{name}: spikes have no time step; pass at least one")
+
+
+def check_finite(values: Tensor, name: str, what: str) -> None:
+    """Raise ShapeError for integers, ConfigError for NaN and infinities."""
+    if not values.is_floating_point():
+        raise ShapeError(f"{name}: {what} is {values.dtype}; floats are expected: {what}.float()")
+    # If a sum is finite, so are its terms; it takes a fiftieth of the time, but may overflow.
+    if not math.isfinite(values.detach().sum().item()):
+        fix = f"pass finite values: torch.nan_to_num({what}), or drop such samples"
+        refuse_first(~torch.isfinite(values), values, f"{name}: {what}", fix)
+
+
+def check_time(values: Tensor, name: str, what: str) -> None:
+    """Raise ShapeError for a tensor without dimensions: the first one is time."""
+    if values.ndim < 1:
+        raise ShapeError(f"{name}: {what} is a single number; shape (T, ...) with time first")
+
+
+def spikes_as_floats(spikes: Tensor, name: str) -> Tensor:
+    """Return spikes to decode in the working dtype. Raises ShapeError for spikes without time."""
+    check_time(spikes, name, "spikes")
+    return spikes.to(working_dtype(spikes.dtype))
+
+
+def decoded_dtype(spikes: Tensor) -> torch.dtype:
+    """Return the dtype of decoded values: that of the spikes, float32 if they are integers."""
+    return spikes.dtype if spikes.is_floating_point() else torch.float32
+
 
 LatencyLaw = Callable[[Tensor], Tensor]
 """A law from values in [0, 1] to times in steps, from 0; inf means no spike."""
@@ -73,7 +146,6 @@ def log_value(times: Tensor, *, tau: float, threshold: float = 0.01) -> Tensor:
     return threshold / -torch.expm1(-times / tau)
 
 
-@check_arguments
 def latency(image: Tensor, steps: int, *, law: LatencyLaw | None = None) -> Tensor:
     """Spike once, earlier for brighter values: at the step nearest to law(value).
 
@@ -82,8 +154,8 @@ def latency(image: Tensor, steps: int, *, law: LatencyLaw | None = None) -> Tens
     steps - 1: white spikes in step 0, black in the last one. Halves round to the even step. A pixel
     with a time beyond the window, inf included, does not spike. Returns (steps, ...), 0 or 1.
 
-    Raises ShapeError for a law that changes the shape, ArgumentError for one that is not a function
-    of values, ConfigError for one that returns a time below 0 or NaN.
+    Raises ShapeError for a law that changes the shape, ConfigError for one that returns a time
+    below 0 or NaN.
 
         image = torch.tensor([[1.0, 0.5], [0.25, 0.0]])
         spikes = dvskit.encoders.latency(image, 5)  # (5, 2, 2)
@@ -91,7 +163,6 @@ def latency(image: Tensor, steps: int, *, law: LatencyLaw | None = None) -> Tens
     """
     check_fractions(image, steps, "latency")
     law = partial(linear_latency, tau=float(steps - 1)) if law is None else law
-    _check_law(law, "latency", "law", "log_latency")
     # In half precision, neighbouring steps of a long window would coincide.
     times = law(image.to(torch.float64))
     if times.shape != image.shape:
@@ -104,7 +175,6 @@ def latency(image: Tensor, steps: int, *, law: LatencyLaw | None = None) -> Tens
     return spikes_at(times.round(), steps, image.dtype)
 
 
-@check_arguments
 def decode_latency(spikes: Tensor, *, inverse: LatencyLaw | None = None) -> Tensor:
     """Return the values of the first spikes of (T, ...): inverse(time), in [0, 1]; 0 without one.
 
@@ -122,24 +192,11 @@ def decode_latency(spikes: Tensor, *, inverse: LatencyLaw | None = None) -> Tens
     steps = spikes.shape[0]
     if inverse is None:
         inverse = partial(linear_value, tau=float(max(steps - 1, 1)))
-    _check_law(inverse, "decode_latency", "inverse", "log_value")
     fired = spikes != 0
     # argmax is not defined for bool; for equal numbers it returns the first.
     times = fired.to(torch.uint8).argmax(0).to(torch.float64)
     values = inverse(times).clamp(0, 1) * fired.any(0)
     return values.to(decoded_dtype(spikes))
-
-
-def _check_law(law: Any, name: str, what: str, example: str) -> None:
-    """Raise ArgumentError unless it is a function other than a law here without its tau."""
-    if not callable(law) or isinstance(law, type):
-        problem = f"{law!r}, no function"
-    elif law in (linear_latency, log_latency, linear_value, log_value):
-        example = law.__name__
-        problem = f"{example} without its tau"
-    else:
-        return
-    raise ArgumentError(f"{name}: {what} is {problem}; take partial({example}, tau=5.0)")
 
 
 def spikes_at(times: Tensor, steps: int, dtype: torch.dtype) -> Tensor:
@@ -150,7 +207,6 @@ def spikes_at(times: Tensor, steps: int, dtype: torch.dtype) -> Tensor:
     return spikes.scatter_(0, index[None], within[None].to(dtype))
 
 
-@check_arguments
 def rank_order(values: Tensor, steps: int, *, dims: int = 2, silent: float | None = None) -> Tensor:
     """Spike once, in the order of the values: the largest first (Thorpe & Gautrais 1998).
 
@@ -168,7 +224,8 @@ def rank_order(values: Tensor, steps: int, *, dims: int = 2, silent: float | Non
         spikes.nonzero()  # (step, value): [[0, 1], [1, 3], [2, 0]]; 0.0 does not spike
     """
     check_finite(values, "rank_order", "values")
-    check_least("rank_order", 1, steps=steps, dims=dims)
+    check_whole("steps", steps, 1, owner="rank_order")
+    check_whole("dims", dims, 1, owner="rank_order")
     if values.ndim < dims:
         raise ShapeError(
             f"rank_order: values of shape {tuple(values.shape)} have fewer than {dims} dimensions; "
@@ -187,7 +244,6 @@ def rank_order(values: Tensor, steps: int, *, dims: int = 2, silent: float | Non
     return spikes_at(step.reshape(values.shape), steps, values.dtype)
 
 
-@check_arguments
 def decode_rank_order(spikes: Tensor, *, table: Tensor | None = None) -> Tensor:
     """Return a value for the step of each first spike of (T, ...); 0 without one.
 
@@ -216,7 +272,6 @@ def decode_rank_order(spikes: Tensor, *, table: Tensor | None = None) -> Tensor:
     return (table.to(spikes.device)[first] * fired.any(0)).to(dtype)
 
 
-@check_arguments
 def poisson(image: Tensor, steps: int, *, generator: torch.Generator | int | None = None) -> Tensor:
     """Spike in each step with probability `image`, independently: a rate code.
 
@@ -237,7 +292,6 @@ def poisson(image: Tensor, steps: int, *, generator: torch.Generator | int | Non
     return _draw(image, steps, drawn_by).to(image.dtype)
 
 
-@check_arguments
 def signed_poisson(
     values: Tensor, steps: int, *, generator: torch.Generator | int | None = None
 ) -> Tensor:
@@ -258,7 +312,6 @@ def signed_poisson(
     return (drawn.view(torch.int8) * sign).to(values.dtype)
 
 
-@check_arguments
 def decode_poisson(spikes: Tensor) -> Tensor:
     """Return the rate of spikes (T, ...): their mean over time, of shape (...).
 
@@ -277,3 +330,124 @@ def _draw(chances: Tensor, steps: int, generator: torch.Generator | None) -> Ten
     # Drawn in float32 for any image dtype: in half precision the probability would be off.
     drawn = torch.empty((steps, *chances.shape), device=chances.device, dtype=torch.float32)
     return drawn.uniform_(generator=generator) < chances
+
+
+_QUIET = 0.1  # Bohte et al. 2002: of times 0 to 10, those after 9 do not fire
+
+
+@dataclass(frozen=True, slots=True)
+class ReceptiveFields:
+    """Gaussian receptive fields: the center and the width of each neuron's response.
+
+    centers  of the fields, increasing, in the units of the values
+    width    the standard deviation of all fields
+
+    `ReceptiveFields.spread(8)` returns those of eight neurons for values in [0, 1].
+
+        fields = dvskit.encoders.ReceptiveFields.spread(8, -1.0, 1.0)  # for values in [-1, 1]
+        own = dvskit.encoders.ReceptiveFields((0.0, 0.5, 1.0), width=0.2)
+        dvskit.encoders.population(torch.tensor([0.5]), own)  # [[0.04, 1, 0.04]]
+    """
+
+    centers: tuple[float, ...]
+    width: float = checked(check_number, above=0)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "centers", tuple(float(center) for center in self.centers))
+        if not self.centers or not all(map(math.isfinite, self.centers)):
+            raise ConfigError(f"centers {self.centers}; at least one finite number is expected")
+        if not all(left < right for left, right in itertools.pairwise(self.centers)):
+            raise ConfigError(f"centers {self.centers} do not increase; sort them, each once")
+        check_fields(self)
+
+    @classmethod
+    def spread(
+        cls, neurons: int, low: float = 0.0, high: float = 1.0, *, beta: float = 1.5
+    ) -> ReceptiveFields:
+        """Return the fields of Bohte, Kok & La Poutre (2002) for values in [low, high].
+
+        Of m neurons, i from 1, the center is low + (2 i - 3) / 2 (high - low) / (m - 2) and the
+        width (high - low) / (m - 2) / beta: the outer two centers lie outside of [low, high].
+        """
+        check_whole("neurons", neurons, 3, owner="ReceptiveFields")
+        if not low < high or not beta > 0:
+            raise ConfigError(
+                f"low = {low:g}, high = {high:g}, beta = {beta:g}; low < high and beta > 0 "
+                "are expected"
+            )
+        spacing = (high - low) / (neurons - 2)
+        centers = [low + (2 * i - 3) / 2 * spacing for i in range(1, neurons + 1)]
+        return cls(tuple(centers), spacing / beta)
+
+
+def population(values: Tensor, fields: ReceptiveFields) -> Tensor:
+    """Return the response of each neuron, exp(-(x - center)^2 / (2 width^2)): (..., neurons).
+
+    The responses, in [0, 1], are probabilities for `poisson` and values for `latency`; gradients
+    pass through.
+
+        fields = dvskit.encoders.ReceptiveFields.spread(6)
+        responses = dvskit.encoders.population(torch.rand(28, 28), fields)  # (28, 28, 6)
+        spikes = dvskit.encoders.poisson(responses, 20)  # (20, 28, 28, 6)
+    """
+    check_finite(values, "population", "values")
+    dtype = working_dtype(values.dtype)
+    centers = torch.tensor(fields.centers, dtype=dtype, device=values.device)
+    away = values.to(dtype)[..., None] - centers
+    exponent = torch.addcmul(away.new_zeros(()), away, away, value=-0.5 / fields.width**2)
+    return exponent.exp_().to(values.dtype)  # in place: new memory takes longer than exp
+
+
+def population_latency(
+    values: Tensor, fields: ReceptiveFields, steps: int, *, law: LatencyLaw | None = None
+) -> Tensor:
+    """Spike once per neuron, earlier for values near its center: (steps, ..., neurons).
+
+    It is `latency` of the responses of `population`. By default the time is linear over the window
+    and responses below 0.1 do not spike, as in Bohte et al. (2002).
+
+        fields = dvskit.encoders.ReceptiveFields.spread(8, -1.0, 1.0)
+        sine = torch.sin(torch.linspace(0, 6.28, 200))
+        spikes = dvskit.encoders.population_latency(sine, fields, 21)  # (21, 200, 8)
+        responses = dvskit.encoders.decode_latency(spikes)
+        values = dvskit.encoders.decode_population(responses, fields)
+        bool((values - sine).abs().max() < 0.02)  # True
+    """
+    law = partial(linear_latency, tau=float(steps - 1), threshold=_QUIET) if law is None else law
+    return latency(population(values, fields), steps, law=law)
+
+
+def decode_population(responses: Tensor, fields: ReceptiveFields) -> Tensor:
+    """Return the values (...) of responses (..., neurons).
+
+    Two neighbours with centers c, d and responses r, s give (c + d) / 2 + width^2 / (d - c) ln(s /
+    r); the result is the mean over all neighbours, weighted by r s. Exact responses give the exact
+    value; responses may also be spike rates or `decode_latency` of spikes. If no two neighbours
+    respond it is the mean of the centers weighted by the responses, and NaN if no neuron responds.
+
+        fields = dvskit.encoders.ReceptiveFields.spread(6)
+        responses = dvskit.encoders.population(torch.tensor([0.2, 0.7]), fields)  # (2, 6)
+        dvskit.encoders.decode_population(responses, fields)  # [0.2, 0.7]
+    """
+    check_finite(responses, "decode_population", "responses")
+    neurons = len(fields.centers)
+    if responses.ndim < 1 or responses.shape[-1] != neurons:
+        raise ShapeError(
+            f"decode_population: responses of shape {tuple(responses.shape)} for {neurons} "
+            f"neurons; shape (..., {neurons}) is expected"
+        )
+    refuse_first(
+        responses < 0, responses, "decode_population: a response", "it must be from 0 to 1"
+    )
+    found = responses.to(working_dtype(responses.dtype))
+    centers = torch.tensor(fields.centers, dtype=found.dtype, device=found.device)
+    mean = (found * centers).sum(-1) / found.sum(-1)
+    left, right = found[..., :-1], found[..., 1:]
+    weights = left * right
+    total = weights.sum(-1)
+    middle, apart = (centers[1:] + centers[:-1]) / 2, centers[1:] - centers[:-1]
+    both = weights > 0
+    ratio = torch.where(both, right, 1).log() - torch.where(both, left, 1).log()
+    places = middle + fields.width**2 / apart * ratio
+    value = torch.where(total > 0, (weights * places).sum(-1) / total, mean)
+    return value.to(decoded_dtype(responses))

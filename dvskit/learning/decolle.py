@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dvskit._arguments import check_arguments
-from dvskit.encoders.checking import generator_from
+from dvskit.encoders.values import generator_from
 from dvskit.errors import ConfigError, check_positive, check_share
 from dvskit.layers import Conv2d as TimedConv2d
 from dvskit.learning import rule

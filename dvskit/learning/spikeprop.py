@@ -20,7 +20,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from dvskit._arguments import check_arguments
-from dvskit.encoders.checking import generator_from
+from dvskit.encoders.values import generator_from
 from dvskit.errors import ConfigError, ShapeError, check_least, check_positive
 from dvskit.learning.rule import checked_sizes
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
-from dvskit.encoders.checking import generator_from
+from dvskit.encoders.values import generator_from
 from dvskit.errors import ConfigError, check_positive, check_share, did_you_mean
 from dvskit.learning import rule
 from dvskit.learning.van_rossum import DoubleExponential, FilterState, VanRossum
