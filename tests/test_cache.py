@@ -20,8 +20,8 @@ import pytest
 import torch
 
 import dvskit
-from dvskit.datasets import Cache, CachedSamples, key_of
-from dvskit.datasets.cache_entries import from_arrays, to_arrays
+from dvskit.datasets import Cache, key_of
+from dvskit.datasets.cache import from_arrays, to_arrays
 from dvskit.errors import CacheWarning, ConfigError
 from dvskit.events import Events
 from tests.drawn_samples import DrawnSamples, events_of
@@ -253,7 +253,7 @@ def full_disk(most: int) -> Iterator[None]:
 def test_a_full_disk_is_said_once_leaves_nothing_and_all_goes_on(tmp_path):
     cache = Cache(tmp_path)
     cache.put(key_of("before"), ARRAYS)
-    samples = CachedSamples(DrawnSamples(3, draws=False), cache)
+    samples = DrawnSamples(3, draws=False).cached(cache)
     with full_disk(100), pytest.warns(CacheWarning) as said:
         found = [samples.events(number) for number in (0, 1, 2, 1)]
     assert found == [DrawnSamples(3).events(number) for number in (0, 1, 2, 1)]
@@ -356,7 +356,8 @@ def test_events_come_back_as_they_were(tmp_path, events):
 @pytest.mark.parametrize("draws", [False, True])
 def test_cached_samples_are_read_once_and_those_that_are_drawn_each_time(tmp_path, draws):
     plain = DrawnSamples(4, draws=draws)
-    samples = CachedSamples(plain, Cache(tmp_path))
+    cache = Cache(tmp_path)
+    samples = plain.cached(cache)
     assert samples.draws == draws
     assert samples.rows == plain.rows
     rng = np.random.default_rng(3)
@@ -365,6 +366,7 @@ def test_cached_samples_are_read_once_and_those_that_are_drawn_each_time(tmp_pat
     assert samples.events(2) == samples.events(2) == DrawnSamples(4).events(2)
     assert plain.reads[2] == (4 if draws else 1)
     assert samples.choose([2]).events(0) == samples.events(2)
-    other = CachedSamples(DrawnSamples(4, draws=draws), Cache(tmp_path))
+    assert [cache.holds(samples, number) for number in (1, 2)] == [False, True]
+    other = DrawnSamples(4, draws=draws).cached(Cache(tmp_path))
     assert other.events(2) == samples.events(2)
-    assert other.samples.reads[2] == 0
+    assert other.whole.reads[2] == 0

@@ -17,7 +17,7 @@ import pytest
 import dvskit
 from dvskit import registry
 from dvskit.datasets import Encode, open_samples
-from dvskit.datasets.opening import find_spans
+from dvskit.datasets.folders import find_spans
 from dvskit.errors import UnknownFormatError
 from dvskit.filters import filter_from, filter_names
 from dvskit.formats import find_format

@@ -18,8 +18,8 @@ from dvskit.cli._clips import find_clip
 from dvskit.cli._many import command_of
 from dvskit.cli._options import Reading
 from dvskit.cli._trees import find_jobs
-from dvskit.datasets.kinds import kind_of
-from dvskit.datasets.tree import walk
+from dvskit.datasets.files import kind_of
+from dvskit.datasets.folders import walk
 from dvskit.errors import ConfigError, FormatError, MissingFileError, ModelError, VideoError
 from dvskit.formats.found import CLIPS, PathKind, find_recordings, identify, identify_named
 from dvskit.formats.labels import read_labels

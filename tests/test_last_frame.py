@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dvskit.datasets import Emulation, open_samples
-from dvskit.datasets.clips import without_last_frame
+from dvskit.datasets.files import without_last_frame
 from dvskit.errors import LastFrameWarning, VideoError
 from tests.laws import refused
 

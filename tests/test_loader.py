@@ -20,7 +20,7 @@ from dvskit.datasets import (
     Sample,
 )
 from dvskit.datasets.batch_plan import drawn, drawn_by_class
-from dvskit.datasets.cache_entries import HeldSamples, MemoryBudget
+from dvskit.datasets.cache import EventsInMemory, Memory
 from dvskit.errors import (
     ConfigError,
     DamagedFileError,
@@ -417,26 +417,23 @@ def test_held_samples_are_read_once_as_far_as_there_is_room() -> None:
     whole = DrawnSamples(5, draws=False)
     each = 13 * len(whole.events(0))
     whole.reads = [0] * 5
-    room = MemoryBudget(free=3 * each)
-    held, other = HeldSamples(whole, room), HeldSamples(whole, room)
+    memory = Memory(3 * each, replaces=False)
+    held, other = (whole.adapted(EventsInMemory(memory)) for _ in range(2))
     for _ in range(3):
         for number in range(5):
             found, expected = held.events(number), events_of(number, 200)
             for name in ("t", "x", "y", "p"):
                 assert np.array_equal(getattr(found, name), getattr(expected, name))
     assert whole.reads == [1, 1, 1, 3, 3]
-    assert room.free == 0
     other.events(0)
     other.events(0)
     assert whole.reads[0] == 3
     assert held.fingerprint(2) == whole.fingerprint(2)
     assert held.draws is False
-    with refused(ConfigError, -1):
-        MemoryBudget(-1)
 
 
 def test_held_samples_draw_anew_what_is_drawn_at_each_reading() -> None:
-    held = HeldSamples(DrawnSamples(2), MemoryBudget())
+    held = DrawnSamples(2).adapted(EventsInMemory(Memory(1 << 20, replaces=False)))
     first, second = (held.events(0, np.random.default_rng(k)) for k in range(2))
     assert not np.array_equal(first.t, second.t)
-    assert held.samples.reads == [2, 0]
+    assert held.whole.reads == [2, 0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -11,7 +13,6 @@ import torch
 
 from dvskit.datasets import (
     Cache,
-    CachedSamples,
     DrawnSamples,
     MovedImages,
     TonicSamples,
@@ -19,8 +20,9 @@ from dvskit.datasets import (
     open_public,
     open_samples,
 )
-from dvskit.datasets.samples import ChangedSamples
+from dvskit.datasets.cache import EventsInMemory, Memory
 from dvskit.events import Events
+from tests.drawn_samples import DrawnSamples as Random
 from tests.laws import refused
 from tests.test_images import tonic_set
 from tests.test_public_sets import atis, made
@@ -47,11 +49,16 @@ def public(folder: Path):
     return open_public("n-mnist", folder)
 
 
+def on_only(sample):
+    events = sample.events()
+    return events[events.p]
+
+
 MAKE = {
     "files": lambda bars, folder: open_samples(bars),
-    "kept": lambda bars, folder: CachedSamples(open_samples(bars), Cache(folder / "kept")),
+    "kept": lambda bars, folder: open_samples(bars).cached(Cache(folder / "kept")),
     "some": lambda bars, folder: open_samples(bars).choose([3, 1, 15, 2]),
-    "settled": lambda bars, folder: ChangedSamples(open_samples(bars)),
+    "changed": lambda bars, folder: open_samples(bars).adapted(on_only, mark=" ON"),
     "drawn": lambda bars, folder: DrawnSamples(
         2, seed=1, gestures=("hand_clap", "arm_roll"), size=(16, 16), fps=30, duration_us=100_000
     ),
@@ -103,3 +110,41 @@ def test_samples_are_a_sequence_of_contents_and_labels(name: str, bars: Path, tm
     for wrong in ("a", None, 0.5):
         with pytest.raises(TypeError):
             samples[wrong]
+
+
+ADAPTED = {
+    "changed": lambda samples, folder: samples.adapted(on_only),
+    "cached": lambda samples, folder: samples.cached(Cache(folder)),
+    "in memory": lambda samples, folder: samples.adapted(
+        EventsInMemory(Memory(8000, replaces=False))
+    ),
+    "without draws": lambda samples, folder: samples.without_draws(),
+    "several": lambda samples, folder: samples.without_draws().adapted(on_only).cached(
+        Cache(folder, memory_gb=1e-5)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("draws", [False, True])
+@pytest.mark.parametrize("name", ADAPTED)
+def test_adapted_samples_are_the_same_on_threads_in_each_pass_and_however_chosen(
+    name: str, draws: bool, tmp_path: Path
+):
+    def adapted(numbers=range(20)):
+        whole = Random(20, draws=draws).choose(numbers)
+        return ADAPTED[name](whole, tmp_path / str(draws))
+
+    def read(samples, number: int, seed: int | None = None) -> Events:
+        return samples.events(number, None if seed is None else np.random.default_rng(seed))
+
+    samples, order = adapted(), [7, 3, 3, 19, 0]
+    first = [read(samples, number) for number in range(20)]
+    assert [read(samples, number) for number in range(20)] == first
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(partial(read, samples), [*range(20)] * 3)) == first * 3
+    for chosen in (samples.choose(order), adapted(order)):
+        assert [read(chosen, k) for k in range(5)] == [first[number] for number in order]
+        assert [chosen.fingerprint(k) for k in range(5)] == [*map(samples.fingerprint, order)]
+    drawn = [read(samples, 4, seed) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1]
+    assert (drawn[0] == drawn[2] == first[4]) == (not samples.draws)

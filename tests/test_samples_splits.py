@@ -317,11 +317,11 @@ def test_a_split_is_written_with_its_groups_and_read_again(tmp_path):
 
 def test_chosen_samples_are_those_of_their_numbers_and_of_the_classes_that_are_given(tmp_path):
     samples = open_samples(folder(tmp_path / "set", "a/1.npz", "b/2.npz", "b/3.npz"))
-    others = samples.choose([2, 0, 1]).among(("c", "b", "a"))
+    others = samples.choose([2, 0, 1]).with_classes(("c", "b", "a"))
     assert (others.labels.tolist(), others.classes) == ([1, 2, 1], ("c", "b", "a"))
     assert others.events(2) == samples.events(1)
     with refused(FormatError, "'b'", "a, c"):
-        samples.among(("a", "c"))
+        samples.with_classes(("a", "c"))
     assert samples.only(samples.rows[1:]).labels.tolist() == [1, 1]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dvskit.datasets.clips import Emulation, emulate_frames
+from dvskit.datasets.files import Emulation, emulate_frames
 from dvskit.emulator import EmulatorParams
 from dvskit.errors import ModelError, ShapeError, VideoError
 from dvskit.evaluation import decide

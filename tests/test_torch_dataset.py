@@ -90,7 +90,7 @@ def test_what_is_drawn_follows_from_the_seed_the_number_and_the_epoch(
 
 
 def test_without_chance_seed_and_epoch_change_nothing():
-    data = DrawnSamples(4).settled().dataset(POINTS, seed=1)
+    data = DrawnSamples(4).without_draws().dataset(POINTS, seed=1)
     first = every(data)
     data.set_epoch(5)
     assert alike(every(data), first)
@@ -153,8 +153,8 @@ def test_wrong_calls_are_refused(tmp_path: Path):
         (lambda: samples.dataset("counts"), "'counts'"),
         (lambda: samples.dataset(start_us=5), "start_us = 5"),
         (lambda: samples.dataset(change=3), 3),
-        (lambda: samples.dataset(seed=-1), "seed=-1"),
-        (lambda: samples.dataset().set_epoch(-1), "epoch -1"),
+        (lambda: samples.dataset(seed=-1), "seed = -1"),
+        (lambda: samples.dataset().set_epoch(-1), "epoch = -1"),
         (lambda: images(tmp_path).dataset(COUNTS), "Encode"),
     ):
         with refused(ConfigError, named):

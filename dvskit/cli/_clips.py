@@ -205,13 +205,14 @@ def _emulated(file: Path, how: Emulation | Size | None, salvage: bool) -> _Emula
     if how is None or isinstance(how, Size):
         frames = resized(open_frames(file, strict=not salvage), how)
     else:
-        from dvskit.datasets.clips import frames_for, open_clip
-        from dvskit.datasets.kinds import clip_seed
+        from dvskit.datasets.files import frames_for, known_kind, open_clip
         from dvskit.emulator.params import as_params
+        from dvskit.formats.content import own_seed
 
         frames = frames_for(open_clip(file, how, strict=not salvage), how)
         seen = "the sensor of the model's clips"
-        emulator = Emulator(as_params(how.params), clip_seed(file, how))
+        seed = own_seed(how.seed, known_kind(file).content(file))
+        emulator = Emulator(as_params(how.params), seed)
     source = EmulatedSource(frames, emulator, frames.size)
     with _console.progress(f"emulating {file.name}", source.frame_count, "frames") as show:
         blocks = list(_bounded(source, lambda count: show(source.frames_done, count)))

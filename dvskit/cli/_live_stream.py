@@ -115,7 +115,7 @@ def _filmed(
     frames: FrameSource, live: Live, notes: Callable[[], list[str]], close: Callable[[], Any],
     *, played: bool,
 ) -> LiveStream:  # fmt: skip
-    from dvskit.datasets.clips import frames_for
+    from dvskit.datasets.files import frames_for
     from dvskit.evaluation.arrivals import filmed
     from dvskit.formats.keeping_up import Pace
 

@@ -15,12 +15,12 @@ from dvskit.cli._trees import FileJob
 from dvskit.formats.index_cache import cache_folder
 
 if TYPE_CHECKING:
-    from dvskit.datasets import CachedSamples
+    from dvskit.datasets import Samples
     from dvskit.training import Config
 
 
 @lru_cache(maxsize=1)
-def _emulated(config: str, folder: Path, run: str) -> list[tuple[CachedSamples, int]]:
+def _emulated(config: str, folder: Path, run: str) -> list[tuple[Samples, int]]:
     """Open the sets of a configuration, once in each process of a run."""
     from dvskit.datasets import Cache
     from dvskit.training.config import config_from
@@ -47,13 +47,15 @@ def emulate_sets(file: Path, config: Config, crew: Crew) -> None:
     A clip that fails is left to the training, which reports it.
     """
     from dvskit._toml import to_toml
+    from dvskit.datasets import Cache
     from dvskit.training.config import config_values
 
     work = _Work(to_toml(config_values(config)), cache_folder().absolute() / "samples")
+    cache = Cache(work.folder)
     places = enumerate(_emulated(work.config, work.folder, work.run))
     jobs = [
         FileJob(file, NO_OUTPUT, 0, number)
-        for number, (samples, place) in places if not samples.is_kept(place)
+        for number, (samples, place) in places if not cache.holds(samples, place)
     ]  # fmt: skip
     if jobs:
         with _console.progress("emulating", len(jobs), "clips") as show:

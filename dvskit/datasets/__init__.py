@@ -1,13 +1,18 @@
 """Labelled samples from disk or drawn, split by person; the only package that imports tonic."""
 
 from dvskit.datasets.batch_plan import BatchShare
-from dvskit.datasets.cache import Cache
-from dvskit.datasets.cache_entries import CachedSamples, key_of
-from dvskit.datasets.clips import Emulation, emulate_frames
-from dvskit.datasets.dataset import SamplesDataset, collate_events, collate_tensors
+from dvskit.datasets.cache import Cache, key_of
 from dvskit.datasets.drawn import DrawnSamples, SkeletonSamples, sensor_like_dvs128
 from dvskit.datasets.encode import Encode, ImageBatches, ImageChanges
-from dvskit.datasets.files import FileSamples, LeftOut
+from dvskit.datasets.files import (
+    Emulation,
+    FileSamples,
+    LeftOut,
+    emulate_frames,
+    likely_size,
+    on_sensor,
+)
+from dvskit.datasets.folders import find_spans, open_samples
 from dvskit.datasets.grouped_split import Leak, check_leaks, find_leaks
 from dvskit.datasets.images import (
     FolderImages,
@@ -19,13 +24,21 @@ from dvskit.datasets.images import (
     read_idx,
     read_images,
 )
-from dvskit.datasets.kinds import likely_size, on_sensor
 from dvskit.datasets.loader import Batches
-from dvskit.datasets.opening import find_spans, open_samples
 from dvskit.datasets.public_layouts import GESTURES
 from dvskit.datasets.public_sets import PUBLIC_SETS, PublicSet, open_public, register_public_set
-from dvskit.datasets.sample import Part, Sample, class_names
-from dvskit.datasets.samples import ImageSamples, Samples
+from dvskit.datasets.samples import (
+    AdaptedSamples,
+    ImageSamples,
+    LazySample,
+    Part,
+    Sample,
+    Samples,
+    SamplesDataset,
+    class_names,
+    collate_events,
+    collate_tensors,
+)
 from dvskit.datasets.splits import (
     Split,
     SplitSamples,
@@ -43,10 +56,10 @@ __all__ = [
     "GESTURES",
     "NOMINAL",
     "PUBLIC_SETS",
+    "AdaptedSamples",
     "BatchShare",
     "Batches",
     "Cache",
-    "CachedSamples",
     "DrawnSamples",
     "Emulation",
     "Encode",
@@ -57,6 +70,7 @@ __all__ = [
     "ImageChanges",
     "ImageSamples",
     "Images",
+    "LazySample",
     "Leak",
     "LeftOut",
     "MovedImages",

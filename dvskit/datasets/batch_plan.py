@@ -12,11 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dvskit._arguments import check_arguments
-from dvskit.datasets.cache import Cache
-from dvskit.datasets.cache_entries import CachedSamples, key_of, smallest
-from dvskit.datasets.dataset import Varying, from_zero
-from dvskit.datasets.sample import named
-from dvskit.datasets.samples import ImageSamples, Samples
+from dvskit.datasets.cache import Cache, CachedEvents, key_of, smallest
+from dvskit.datasets.samples import AdaptedSamples, ImageSamples, Samples, Varying, from_zero, named
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Events, Filter, Size
 from dvskit.filters import Fit, chain
@@ -376,7 +373,9 @@ def _kept(share: BatchShare, cache: Cache | None) -> Samples | ImageSamples:
     samples = share.samples
     if cache is None or not isinstance(samples, Samples) or samples.draws:
         return samples
-    return samples if isinstance(samples, CachedSamples) else CachedSamples(samples, cache)
+    if isinstance(samples, AdaptedSamples) and isinstance(samples.adapt, CachedEvents):
+        return samples
+    return samples.cached(cache)
 
 
 def compact(tensor: Tensor) -> NDArray[Any]:

@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
-from dvskit.datasets.clips import SEEDS, emulated
-from dvskit.datasets.opening import grouped
-from dvskit.datasets.sample import Sample
-from dvskit.datasets.samples import Samples
+from dvskit.datasets.files import SEEDS, emulated
+from dvskit.datasets.folders import grouped
+from dvskit.datasets.samples import Sample, Samples
 from dvskit.emulator import EmulatorParams
 from dvskit.emulator.model import RESULTS_VERSION
 from dvskit.errors import ConfigError, FormatError, did_you_mean, one_line

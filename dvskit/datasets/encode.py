@@ -22,8 +22,7 @@ from dvskit.datasets.batch_plan import (
     rows_of,
 )
 from dvskit.datasets.prefetch import prefetched
-from dvskit.datasets.sample import named
-from dvskit.datasets.samples import Images, ImageSamples
+from dvskit.datasets.samples import GrayImages, ImageSamples, named
 from dvskit.encoders.names import Encoder, check_channels, encode_images
 from dvskit.errors import ConfigError, GeometryError
 from dvskit.events import Size, as_size
@@ -183,7 +182,7 @@ class Encode:
         """Return the spikes of an image (height, width) uint8."""
         return self._encoded(centred(image, as_size(self.size)), rng)
 
-    def many(self, images: Images, rng: np.random.Generator) -> Tensor:
+    def many(self, images: GrayImages, rng: np.random.Generator) -> Tensor:
         """Return the spikes of images, (steps, N, channels, H, W), drawn in one call."""
         size = as_size(self.size)
         if isinstance(images, np.ndarray):

@@ -13,8 +13,8 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 
-from dvskit.datasets.kinds import known_kind
-from dvskit.datasets.sample import Part, Sample
+from dvskit.datasets.files import known_kind
+from dvskit.datasets.samples import Part, Sample
 from dvskit.errors import ArgumentError, ConfigError
 from dvskit.formats.content import content_digest
 
@@ -44,8 +44,7 @@ class Leak(NamedTuple):
 
 
 def _said(sample: Sample) -> str:
-    span = "" if sample.span is None else f" from {sample.span[0]} to {sample.span[1]} us"
-    return sample.name + span
+    return sample.name + sample.times
 
 
 class _Placed(NamedTuple):

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
 from dvskit._files import is_hidden, open_regular, visible
-from dvskit.datasets.kinds import kind_of
-from dvskit.datasets.sample import Part, Sample
-from dvskit.datasets.samples import ImageSamples, Samples
+from dvskit.datasets.files import kind_of
+from dvskit.datasets.samples import ImageSamples, Part, Sample, Samples
 from dvskit.emulator.saccades import NOMINAL, Saccades, emulate_varied
 from dvskit.errors import ConfigError, FormatError, MissingFileError, VideoError, one_line
 from dvskit.events import Events, as_size

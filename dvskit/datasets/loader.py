@@ -30,9 +30,8 @@ from dvskit.datasets.batch_plan import (
     rows_of,
 )
 from dvskit.datasets.cache import Cache
-from dvskit.datasets.dataset import Varying
 from dvskit.datasets.prefetch import prefetched
-from dvskit.datasets.samples import ImageSamples, Samples
+from dvskit.datasets.samples import ImageSamples, Samples, Varying
 from dvskit.errors import ConfigError, FittedWarning
 from dvskit.events import Size, as_size
 from dvskit.filters.fit import Placement

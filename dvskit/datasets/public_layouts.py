@@ -10,10 +10,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dvskit._files import visible
-from dvskit.datasets.clips import Emulation
-from dvskit.datasets.files import FileSamples
-from dvskit.datasets.kinds import SampleReading
-from dvskit.datasets.opening import find_spans
+from dvskit.datasets.files import Emulation, FileSamples, SampleReading
+from dvskit.datasets.folders import find_spans
 from dvskit.datasets.read_samples import (
     ReadSamples,
     indexed_rows,
@@ -21,8 +19,7 @@ from dvskit.datasets.read_samples import (
     read_mat,
     read_milliseconds,
 )
-from dvskit.datasets.sample import Part, Sample
-from dvskit.datasets.samples import Samples
+from dvskit.datasets.samples import Part, Sample, Samples
 from dvskit.datasets.splits import split_samples
 from dvskit.errors import FormatError
 from dvskit.formats.labels import MAPPING_NAME, read_mapping

@@ -28,7 +28,6 @@ from dvskit._arguments import check_arguments
 from dvskit.datasets import public_layouts as layouts
 from dvskit.datasets.downloads import download_by_tonic
 from dvskit.datasets.files import FileSamples
-from dvskit.datasets.opening import read_again
 from dvskit.datasets.samples import Samples
 from dvskit.errors import ConfigError, FormatError, MissingFileError, OutputError, one_line
 from dvskit.registry import Registry, named_errors, place_of
@@ -173,7 +172,7 @@ def open_public(
             raise MissingFileError(folder, fix)
         raise FormatError(f"{folder}: does not hold {row.name}; {fix}")
     if not strict and isinstance(found, FileSamples):
-        return read_again(found, replace(found.reading, strict=False))
+        return found.read_by(replace(found.reading, strict=False))
     return found
 
 

@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._files import open_regular
-from dvskit.datasets.sample import Sample
-from dvskit.datasets.samples import Samples
+from dvskit.datasets.samples import Sample, Samples
 from dvskit.errors import DvskitError, FormatError, one_line
 from dvskit.events import Events, Size, polarity_column
 from dvskit.formats import open_events

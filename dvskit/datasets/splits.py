@@ -13,8 +13,7 @@ import numpy as np
 
 from dvskit._arguments import check_arguments
 from dvskit.datasets.grouped_split import check_leaks, grouped_parts, place_of, units_of
-from dvskit.datasets.sample import Sample, class_names
-from dvskit.datasets.samples import ImageSamples, Samples
+from dvskit.datasets.samples import ImageSamples, Sample, Samples, class_names
 from dvskit.errors import ConfigError, count_of
 
 _DRAWS = 100  # of groups, until each class is in training

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import ConcatDataset, Subset
 
 from dvskit._arguments import check_arguments
-from dvskit.datasets.sample import Part, Sample, named
-from dvskit.datasets.samples import Samples
+from dvskit.datasets.samples import Part, Sample, Samples, named
 from dvskit.errors import ConfigError, EventsError, GeometryError, count_of
 from dvskit.events import Events, Filter, Size, as_size
 from dvskit.filters import chain

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dvskit.datasets import on_sensor
-from dvskit.datasets.clips import Emulation
+from dvskit.datasets import Emulation, on_sensor
 from dvskit.emulator import Emulator
 from dvskit.emulator.params import as_params
 from dvskit.evaluation.live import LiveDecision, LiveRun
@@ -64,7 +63,7 @@ def played(blocks: Iterable[Events], tick_us: int, pace: Pace) -> Iterator[Arriv
 def filmed(frames: FrameSource, how: Emulation, pace: Pace | None) -> Iterator[Arrival]:
     """Yield the events of each frame when it is shown, as an emulated camera sees it.
 
-    frames  at the sensor's size: see `dvskit.datasets.clips.frames_for`
+    frames  at the sensor's size: see `dvskit.datasets.files.frames_for`
     pace    None for a camera, whose frames set the pace
     """
     emulator = Emulator(as_params(how.params), how.seed)

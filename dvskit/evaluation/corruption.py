@@ -11,9 +11,7 @@ import numpy as np
 
 from dvskit import _files, filters
 from dvskit._arguments import check_arguments
-from dvskit.datasets import Cache, CachedSamples, DrawnSamples, FileSamples, Sample, Samples
-from dvskit.datasets.opening import read_again
-from dvskit.datasets.samples import ChangedSamples
+from dvskit.datasets import Cache, DrawnSamples, FileSamples, LazySample, Sample, Samples
 from dvskit.emulator import EmulatorParams
 from dvskit.emulator.params import as_params
 from dvskit.errors import ConfigError, did_you_mean
@@ -101,7 +99,7 @@ def with_thresholds(samples: Samples, chosen: Sequence[Sample], factor: float) -
         emulation = samples.reading.emulation
         params = scaled_thresholds(as_params(emulation.params), factor)
         reading = replace(samples.reading, emulation=replace(emulation, params=params))
-        return read_again(samples, reading)
+        return samples.read_by(reading)
     if isinstance(samples, DrawnSamples):
         own = samples.sensor
 
@@ -293,9 +291,9 @@ def judge_corrupted(
             yield _judge(judging.by(judging.among(whole)))
         return
     with _files.temporary_folder() as folder:
-        samples, whole = judging.samples.settled(), judging.whole
+        samples, whole = judging.samples.without_draws(), judging.whole
         if not isinstance(whole, FileSamples) or set(whole.kinds) != {"recording"}:
-            samples = CachedSamples(samples, Cache(folder))  # recordings are read as fast
+            samples = samples.cached(Cache(folder))  # recordings are read as fast
         for level in levels:
             yield _judge(judging.by(corrupted(samples, kind, level, seed)))
 
@@ -305,10 +303,11 @@ def corrupted(samples: Samples, kind: str, level: float, seed: int) -> Samples:
     made = CORRUPTIONS[kind].filter
     assert made is not None  # for "threshold", clips are emulated again
 
-    def change(row: Sample, events: Events) -> Events:
-        return filters.chain(made(level, own_seed(seed, f"{kind} {row.name}", row.span)))(events)
+    def change(sample: LazySample) -> Events:
+        own = own_seed(seed, f"{kind} {sample.row.name}", sample.row.span)
+        return filters.chain(made(level, own))(sample.events())
 
-    return ChangedSamples(samples, change, f" {kind} {level} {seed}")
+    return samples.without_draws().adapted(change, mark=f" {kind} {level} {seed}")
 
 
 def _judge(judging: Judging) -> Result:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from dvskit._arguments import check_arguments
 from dvskit.datasets import FileSamples, likely_size
+from dvskit.datasets.files import SampleReading
 from dvskit.datasets.images import read_gray
-from dvskit.datasets.kinds import SampleReading
-from dvskit.datasets.sample import Sample, named
+from dvskit.datasets.samples import Sample, named
 from dvskit.encoders.names import Encoder
 from dvskit.errors import ConfigError, FormatError, GeometryError, ModelError, ShapeError
 from dvskit.evaluation.held_out import choose_encoder, choose_seed

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, get_args
 
 from dvskit.datasets import ImageSamples, Sample, open_images
 from dvskit.datasets.images import idx_parts
-from dvskit.datasets.sample import Part
+from dvskit.datasets.samples import Part
 from dvskit.encoders.names import ENCODERS, Encoder
 from dvskit.errors import ConfigError, FormatError, did_you_mean
 from dvskit.formats.image_list import IMAGE_SUFFIXES

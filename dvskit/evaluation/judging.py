@@ -18,8 +18,8 @@ from dvskit.datasets import (
     class_names,
     holds_images,
 )
-from dvskit.datasets.kinds import SampleReading
-from dvskit.datasets.opening import open_files
+from dvskit.datasets.files import SampleReading
+from dvskit.datasets.folders import open_files
 from dvskit.encoders.names import Encoder
 from dvskit.errors import ConfigError, FormatError
 from dvskit.evaluation.held_out import (
@@ -89,7 +89,7 @@ class Judging:
 
     def among(self, whole: Samples) -> Samples:
         """Return the chosen samples from a set with the same rows."""
-        return whole.only(self.chosen.samples).among(self.model.classes)
+        return whole.only(self.chosen.samples).with_classes(self.model.classes)
 
     def part(self, start: int, stop: int) -> Judging:
         """Return the same for some of the recordings."""
@@ -137,7 +137,7 @@ def open_judging(
         whole, chosen = samples, choose_samples(model, samples.rows, split)
     if not chosen.samples:
         raise FormatError(f"no samples to evaluate; give at least one {what}")
-    part = samples.only(chosen.samples).among(model.classes)
+    part = samples.only(chosen.samples).with_classes(model.classes)
     return Judging(model, part, chosen, whole, encode, seed)
 
 
@@ -268,6 +268,6 @@ def choose_reject(
     chosen = choose_samples(model, samples.rows, split)
     if not chosen.samples:
         raise FormatError("no recordings to choose by; give at least one")
-    part = samples.only(chosen.samples).among(model.classes)
+    part = samples.only(chosen.samples).with_classes(model.classes)
     batches = judged_batches(part, model.input, model.size)
     return reject_on(model.module, [batches], model.input, lost)

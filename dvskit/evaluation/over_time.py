@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dvskit._arguments import check_arguments
-from dvskit.datasets import Sample, Samples
-from dvskit.datasets.samples import ChangedSamples
+from dvskit.datasets import LazySample, Samples
 from dvskit.encoders.names import Encoder
 from dvskit.errors import ConfigError
 from dvskit.evaluation.judging import Data, Judging, open_judging
@@ -124,10 +123,11 @@ def _is_binned(model: Model) -> bool:
 def _begun(samples: Samples, us: int) -> Samples:
     """Return the samples without random changes, with only the events of their first `us`."""
 
-    def begun(row: Sample, events: Events) -> Events:
+    def begun(sample: LazySample) -> Events:
+        events = sample.events()
         return events.between(None, int(events.t[0]) + us) if len(events) else events
 
-    return ChangedSamples(samples, begun, f" {us}")
+    return samples.without_draws().adapted(begun, mark=f" {us}")
 
 
 def _judge_step_by_step(module: Any, batches: AnyBatches) -> tuple[Result, ...]:

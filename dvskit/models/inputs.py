@@ -15,9 +15,8 @@ from torch import Tensor
 
 from dvskit import datasets
 from dvskit._arguments import check_arguments
-from dvskit.datasets import ImageSamples, Samples
+from dvskit.datasets import AdaptedSamples, ImageSamples, LazySample, Samples
 from dvskit.datasets.loader import Fitted
-from dvskit.datasets.samples import WrappedSamples
 from dvskit.encoders.names import Encoder
 from dvskit.errors import ConfigError, FittedWarning
 from dvskit.events import Events, Size, Source, as_size, as_source, file_name
@@ -323,7 +322,7 @@ def judged_batches(
     They give no FittedWarning; `Overlooked.warn` gives one for all.
     """
     return datasets.Batches(
-        CountedSamples(samples.settled(), given.window_us),
+        samples.without_draws().adapted(WindowCounter(given.window_us)),
         representation_of(given),
         size=size,
         batch_size=JUDGED_AT_ONCE,
@@ -345,21 +344,19 @@ def judged_images(
     return datasets.ImageBatches([share], seed=seed, shuffle=False)
 
 
-class CountedSamples(WrappedSamples):
-    """Samples that count their events after the judged window."""
+class WindowCounter:
+    """Counts the events of samples after the judged window: for `Samples.adapted`."""
 
-    def __init__(self, whole: Samples, window_us: int) -> None:
-        super().__init__(whole)
+    def __init__(self, window_us: int) -> None:
         self.window_us = window_us
-        self.draws = False
         self._counts: dict[int, tuple[int, int]] = {}
 
-    def events(self, number: int, rng: np.random.Generator | None = None) -> Events:
-        """Return the events of a sample, without random changes."""
-        events = self.samples.events(number)
+    def __call__(self, sample: LazySample) -> Events:
+        """Return the events of a sample."""
+        events = sample.events()
         if len(events):
             behind = events.between(int(events.t[0]) + self.window_us, None)
-            self._counts[number] = len(events), len(behind)
+            self._counts[sample.number] = len(events), len(behind)
         return events
 
     def unlooked(self) -> NDArray[np.int64]:
@@ -374,7 +371,7 @@ class Overlooked:
 
     size, window_us  of the model's input
     fitted           the samples of each other size
-    unlooked         as of `CountedSamples.unlooked`
+    unlooked         as of `WindowCounter.unlooked`
     """
 
     size: Size
@@ -416,5 +413,7 @@ def overlooked_by(batches: AnyBatches) -> Overlooked | None:
     if isinstance(batches, datasets.ImageBatches):
         return None
     samples = batches.shares[0].samples
-    assert isinstance(samples, CountedSamples)
-    return Overlooked(as_size(batches.size), samples.window_us, batches.fitted, samples.unlooked())
+    assert isinstance(samples, AdaptedSamples)
+    counter = samples.adapt
+    assert isinstance(counter, WindowCounter)
+    return Overlooked(as_size(batches.size), counter.window_us, batches.fitted, counter.unlooked())

@@ -12,7 +12,7 @@ from typing import NamedTuple, cast, get_args
 
 from dvskit._files import read_regular
 from dvskit.datasets import Part, Samples, Split, SplitSamples
-from dvskit.datasets.kinds import known_kind
+from dvskit.datasets.files import known_kind
 from dvskit.errors import ModelError
 
 _HASHED_BYTES = 1 << 16

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.datasets.clips import Emulation, frames_for
+from dvskit.datasets.files import Emulation, frames_for
 from dvskit.emulator import EmulatorParams
 from dvskit.errors import VideoError
 from dvskit.evaluation import Live, LiveDecision

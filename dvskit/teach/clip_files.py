@@ -161,7 +161,7 @@ def facts_of(path: Path) -> ClipFacts:
 
 def _lacks_last_frame(path: Path) -> bool:
     """Return whether the only damage of a clip is that its last frame is lost."""
-    from dvskit.datasets.clips import Emulation, without_last_frame  # takes a second to load
+    from dvskit.datasets.files import Emulation, without_last_frame  # takes a second to load
 
     with suppress(DvskitError):
         return without_last_frame(path, Emulation()) is not None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dvskit import datasets
 from dvskit.datasets import ImageSamples, Samples
-from dvskit.datasets.cache_entries import CachedSamples, HeldSamples, MemoryBudget
+from dvskit.datasets.cache import EventsInMemory, Memory
 from dvskit.events import Filter
 from dvskit.models import inputs
 from dvskit.models.entries import DataConfig
@@ -38,6 +38,7 @@ def _words(name: str) -> tuple[str, ...]:
 
 _KNOWN = 256  # training samples for the likeness measure
 _MEMORY_GB = 1.0  # for emulated events in memory, besides those on disk
+_HELD_BYTES = 1 << 30  # of recordings in memory
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,12 +72,12 @@ def load_feed(config: Config, sets: Sequence[TrainingSet] | None = None) -> Feed
         if any(each.entry.kind in EMULATED for each in sets)
         else None
     )
-    room = MemoryBudget()
+    memory = Memory(_HELD_BYTES, replaces=False)
     return Feed(
-        _training_batches(sets, config, cache, room),
+        _training_batches(sets, config, cache, memory),
         {
             each.entry.title: judged_part(
-                each, _held(each, each.parts.validation, room), config, cache
+                each, _held(each, each.parts.validation, memory), config, cache
             )
             for each in sets
             if len(each.parts.validation)
@@ -96,11 +97,10 @@ def load_feed(config: Config, sets: Sequence[TrainingSet] | None = None) -> Feed
     )
 
 
-def emulated(sets: Sequence[TrainingSet], cache: datasets.Cache) -> list[tuple[CachedSamples, int]]:
+def emulated(sets: Sequence[TrainingSet], cache: datasets.Cache) -> list[tuple[Samples, int]]:
     """Return the samples that a run emulates once and finds in the cache later."""
     parts = [part for each in sets if each.entry.kind in EMULATED for part in each.parts]
-    kept = [CachedSamples(part, cache) for part in parts
-            if isinstance(part, Samples) and not part.draws]  # fmt: skip
+    kept = [part.cached(cache) for part in parts if isinstance(part, Samples) and not part.draws]
     return [(samples, number) for samples in kept for number in range(len(samples))]
 
 
@@ -120,22 +120,22 @@ def split_in_files(sets: Sequence[TrainingSet]) -> datasets.Split:
 
 
 def _held(
-    each: TrainingSet, samples: Samples | ImageSamples, room: MemoryBudget
+    each: TrainingSet, samples: Samples | ImageSamples, memory: Memory
 ) -> Samples | ImageSamples:
     """Return samples that are read once, if they come from files that no cache keeps."""
     if isinstance(samples, ImageSamples) or each.entry.kind in EMULATED:
         return samples
-    return HeldSamples(samples, room)
+    return samples.adapted(EventsInMemory(memory))
 
 
 def _training_batches(
-    sets: Sequence[TrainingSet], config: Config, cache: datasets.Cache | None, room: MemoryBudget
+    sets: Sequence[TrainingSet], config: Config, cache: datasets.Cache | None, memory: Memory
 ) -> AnyBatches:
     # A point set draws other events each time, even without random changes.
     draws_points = config.input.representation == POINTS
     shares = [
         datasets.BatchShare(
-            samples=_held(each, each.parts.train, room),
+            samples=_held(each, each.parts.train, memory),
             count=each.entry.count,
             vary=each.entry.vary(always=draws_points),
             relabel=_mirror(each) if each.entry.mirrored and each.entry.vary() else None,
@@ -183,7 +183,7 @@ def judged_part(
     """
     if isinstance(samples, Samples):
         if cache is not None and each.entry.kind in EMULATED and not samples.draws:
-            samples = CachedSamples(samples, cache)  # the batches keep only tensors
+            samples = samples.cached(cache)  # the batches keep only tensors
         return inputs.judged_batches(samples, config.input, network_size(config), cache)
     encode = inputs.encode_of(each.entry.encoder, config.input, network_size(config))
     return inputs.judged_images(samples, encode, config.seed)

@@ -17,7 +17,6 @@ import numpy as np
 
 from dvskit._threads import thread_count
 from dvskit.datasets import Cache, FileSamples, ImageSamples, Sample, Samples, open_samples
-from dvskit.datasets.cache_entries import CachedSamples
 from dvskit.errors import DvskitError, count_of, one_line
 from dvskit.models.model import load_model
 from dvskit.training.choose_config import ChosenConfig, ChosenSetting, choose
@@ -296,6 +295,7 @@ class _Making:
 class _Place:
     samples: Samples
     number: int
+    cache: Cache | None
 
     @property
     def row(self) -> Sample:
@@ -303,7 +303,7 @@ class _Place:
 
     def missing(self) -> bool:
         """Whether it must be emulated, or read to check it."""
-        return not (isinstance(self.samples, CachedSamples) and self.samples.is_kept(self.number))
+        return self.cache is None or not self.cache.holds(self.samples, self.number)
 
 
 def _places(sets: Sequence[TrainingSet]) -> Iterator[_Place]:
@@ -315,8 +315,8 @@ def _places(sets: Sequence[TrainingSet]) -> Iterator[_Place]:
             continue
         for part in each.parts:
             assert not isinstance(part, ImageSamples)
-            samples = CachedSamples(part, cache) if emulated else part
-            yield from (_Place(samples, number) for number in range(len(part)))
+            samples, kept = (part.cached(cache), cache) if emulated else (part, None)
+            yield from (_Place(samples, number, kept) for number in range(len(part)))
 
 
 def _blocks(places: Sequence[_Place]) -> list[list[_Place]]:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from dvskit.datasets import Cache, Samples
-from dvskit.datasets.cache_entries import CachedSamples
 from dvskit.errors import DvskitError
 from dvskit.models.inputs import judged_batches
 from dvskit.models.likeness import activity_of
@@ -62,7 +61,7 @@ def _distances(start: Model, config: Config, whole: TrainingSet, one: Samples) -
     """Yield the distance of a sample; nothing for one that cannot be read."""
     assert start.likeness is not None
     if whole.entry.kind in EMULATED:
-        one = CachedSamples(one, Cache())
+        one = one.cached(Cache())
     try:
         with activity_of(start.module) as passes:
             for counts, _ in judged_batches(one, config.input, network_size(config)).epoch(0):

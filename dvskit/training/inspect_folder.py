@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from dvskit._threads import one_thread, thread_count
 from dvskit.datasets import Emulation, FileSamples, Sample, likely_size
-from dvskit.datasets.clips import used_clip
-from dvskit.datasets.kinds import DEPTH_CLIPS, RECORDINGS
+from dvskit.datasets.files import DEPTH_CLIPS, RECORDINGS, used_clip
 from dvskit.errors import ConfigError, FormatError, count_of
 from dvskit.events import Size
 from dvskit.formats import open_events

@@ -9,8 +9,8 @@ from typing import cast
 
 from dvskit import datasets
 from dvskit.datasets import FileSamples, ImageSamples, Sample, Samples, SplitSamples
-from dvskit.datasets.kinds import SampleReading
-from dvskit.datasets.opening import open_files, read_again
+from dvskit.datasets.files import SampleReading
+from dvskit.datasets.folders import open_files
 from dvskit.emulator.params import as_params
 from dvskit.errors import ConfigError, FormatError
 from dvskit.events import Size
@@ -49,7 +49,7 @@ def opened_set(
     entry: DataConfig, config: Config, samples: FileSamples, parts: SplitSamples[Samples]
 ) -> TrainingSet:
     """Return the set of an entry from its files and their split, opened with other settings."""
-    again = read_again(samples, _reading(entry, config))
+    again = samples.read_by(_reading(entry, config))
     return TrainingSet(
         entry, SplitSamples(*(again.only(part) for part in parts.rows)), _notes(again)
     )
@@ -87,7 +87,7 @@ def checked_sets(sets: tuple[TrainingSet, ...], config: Config) -> tuple[Trainin
 def _among(parts: Parts, classes: tuple[str, ...]) -> Parts:
     if parts.train.classes == classes:
         return parts
-    return cast(Parts, SplitSamples(*(part.among(classes) for part in parts)))
+    return cast(Parts, SplitSamples(*(part.with_classes(classes) for part in parts)))
 
 
 def _load_set(entry: DataConfig, config: Config) -> TrainingSet:
@@ -95,7 +95,7 @@ def _load_set(entry: DataConfig, config: Config) -> TrainingSet:
     notes = _notes(samples)
     if entry.classes:
         try:
-            samples = samples.called(entry.classes)
+            samples = samples.rename_classes(entry.classes)
         except ConfigError as error:
             raise ConfigError(f"data.{entry.title}.classes: {error}") from None
     if isinstance(samples, ImageSamples):
@@ -192,7 +192,7 @@ def _open_images(entry: DataConfig, config: Config) -> ImageSamples:
 
 def _move_images(entry: DataConfig, config: Config) -> Samples:
     moved = datasets.MovedImages(_open_images(entry, config), _size(entry, config))
-    return moved if entry.redraw else moved.settled()
+    return moved if entry.redraw else moved.without_draws()
 
 
 def _draw(entry: DataConfig, config: Config) -> Samples:

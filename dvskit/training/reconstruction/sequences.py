@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.datasets import Cache
-from dvskit.datasets.cache_entries import key_of
+from dvskit.datasets.cache import key_of
 from dvskit.emulator import Emulator, EmulatorParams
 from dvskit.emulator.model import RESULTS_VERSION
 from dvskit.events import Size
