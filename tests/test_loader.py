@@ -337,10 +337,10 @@ def test_points_are_drawn_anew_at_each_epoch_only_where_samples_are_varied():
     ("options", "named"),
     [
         ({"batch_size": 0}, "0"),
-        ({"steps": 0}, "steps=0"),
-        ({"threads": -1}, "threads=-1"),
-        ({"prefetch": 0}, "prefetch=0"),
-        ({"batch_axis": 9}, "batch_axis=9"),
+        ({"steps": 0}, "steps = 0"),
+        ({"threads": -1}, "threads = -1"),
+        ({"prefetch": 0}, "prefetch = 0"),
+        ({"batch_axis": 9}, "batch_axis = 9"),
         ({"batch_size": 30, "drop_last": True}, "batch"),
         ({"balanced": True, "shuffle": False}, "shuffle"),
     ],
@@ -373,7 +373,7 @@ def test_shares_that_do_not_fit_are_refused():
             make(wrong, batch_size=None)
     with refused(ConfigError, "BatchShare"):
         make(shares[:1])
-    with refused(ConfigError, "epoch -1"):
+    with refused(ConfigError, "epoch = -1"):
         next(make().epoch(-1))
     wide = BatchShare(samples=stills, count=1, encode=lambda image, rng: torch.zeros(1))
     with refused(ShapeError, "encode"):

@@ -1,9 +1,10 @@
 """Labelled samples from disk or drawn, split by person; the only package that imports tonic."""
 
 from dvskit.datasets.batch_plan import BatchShare
+from dvskit.datasets.batches import Batches, ImageBatches
 from dvskit.datasets.cache import Cache, key_of
 from dvskit.datasets.drawn import DrawnSamples, SkeletonSamples, sensor_like_dvs128
-from dvskit.datasets.encode import Encode, ImageBatches, ImageChanges
+from dvskit.datasets.encode import Encode, ImageChanges
 from dvskit.datasets.files import (
     Emulation,
     FileSamples,
@@ -13,7 +14,6 @@ from dvskit.datasets.files import (
     on_sensor,
 )
 from dvskit.datasets.folders import find_spans, open_samples
-from dvskit.datasets.grouped_split import Leak, check_leaks, find_leaks
 from dvskit.datasets.images import (
     FolderImages,
     IdxImages,
@@ -24,7 +24,6 @@ from dvskit.datasets.images import (
     read_idx,
     read_images,
 )
-from dvskit.datasets.loader import Batches
 from dvskit.datasets.public_layouts import GESTURES
 from dvskit.datasets.public_sets import PUBLIC_SETS, PublicSet, open_public, register_public_set
 from dvskit.datasets.samples import (
@@ -40,8 +39,11 @@ from dvskit.datasets.samples import (
     collate_tensors,
 )
 from dvskit.datasets.splits import (
+    Leak,
     Split,
     SplitSamples,
+    check_leaks,
+    find_leaks,
     k_fold,
     leave_one_group_out,
     split_as_listed,

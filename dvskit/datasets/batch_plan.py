@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import check_fields, check_whole, checked
 from dvskit.datasets.cache import Cache, CachedEvents, key_of, smallest
 from dvskit.datasets.samples import AdaptedSamples, ImageSamples, Samples, Varying, from_zero, named
 from dvskit.errors import ConfigError, ShapeError
@@ -49,6 +49,8 @@ def drawn_by_class(
     return order
 
 
+Relabel = Callable[[str, Filter], str]
+
 WHOLE = (0, 1)
 """The part that is the whole batch: every row from the first on."""
 
@@ -64,7 +66,6 @@ def rows_of(part: tuple[int, int], count: int) -> range:
     return range(first, count, every) if count >= every else range(count)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BatchShare:
     """The share of each batch that comes from one set, and its changes.
@@ -91,15 +92,14 @@ class BatchShare:
     """
 
     samples: Samples | ImageSamples
-    count: int
+    count: int = checked(check_whole, 1)
     vary: Varying | None = None
-    relabel: Callable[[str, Filter], str] | None = None
+    relabel: Relabel | None = None
     encode: Callable[[NDArray[np.uint8], np.random.Generator], Tensor] | None = None
     balanced: bool = False
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise ConfigError(f"{self.count} samples of each batch must be at least 1")
+        check_fields(self)
         if not len(self.samples):
             raise ConfigError("a set without samples; remove it, or check where it was read from")
         if isinstance(self.samples, ImageSamples) != (self.encode is not None):
@@ -123,14 +123,6 @@ class EpochPlan:
     counts: tuple[int, ...]
     orders: tuple[NDArray[np.int64], ...]
 
-    def at(self, batch: int, row: int) -> tuple[int, int]:
-        """Return the share and the sample number of a row of a batch."""
-        for share, count in enumerate(self.counts):
-            if row < count:
-                return share, int(self.orders[share][batch * count + row])
-            row -= count
-        raise IndexError("a row past the end of its batch")
-
     def batch(self, number: int) -> tuple[NDArray[np.int64], ...]:
         """Return the samples of each share in a batch."""
         return tuple(
@@ -138,9 +130,16 @@ class EpochPlan:
             for count, order in zip(self.counts, self.orders, strict=True)
         )
 
+    def rows(self, number: int) -> list[tuple[int, int]]:
+        """Return the share and the sample number of each row of a batch."""
+        parts = enumerate(self.batch(number))
+        return [(share, sample) for share, samples in parts for sample in samples.tolist()]
+
 
 def check_classes(shares: Sequence[BatchShare]) -> None:
-    """Raise ConfigError for shares of different classes."""
+    """Raise ConfigError without a share, and for shares of different classes."""
+    if not shares:
+        raise ConfigError("batches without a share; give a set of samples")
     classes = shares[0].samples.classes
     for share in shares[1:]:
         if share.samples.classes != classes:
@@ -229,15 +228,14 @@ class RowMaker:
         self.dtype = torch.float32 if weigh else representation.dtype
         self.classes = shares[0].samples.classes
         # Code outside dvskit may change between runs, so its tensors are not cached.
-        tensors = cache if is_own(representation) else None
+        self._cache = cache if is_own(representation) else None
         self._sets = [
-            _kept(share, cache if tensors is None or share.vary is not None else None)
+            _cached(share, cache if self._cache is None or share.vary is not None else None)
             for share in shares
         ]
         self._labels = [share.samples.labels.tolist() for share in shares]
         self._chance = [share.chance for share in shares]
-        self._cache = tensors
-        self._chain = "" if tensors is None else key_of("tensor", representation, size, weigh)
+        self._chain = "" if self._cache is None else key_of("tensor", representation, size, weigh)
         self._keys: dict[tuple[int, int], str] = {}
 
     def fill(self, wanted: Sequence[WantedRow]) -> Iterator[Row]:
@@ -245,12 +243,20 @@ class RowMaker:
 
         Raises the errors of reading one, with its name, in its place.
         """
-        early = self._read_early(wanted)
-        for each, events in zip(wanted, early, strict=True):
-            yield self._fill(*each, events)
+        for each, events in zip(wanted, self._read_together(wanted), strict=True):
+            row = Row(each.share, each.number, self._labels[each.share][each.number])
+            try:
+                if self._chance[row.share]:
+                    row = self._write(row, np.random.default_rng(each.seed), each.out, events)
+                else:
+                    row = self._write_kept(row, each.out, events)
+            except Exception as error:
+                sample = self.shares[row.share].samples.rows[row.number]
+                raise named(error, sample) from error
+            yield row
 
-    def _read_early(self, wanted: Sequence[WantedRow]) -> list[Events | None]:
-        """Return the events of samples that are read together."""
+    def _read_together(self, wanted: Sequence[WantedRow]) -> list[Events | None]:
+        """Return the events of samples that are read faster together; None for the others."""
         early: list[Events | None] = [None] * len(wanted)
         for share in {each.share for each in wanted}:
             samples = self._sets[share]
@@ -261,105 +267,81 @@ class RowMaker:
                     early[k] = events
         return early
 
-    def _fill(
-        self, share: int, number: int, seed: tuple[int, ...], out: Tensor, events: Events | None
-    ) -> Row:
-        """Write a sample; `events` are its own if they are read already."""
-        given = self.shares[share]
-        label = self._labels[share][number]
-        try:
-            if not self._chance[share]:
-                return Row(share, number, label, self._fill_kept(share, number, out, events))
-            row = Row(share, number, label)
-            rng = np.random.default_rng(seed)
-            if given.encode is None:
-                return self._fill_drawn(row, rng, out, events)
-            images = self._sets[share]
-            assert isinstance(images, ImageSamples)
-            self._write(given.encode(images.image(number), rng), out)
-            return row
-        except Exception as error:
-            raise named(error, given.samples.rows[number]) from error
-
-    def _fill_drawn(
-        self, row: Row, rng: np.random.Generator, out: Tensor, events: Events | None
-    ) -> Row:
-        given = self.shares[row.share]
-        events, weight, fitting = self._events(row.share, row.number, rng, events)
-        row = row._replace(fitting=fitting)
-        if given.vary is None:
-            self._represent(events, weight, None, out, rng)
-            return row
-        drawn = given.vary.draw(rng)
-        self._represent(chain(drawn)(from_zero(events)), weight, 0, out, rng)
-        if given.relabel is None:
-            return row
-        name = given.relabel(self.classes[row.label], drawn)
-        if name not in self.classes:
-            raise ConfigError(f"relabel gives {name!r}, which is not among {self.classes}")
-        return row._replace(label=self.classes.index(name))
-
-    def _fill_kept(
-        self, share: int, number: int, out: Tensor, events: Events | None
-    ) -> Fitting | None:
-        cache = self._cache
-        arrays = None if cache is None else cache.get(self._key(share, number))
+    def _write_kept(self, row: Row, out: Tensor, events: Events | None) -> Row:
+        """Write a sample without chance, whose tensor may be in the cache."""
+        if self._cache is None:
+            return self._write(row, None, out, events)
+        key = self._key(row)
+        arrays = self._cache.get(key)
         if arrays is None:
-            events, weight, fitting = self._events(share, number, None, events)
-            self._represent(events, weight, None, out)
-            if cache is not None:
-                made = {"tensor": compact(out)}
-                if fitting is not None:
-                    made["fitting"] = np.array([*fitting.size, fitting.dropped, fitting.total])
-                cache.put(self._key(share, number), made)
-            return fitting
+            row = self._write(row, None, out, events)
+            arrays = {"tensor": compact(out)}
+            if row.fitting is not None:
+                arrays["fitting"] = np.array([*row.fitting.size, *row.fitting[1:]])
+            self._cache.put(key, arrays)
+            return row
         np.copyto(out.numpy(), arrays["tensor"], casting="unsafe")
         if "fitting" not in arrays:
-            return None
+            return row
         width, height, dropped, total = arrays["fitting"].tolist()
-        return Fitting(Size(width, height), dropped, total)
+        return row._replace(fitting=Fitting(Size(width, height), dropped, total))
 
-    def _key(self, share: int, number: int) -> str:
-        key = self._keys.get((share, number))
+    def _key(self, row: Row) -> str:
+        key = self._keys.get(row[:2])
         if key is None:
-            samples = self._sets[share]
-            assert isinstance(samples, Samples)
-            key = self._keys[share, number] = key_of(self._chain, samples.fingerprint(number))
+            fingerprint = self._sets[row.share].fingerprint(row.number)
+            key = self._keys[row[:2]] = key_of(self._chain, fingerprint)
         return key
 
-    def _events(
-        self, share: int, number: int, rng: np.random.Generator | None, events: Events | None
-    ) -> tuple[Events, float, Fitting | None]:
-        """Return the events on the network's sensor, the weight of each, and the fitting."""
-        if events is None:
-            samples = self._sets[share]
-            assert isinstance(samples, Samples)
-            events = samples.events(number, rng if samples.draws else None)
-        if events.size == self.size:
-            return events, 1.0, None
-        step = Fit(self.size).start(events.size)
-        fitted = step(events)
-        fitting = Fitting(events.size, step.dropped, len(events))
-        return fitted, step.placement.weight, fitting
+    def _write(
+        self, row: Row, rng: np.random.Generator | None, out: Tensor, events: Events | None
+    ) -> Row:
+        """Write a sample: read, fitted, changed and represented; `rng` where there is chance.
 
-    def _represent(
-        self,
-        events: Events,
-        weight: float,
-        start_us: int | None,
-        out: Tensor,
-        rng: np.random.Generator | None = None,
-    ) -> None:
-        represent = self.representation
+        events  its own, if they are read already
+        """
+        share, samples = self.shares[row.share], self._sets[row.share]
+        if isinstance(samples, ImageSamples):
+            self._write_image(share, samples.image(row.number), rng, out)
+            return row
+        if events is None:
+            events = samples.events(row.number, rng if samples.draws else None)
+        weight, start_us, represent = 1.0, None, self.representation
+        if events.size != self.size:
+            step = Fit(self.size).start(events.size)
+            fitted = step(events)
+            row = row._replace(fitting=Fitting(events.size, step.dropped, len(events)))
+            events, weight = fitted, step.placement.weight
+        if rng is not None and share.vary is not None:
+            drawn = share.vary.draw(rng)
+            events, start_us = chain(drawn)(from_zero(events)), 0
+            if share.relabel is not None:
+                row = row._replace(label=self._relabelled(share.relabel, row.label, drawn))
         if rng is not None and isinstance(represent, PointSet):
             represent = represent.drawn(rng)
         if not self.weigh or (weight == 1 and represent.dtype == out.dtype):
             represent(events, start_us=start_us, out=out)
-            return
-        plain = represent(events, start_us=start_us)
-        np.multiply(plain.numpy(), np.float32(weight), out=out.numpy(), casting="unsafe")
+        else:
+            plain = represent(events, start_us=start_us).numpy()
+            np.multiply(plain, np.float32(weight), out=out.numpy(), casting="unsafe")
+        return row
 
-    def _write(self, tensor: Tensor, out: Tensor) -> None:
+    def _relabelled(self, relabel: Relabel, label: int, drawn: Filter) -> int:
+        name = relabel(self.classes[label], drawn)
+        if name not in self.classes:
+            raise ConfigError(f"relabel gives {name!r}, which is not among {self.classes}")
+        return self.classes.index(name)
+
+    def _write_image(
+        self,
+        share: BatchShare,
+        image: NDArray[np.uint8],
+        rng: np.random.Generator | None,
+        out: Tensor,
+    ) -> None:
+        assert share.encode is not None
+        assert rng is not None
+        tensor = share.encode(image, rng)
         if tuple(tensor.shape) != self.shape:
             raise ShapeError(
                 f"encode returns {tuple(tensor.shape)}, the representation {self.shape}; both "
@@ -368,7 +350,7 @@ class RowMaker:
         out.copy_(tensor)
 
 
-def _kept(share: BatchShare, cache: Cache | None) -> Samples | ImageSamples:
+def _cached(share: BatchShare, cache: Cache | None) -> Samples | ImageSamples:
     """Return the samples of a share, with cached events unless they are images or drawn."""
     samples = share.samples
     if cache is None or not isinstance(samples, Samples) or samples.draws:

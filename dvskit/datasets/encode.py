@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -12,39 +10,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from dvskit._arguments import check_arguments
-from dvskit.datasets.batch_plan import (
-    WHOLE,
-    BatchShare,
-    batch_sizes,
-    check_classes,
-    planned,
-    rows_of,
-)
-from dvskit.datasets.prefetch import prefetched
-from dvskit.datasets.samples import GrayImages, ImageSamples, named
+from dvskit._checks import check_fields, check_number, checked
+from dvskit.datasets.samples import GrayImages
 from dvskit.encoders.names import Encoder, check_channels, encode_images
-from dvskit.errors import ConfigError, GeometryError
+from dvskit.errors import GeometryError
 from dvskit.events import Size, as_size
-from dvskit.filters.checks import check_number
 
-_MOST: dict[str, float] = {
-    "shift_px": 32767, "rotate_deg": 180, "zoom": 0.99, "shear_deg": 80, "warp_px": 1e3,
-}  # fmt: skip
 _KNOTS = 4  # per side, of the grid of a warp: bends of a third of the image
 _SIDES = ("shift_x", "shift_y", "rotate_deg", "zoom", "shear_deg")  # drawn from -1 to 1
 _UPTO = ("flip_x", "erase", "place_x", "place_y")  # from 0 to 1
 _DRAWN = len(_SIDES) + len(_UPTO) + 2 * _KNOTS**2
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageChanges:
     """Bounds of random changes of still images, each drawn uniformly up to its bound; 0: none.
 
     It does for images what `dvskit.filters.Vary` does for events.
 
-    shift_px, rotate_deg, zoom, shear_deg   to either side, about the centre; zoom 0.1 is a scale of
+    shift_px, rotate_deg, zoom, shear_deg   to either side, about the center; zoom 0.1 is a scale of
              0.9 to 1.1. New pixels are black
     warp_px  to either side, of each of 4x4 points of a grid over the image; between them the image
              is bent smoothly (bicubic)
@@ -59,17 +43,16 @@ class ImageChanges:
         encode = dvskit.datasets.Encode("poisson", 20, (34, 34), changes=changes)
     """
 
-    shift_px: float = 0.0
-    rotate_deg: float = 0.0
-    zoom: float = 0.0
-    shear_deg: float = 0.0
-    warp_px: float = 0.0
-    flip_x: float = 0.0
-    erase: float = 0.0
+    shift_px: float = checked(check_number, 0, 32767, default=0.0)
+    rotate_deg: float = checked(check_number, 0, 180, default=0.0)
+    zoom: float = checked(check_number, 0, 0.99, default=0.0)
+    shear_deg: float = checked(check_number, 0, 80, default=0.0)
+    warp_px: float = checked(check_number, 0, 1000, default=0.0)
+    flip_x: float = checked(check_number, 0, 1, default=0.0)
+    erase: float = checked(check_number, 0, 1, default=0.0)
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            check_number(self, each.name, 0, _MOST.get(each.name, 1))
+        check_fields(self)
 
     def __call__(self, images: Tensor, rng: np.random.Generator) -> Tensor:
         """Return images (N, H, W) float32, each changed on its own, in the same shape.
@@ -94,7 +77,7 @@ class ImageChanges:
         return images
 
     def _sources(self, images: Tensor, side: dict[str, Tensor], knots: Tensor) -> Tensor:
-        """Return the source of each pixel, (N, H, W, 2): x, y in pixels from the centre."""
+        """Return the source of each pixel, (N, H, W, 2): x, y in pixels from the center."""
         count, rows, columns = images.shape
         angle = torch.deg2rad(self.rotate_deg * side["rotate_deg"])[:, None, None]
         shear = torch.tan(torch.deg2rad(self.shear_deg * side["shear_deg"]))[:, None, None]
@@ -140,7 +123,6 @@ def _seen_from(images: Tensor, sources: Tensor) -> Tensor:
 _SEEDS = 1 << 62
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Encode:
     """Still images as spikes: the `encode` of a `BatchShare`, called as `encode(image, rng)`.
@@ -154,7 +136,7 @@ class Encode:
               one for black, as OFF, and one for white, as ON); "direct" (no spikes: the brightness
               itself at each step, 0 to 1)
     steps     of time, one bin each
-    size      of the sensor, (width, height); the image is centred, with black around it
+    size      of the sensor, (width, height); the image is centered, with black around it
     channels  2: OFF, ON; 1: the output of the encoder, signed or not; or the number of channels
               that a function makes
     changes   random changes of images before encoding; default: none
@@ -180,14 +162,14 @@ class Encode:
 
     def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:
         """Return the spikes of an image (height, width) uint8."""
-        return self._encoded(centred(image, as_size(self.size)), rng)
+        return self._encoded(centered(image, as_size(self.size)), rng)
 
     def many(self, images: GrayImages, rng: np.random.Generator) -> Tensor:
         """Return the spikes of images, (steps, N, channels, H, W), drawn in one call."""
         size = as_size(self.size)
         if isinstance(images, np.ndarray):
-            return self._encoded(centred(images, size), rng)
-        return self._encoded(torch.stack([centred(image, size) for image in images]), rng)
+            return self._encoded(centered(images, size), rng)
+        return self._encoded(torch.stack([centered(image, size) for image in images]), rng)
 
     def _encoded(self, images: Tensor, rng: np.random.Generator) -> Tensor:
         generator = torch.Generator().manual_seed(int(rng.integers(_SEEDS)))
@@ -197,130 +179,17 @@ class Encode:
         return encode_images(images, self.steps, self.encoder, generator, self.channels)
 
 
-def centred(images: NDArray[np.uint8], size: Size) -> Tensor:
-    """Return images (..., h, w) centred on a sensor, (..., H, W) float32 of 0 to 1.
+def centered(images: NDArray[np.uint8], size: Size) -> Tensor:
+    """Return images (..., h, w) centered on a sensor, (..., H, W) float32 of 0 to 1.
 
     Raises GeometryError for images larger than the sensor.
     """
     height, width = images.shape[-2:]
     right, down = size.width - width, size.height - height
     if right < 0 or down < 0:
-        what = "an image" if images.ndim == 2 else "images"
-        does = "does" if images.ndim == 2 else "do"
         raise GeometryError(
-            f"{what} of {width}x{height} {does} not fit the input, {size}; scale or crop to that "
+            f"{width}x{height} pixels do not fit the input, {size}; scale or crop images to that "
             "size or less"
         )
     borders = (right // 2, right - right // 2, down // 2, down - down // 2)
     return functional.pad(torch.from_numpy(images.astype(np.float32) / 255), borders)
-
-
-_PREFETCH = 2
-# Purposes of seeds: no two draws share one.
-_ORDER, _BATCH = range(2)
-
-
-@check_arguments
-@dataclass(frozen=True, eq=False)
-class ImageBatches:
-    """Batches of encoded images for training and evaluation; a seed gives the same batches.
-
-    shares   of images, each with an `Encode`; they follow one another in each batch
-    seed     of the order and of all random draws
-    shuffle  draw a new order for each epoch; otherwise use the order of the sets
-    steps    batches per epoch, all full; default: as in `Batches`
-
-    Unlike `Batches`, it draws the spikes of a batch together, so they depend on the images in it.
-    Raises ConfigError for shares of anything else, and for classes that differ.
-
-        images = dvskit.datasets.open_images("images")
-        encode = dvskit.datasets.Encode("latency", 20, (28, 28))
-        share = dvskit.datasets.BatchShare(samples=images, count=8, encode=encode)
-        batches = dvskit.datasets.ImageBatches([share], seed=1)
-        spikes, labels = next(iter(batches.epoch(0)))  # (20, 8, 2, 28, 28), (8,)
-    """
-
-    shares: Sequence[BatchShare]
-    seed: int = field(default=0, kw_only=True)
-    shuffle: bool = field(default=True, kw_only=True)
-    steps: int | None = field(default=None, kw_only=True)
-
-    def __post_init__(self) -> None:
-        for share in self.shares:
-            if not isinstance(share.encode, Encode):
-                raise ConfigError("ImageBatches takes shares of images with an Encode; use Batches")
-        check_classes(self.shares)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The names of the classes, in order of the labels."""
-        return self.shares[0].samples.classes
-
-    def sizes(self) -> list[int]:
-        """Return the number of samples of each batch of an epoch."""
-        return batch_sizes(self.shares, self.steps)
-
-    def __len__(self) -> int:
-        """Return the number of batches per epoch."""
-        return len(self.sizes())
-
-    def epoch(
-        self, number: int, *, first: int = 0, part: tuple[int, int] = WHOLE
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batches of an epoch: tensors (T, B, C, H, W) and labels (B,) int64.
-
-        first, part  as in `Batches.epoch`; the whole batch is encoded in any case
-
-        A thread makes batches in advance. Raises the errors of reading and encoding images.
-        """
-        sizes = self.sizes()
-        plan = planned(self.shares, sizes, (self.seed, _ORDER, number) if self.shuffle else None)
-
-        def fill(made: list[tuple[Tensor, Tensor]], batch: int, rows: range) -> Iterator[None]:
-            chosen = plan.batch(first + batch)
-            made.append(self._made(chosen, (self.seed, _BATCH, number, first + batch)))
-            yield
-
-        lists = prefetched(
-            [1] * (len(sizes) - first),
-            lambda batch: list[tuple[Tensor, Tensor]](),
-            fill,
-            threads=1,
-            prefetch=_PREFETCH,
-        )
-        with closing(lists):
-            for made, size in zip(lists, sizes[first:], strict=True):
-                tensor, labels = made[0]
-                rows = rows_of(part, size)
-                taken = slice(rows.start, None, rows.step)
-                yield tensor[:, taken], labels[taken]
-
-    def _made(
-        self, chosen: Sequence[NDArray[np.int64]], seed: tuple[int, ...]
-    ) -> tuple[Tensor, Tensor]:
-        parts, labels = [], []
-        for number, (share, numbers) in enumerate(zip(self.shares, chosen, strict=True)):
-            if len(numbers):
-                rng = np.random.default_rng((*seed, number))
-                assert isinstance(share.encode, Encode)
-                assert isinstance(share.samples, ImageSamples)
-                parts.append(_encoded_images(share.encode, share.samples, numbers, rng))
-                labels.append(torch.from_numpy(share.samples.labels[numbers]))
-        if len(parts) == 1:
-            return parts[0], labels[0]
-        return torch.cat([part.float() for part in parts], 1), torch.cat(labels)
-
-
-def _encoded_images(
-    encode: Encode, samples: ImageSamples, numbers: NDArray[np.int64], rng: np.random.Generator
-) -> Tensor:
-    """Return the spikes of some images. Raises GeometryError with the name of one too large."""
-    images = samples.images(numbers)
-    try:
-        return encode.many(images, rng)
-    except GeometryError as error:
-        width, height = encode.size
-        for number, image in zip(numbers, images, strict=True):
-            if image.shape[0] > height or image.shape[1] > width:
-                raise named(error, samples.rows[number]) from error
-        raise

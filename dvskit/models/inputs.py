@@ -16,7 +16,7 @@ from torch import Tensor
 from dvskit import datasets
 from dvskit._arguments import check_arguments
 from dvskit.datasets import AdaptedSamples, ImageSamples, LazySample, Samples
-from dvskit.datasets.loader import Fitted
+from dvskit.datasets.batches import Fitted
 from dvskit.encoders.names import Encoder
 from dvskit.errors import ConfigError, FittedWarning
 from dvskit.events import Events, Size, Source, as_size, as_source, file_name
