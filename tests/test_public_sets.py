@@ -11,7 +11,7 @@ from scipy.io import savemat
 
 import dvskit
 from dvskit.datasets import GESTURES, PUBLIC_SETS, Samples, open_public
-from dvskit.datasets.read_samples import ANIMALS
+from dvskit.datasets.public_layouts import ANIMALS
 from dvskit.errors import ConfigError, DvskitError, FormatError, MissingFileError
 from dvskit.events import Events
 from tests.laws import refused
@@ -222,7 +222,7 @@ def test_odd_matlab_files_are_refused(tmp_path: Path) -> None:
     broken = b"MATLAB 5.0 MAT-file" + bytes(90)
     for named, spoil in {
         "ts": lambda path: savemat(path, {"x": e.x}),
-        "5, 5, 5, 3": lambda path: mat(path, e, pol=e.p[:3].astype(np.uint8)),
+        "p 3": lambda path: mat(path, e, pol=e.p[:3].astype(np.uint8)),
         "240x180": lambda path: mat(path, e, x=e.x + 500),
         "whole": lambda path: mat(path, e, ts=e.t + 0.5),
         "MATLAB": lambda path: path.write_bytes(broken),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from copy import copy
@@ -14,13 +13,13 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import check_known, check_number, check_seed, check_whole
 from dvskit.datasets.files import SEEDS, emulated
 from dvskit.datasets.folders import grouped
 from dvskit.datasets.samples import Sample, Samples
 from dvskit.emulator import EmulatorParams
 from dvskit.emulator.model import RESULTS_VERSION
-from dvskit.errors import ConfigError, FormatError, did_you_mean, one_line
+from dvskit.errors import FormatError, one_line
 from dvskit.events import Events, Size, as_size
 from dvskit.formats.content import content_digest, digest_of
 from dvskit.formats.found import is_depth_clip
@@ -116,7 +115,6 @@ class PeopleSamples(Samples):
         return digest_of((drawn, content, sensor, *map(str, (*own, *given))))
 
 
-@check_arguments
 class DrawnSamples(PeopleSamples):
     """People drawn from a seed, each making a gesture, each seen by its own simulated sensor.
 
@@ -147,16 +145,11 @@ class DrawnSamples(PeopleSamples):
         close: float = 0.0,
         sensor: Sensor = sensor_like_dvs128,
     ) -> None:
-        if count < 1 or seed < 0 or not 0 <= close <= 1:
-            raise ConfigError(
-                f"count = {count}, seed = {seed}, close = {close}; they must be at least 1, at "
-                "least 0 and 0 to 1"
-            )
+        check_whole("count", count, 1)
+        check_seed("seed", seed)
+        check_number("close", close, 0, 1)
         for gesture in gestures:
-            if gesture not in PERSON_GESTURES:
-                raise ConfigError(
-                    f"unknown gesture {gesture!r}; {did_you_mean(gesture, PERSON_GESTURES)}"
-                )
+            check_known("gesture", gesture, PERSON_GESTURES)
         rows = [Sample(f"{name}/{k:05}", name) for name in gestures for k in range(count)]
         super().__init__(rows, [name for name in PERSON_GESTURES if name in gestures])
         self.count, self.seed, self.size, self.fps = count, seed, as_size(size), fps
@@ -189,13 +182,15 @@ _HIPS = 3
 
 
 class Skeleton(NamedTuple):
-    """A recorded skeleton: joints (T, 20, 3) in metres, and the times of its frames."""
+    """A recorded skeleton: joints (T, 20, 3) in meters, and the times of its frames."""
 
     joints_m: NDArray[np.float64]
     t_us: NDArray[np.int64]
 
 
-class _Found(NamedTuple):
+class _Clip(NamedTuple):
+    """A recorded skeleton that is not read yet, and what its bytes are."""
+
     row: Sample
     content: str
     read: Callable[[], Skeleton]
@@ -224,7 +219,6 @@ class SkeletonSamples(PeopleSamples):
         samples.rows[0].name, samples.classes  # a wave of the first skeleton, ("wave",)
     """
 
-    @check_arguments
     def __init__(
         self,
         path: str | PathLike[str],
@@ -237,29 +231,28 @@ class SkeletonSamples(PeopleSamples):
         fps: int = 200,
         sensor: Sensor = sensor_like_dvs128,
     ) -> None:
-        if count < 1 or seed < 0 or duration_us < 1:
-            raise ConfigError(
-                f"count = {count}, seed = {seed}, duration_us = {duration_us}; they must be at "
-                "least 1, 0 and 1"
-            )
-        found, empty = _in_folder(Path(path)) if Path(path).is_dir() else _in_archive(Path(path))
-        rows, notes = grouped([each.row for each in found], "auto")
-        self.notes = [*notes, *empty]
-        found = [each._replace(row=row) for each, row in zip(found, rows, strict=True)]
-        known = sorted({each.row.label for each in found})
+        check_whole("count", count, 1)
+        check_seed("seed", seed)
+        check_whole("duration_us", duration_us, 1)
+        root = Path(path)
+        clips, left_out = _clips_in_folder(root) if root.is_dir() else _clips_in_archive(root)
+        rows, notes = grouped([clip.row for clip in clips], "auto")
+        self.notes = [*notes, *left_out]
+        clips = [clip._replace(row=row) for clip, row in zip(clips, rows, strict=True)]
         for action in actions:
-            if action not in known:
-                raise ConfigError(f"{path}: no class {action!r}; {did_you_mean(action, known)}")
-        chosen = [each for each in found if not actions or each.row.label in actions]
+            check_known("class", action, {row.label for row in rows})
+        self._clips = [
+            clip for clip in clips for _ in range(count) if not actions or clip.row.label in actions
+        ]
         super().__init__(
-            each.row._replace(name=f"{each.row.name}/{k}") for each in chosen for k in range(count)
+            clip.row._replace(name=f"{clip.row.name}/{number % count}")
+            for number, clip in enumerate(self._clips)
         )
-        self._found = [each for each in chosen for _ in range(count)]
         self.count, self.seed, self.size, self.fps = count, seed, as_size(size), fps
         self.duration_us, self.sensor = duration_us, sensor
 
     def _scene(self, number: int, rng: np.random.Generator) -> PersonScene:
-        skeleton = liveliest(self._found[number].read(), self.duration_us)
+        skeleton = liveliest(self._clips[number].read(), self.duration_us)
         whole = int(skeleton.t_us[-1] - skeleton.t_us[0])
         return PersonScene.from_joints(
             skeleton.joints_m,
@@ -271,12 +264,12 @@ class SkeletonSamples(PeopleSamples):
         )
 
     def _rng(self, number: int) -> np.random.Generator:
-        words = digest_of((self._found[number].row.name, str(number % self.count)))
+        words = digest_of((self._clips[number].row.name, str(number % self.count)))
         return np.random.default_rng((self.seed, int(words[:15], 16)))
 
     def fingerprint(self, number: int) -> str:
         """Return a digest of the skeleton, the seed, the sample's name and all parameters."""
-        return self._digest("skeleton", self._found[number].content, self.rows[number].name)
+        return self._digest("skeleton", self._clips[number].content, self.rows[number].name)
 
 
 def liveliest(skeleton: Skeleton, duration_us: int) -> Skeleton:
@@ -294,31 +287,22 @@ def liveliest(skeleton: Skeleton, duration_us: int) -> Skeleton:
     return Skeleton(joints[part], times[part])
 
 
-def _in_archive(path: Path) -> tuple[list[_Found], list[str]]:
+def _clips_in_archive(path: Path) -> tuple[list[_Clip], list[str]]:
     """Return the skeletons of an archive, and a line for each clip without one."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = sorted(name.removesuffix(".npy") for name in archive.namelist())
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise FormatError(f"{path}: cannot be read as an .npz of skeletons: {error}") from error
-    empty = [name for name, joints in load_arrays(path, names).items() if _is_empty(joints)]
-    if len(empty) == len(names) or any(name.count("/") != 1 for name in names):
+    arrays = load_arrays(path)
+    empty = [name for name in sorted(arrays) if _is_empty(arrays[name])]
+    if len(empty) == len(arrays) or any(name.count("/") != 1 for name in arrays):
         raise FormatError(f"{path}: holds no skeletons; it must have arrays named <class>/<clip>")
     content = content_digest(path)
-
-    def read(name: str) -> Skeleton:
-        try:
-            joints = from_msr_action3d(load_arrays(path, [name])[name])
-        except ValueError as error:
-            raise FormatError(f"{path}: {name}: {one_line(error)}") from error
-        return Skeleton(joints, np.arange(len(joints)) * 1_000_000 // _MSR_FPS)
-
-    found = [
-        _Found(Sample(name, name.partition("/")[0]), f"{content} {name}", partial(read, name))
-        for name in names
-        if name not in empty
+    clips = [
+        _Clip(
+            Sample(name, name.partition("/")[0]),
+            f"{content} {name}",
+            partial(_read_from_archive, path, name),
+        )
+        for name in sorted(arrays.keys() - empty)
     ]
-    return found, [f"{path}: {name}: left out, it has no skeleton in any frame" for name in empty]
+    return clips, [f"{path}: {name}: left out, it has no skeleton in any frame" for name in empty]
 
 
 def _is_empty(joints: NDArray[np.float64]) -> bool:
@@ -330,22 +314,31 @@ def _is_empty(joints: NDArray[np.float64]) -> bool:
     )
 
 
-def _in_folder(folder: Path) -> tuple[list[_Found], list[str]]:
-    def read(path: Path) -> Skeleton:
-        clip = read_depth_clip(path)
-        if clip.joints_m is None:
-            raise FormatError(f"{path}: has no skeleton; its depth alone can be shaded")
-        return Skeleton(np.asarray(clip.joints_m, float), clip.t_us)
+def _read_from_archive(path: Path, name: str) -> Skeleton:
+    try:
+        joints = from_msr_action3d(load_arrays(path, [name])[name])
+    except ValueError as error:
+        raise FormatError(f"{path}: {name}: {one_line(error)}") from error
+    return Skeleton(joints, np.arange(len(joints)) * 1_000_000 // _MSR_FPS)
 
+
+def _clips_in_folder(folder: Path) -> tuple[list[_Clip], list[str]]:
     paths = [path for path in sorted(folder.glob("*/*")) if is_depth_clip(path)]
     if not paths:
         raise FormatError(f"{folder}: holds no <class>/<clip> with a depth clip and its skeleton")
-    found = [
-        _Found(
+    clips = [
+        _Clip(
             Sample(f"{path.parent.name}/{path.stem}", path.parent.name),
             content_digest(path),
-            partial(read, path),
+            partial(_read_from_depth_clip, path),
         )
         for path in paths
     ]
-    return found, []
+    return clips, []
+
+
+def _read_from_depth_clip(path: Path) -> Skeleton:
+    clip = read_depth_clip(path)
+    if clip.joints_m is None:
+        raise FormatError(f"{path}: has no skeleton; its depth alone can be shaded")
+    return Skeleton(np.asarray(clip.joints_m, float), clip.t_us)

@@ -500,7 +500,7 @@ def _read_list(path: Path, *, strict: bool) -> _Found:
 
 def _lines(path: Path, notes: list[str]) -> Iterator[_Line]:
     """Yield the lines of a list, without that of its columns; note unknown columns."""
-    rows = _table(path)
+    rows = read_table(path)
     columns = _columns(path, rows[0][1]) if rows else None
     if columns is None:
         columns = (_Column("file"), _Column("label"))
@@ -517,8 +517,11 @@ def _lines(path: Path, notes: list[str]) -> Iterator[_Line]:
         yield _Line(path, number, dict(zip(columns, fields, strict=False)))
 
 
-def _table(path: Path) -> list[tuple[int, list[str]]]:
-    """Return numbers and fields of the lines that are not empty or comments."""
+def read_table(path: Path) -> list[tuple[int, list[str]]]:
+    """Return numbers and fields of the lines of a CSV that are not empty or comments.
+
+    Commas, semicolons or tabs separate fields. Raises FormatError with the line.
+    """
     try:
         text = read_regular(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
 from dvskit._files import is_hidden, open_regular, visible
 from dvskit.datasets.files import kind_of
 from dvskit.datasets.samples import ImageSamples, Part, Sample, Samples
@@ -105,8 +104,15 @@ def read_images(folder: str | PathLike[str], part: str) -> Images:
         pixels, labels = dvskit.datasets.read_images(".", "train")  # (5, 28, 28), (5,)
     """
     root = Path(folder)
-    pixels = read_idx(_one_of(root, f"{part}-images-idx3-ubyte"))
-    labels = read_idx(_one_of(root, f"{part}-labels-idx1-ubyte"))
+    arrays = []
+    for name in (f"{part}-images-idx3-ubyte", f"{part}-labels-idx1-ubyte"):
+        path = _found(root, name)
+        if path is None:
+            raise FormatError(
+                f"{root}: holds neither {name}.gz nor {name}; download it to that folder"
+            )
+        arrays.append(read_idx(path))
+    pixels, labels = arrays
     if pixels.ndim != 3 or pixels.dtype != np.uint8 or labels.shape != pixels.shape[:1]:
         raise FormatError(
             f"{root}: images {pixels.shape} {pixels.dtype} do not fit labels {labels.shape}"
@@ -122,13 +128,6 @@ def idx_parts(folder: Path) -> tuple[Part, ...]:
 
 def _found(root: Path, name: str) -> Path | None:
     return next((path for path in (root / f"{name}.gz", root / name) if path.is_file()), None)
-
-
-def _one_of(root: Path, name: str) -> Path:
-    path = _found(root, name)
-    if path is not None:
-        return path
-    raise FormatError(f"{root}: holds neither {name}.gz nor {name}; download it to that folder")
 
 
 _MOVING = 1  # raise it when moved images give other events than before
@@ -247,7 +246,6 @@ def is_image(file: Path) -> bool:
     return file.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(file.name)
 
 
-@check_arguments
 class MovedImages(Samples):
     """Images moved along saccades in front of an emulated sensor, as in N-MNIST.
 
@@ -281,7 +279,6 @@ class MovedImages(Samples):
         return digest_of((self.images.fingerprint(number), given))
 
 
-@check_arguments
 def open_images(
     path: str | PathLike[str], parts: Sequence[Part] = ("train", "test")
 ) -> ImageSamples:

@@ -17,23 +17,23 @@ Sources: DVS128 Gesture (Amir et al. 2017), N-MNIST and N-Caltech101 (Orchard et
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
+from typing import NamedTuple
+from urllib.error import HTTPError
 
-from dvskit._arguments import check_arguments
 from dvskit.datasets import public_layouts as layouts
-from dvskit.datasets.downloads import download_by_tonic
 from dvskit.datasets.files import FileSamples
 from dvskit.datasets.samples import Samples
 from dvskit.errors import ConfigError, FormatError, MissingFileError, OutputError, one_line
 from dvskit.registry import Registry, named_errors, place_of
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicSet:
     """A data set that others publish: where to get it, and how its folder is opened.
@@ -63,12 +63,9 @@ class PublicSet:
     download: Callable[[Path], object] | None = None
 
     def __post_init__(self) -> None:
-        if not callable(self.open):
-            raise ConfigError(f"{self.name}: open is {self.open!r}; pass a function of a folder")
-        if self.download is not None and not callable(self.download):
-            raise ConfigError(
-                f"{self.name}: download is {self.download!r}; pass a function of a folder"
-            )
+        for name, given in (("open", self.open), ("download", self.download or self.open)):
+            if not callable(given):
+                raise ConfigError(f"{self.name}: {name} is {given!r}; pass a function of a folder")
 
     def _opened(self, root: Path) -> Samples | None:
         own = getattr(self.open, "__module__", None) == layouts.__name__
@@ -83,50 +80,40 @@ class PublicSet:
     def _how_to_get(self) -> str:
         return f"{self.name} can be downloaded from {self.where}; the folder holds {self.layout}"
 
-    def _get(self, root: Path) -> None:
-        """Download the set to a folder; an interrupted download stays beside it, hidden.
+    def _ready(self, root: Path) -> Path:
+        """Return the folder of a complete download that is being moved to a folder that exists."""
+        whole = root.absolute()
+        return whole.parent / f".{whole.name}.{self.name}.whole"
 
-        So does a complete one that is being moved to a folder that exists.
-        """
+    def _get(self, root: Path) -> None:
+        """Download the set to a folder; an interrupted download stays beside it, hidden."""
         if self.download is None:
             raise ConfigError(f"{root}: there is no automatic download; {self._how_to_get()}")
         ready, stage = self._ready(root), self._ready(root).with_suffix(".part")
         if not ready.exists():
-            self._download(root, stage)
+            try:
+                stage.mkdir(parents=True, exist_ok=True)
+                self.download(stage)
+            except Exception as error:
+                raise FormatError(
+                    f"{root}: the download of {self.name} failed: {one_line(error)}; try again, or "
+                    f"unpack it there by hand; {self._how_to_get()}"
+                ) from error
             if not root.exists():
                 stage.rename(root)
                 return
-            self._check_room(root, stage)
+            for entry in stage.iterdir():
+                if (root / entry.name).exists():
+                    raise OutputError(
+                        f"{root / entry.name}: exists, but does not hold {self.name}; move it away "
+                        "and try again (the download is kept)"
+                    )
             stage.rename(ready)
         for entry in list(ready.iterdir()):
             shutil.move(entry, root)
         ready.rmdir()
 
-    def _ready(self, root: Path) -> Path:
-        whole = root.absolute()
-        return whole.parent / f".{whole.name}.{self.name}.whole"
 
-    def _download(self, root: Path, stage: Path) -> None:
-        assert self.download is not None
-        try:
-            stage.mkdir(parents=True, exist_ok=True)
-            self.download(stage)
-        except Exception as error:
-            raise FormatError(
-                f"{root}: the download of {self.name} failed: {one_line(error)}; try again, or "
-                f"unpack it there by hand; {self._how_to_get()}"
-            ) from error
-
-    def _check_room(self, root: Path, stage: Path) -> None:
-        for entry in stage.iterdir():
-            if (root / entry.name).exists():
-                raise OutputError(
-                    f"{root / entry.name}: exists, but does not hold {self.name}; move it away and "
-                    "try again (the download is kept)"
-                )
-
-
-@check_arguments
 def open_public(
     name: str | PublicSet,
     folder: str | PathLike[str],
@@ -210,6 +197,52 @@ def register_public_set(row: PublicSet) -> None:
             f"{row!r} is not a public set; pass PublicSet(name=, where=, layout=, open=)"
         )
     PUBLIC_SETS.register(row.name, row, place_of(row.open))
+
+
+class _Archive(NamedTuple):
+    """An archive of tonic, by the names of its members."""
+
+    url: str
+    filename: str
+    md5: str
+
+
+def download_by_tonic(name: str, folder: Path) -> None:
+    """Download and unpack the set of tonic's class `name` to folder/<name>, as tonic does.
+
+    Archives that are there and have their checksum are not downloaded again, but unpacked again.
+    Archives within them are unpacked too, and removed. Progress is written to stderr.
+
+    Raises FormatError for a wrong checksum and if the server cannot be reached, and the errors of
+    archives.
+    """
+    from tonic import datasets
+    from tonic.download_utils import download_url, extract_archive
+
+    place, kind = folder / name, getattr(datasets, name)
+    if hasattr(kind, "train_url"):
+        parts = ("train", "test")
+        archives = [
+            _Archive(*(getattr(kind, f"{part}_{n}") for n in _Archive._fields)) for part in parts
+        ]
+    else:
+        archives = [_Archive(kind.url, kind.filename, kind.file_md5)]
+    with redirect_stdout(sys.stderr):  # tonic prints
+        for each in archives:
+            try:
+                download_url(each.url, str(place), each.filename, each.md5)
+            except RuntimeError as error:
+                raise FormatError(f"{each.url} is not whole: its MD5 is not {each.md5}") from error
+            except OSError as error:
+                if isinstance(error, HTTPError):
+                    error.close()
+                raise FormatError(f"{each.url}: {one_line(error)}") from error
+        for each in archives:
+            extract_archive(str(place / each.filename))
+    for inner in sorted(place.rglob("*.zip")):
+        if inner not in [place / each.filename for each in archives]:
+            extract_archive(str(inner))
+            inner.unlink()
 
 
 _ROWS = (

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import ConcatDataset, Subset
 
-from dvskit._arguments import check_arguments
 from dvskit.datasets.samples import Part, Sample, Samples, named
 from dvskit.errors import ConfigError, EventsError, GeometryError, count_of
 from dvskit.events import Events, Filter, Size, as_size
@@ -20,7 +19,6 @@ from dvskit.filters.base import Function
 from dvskit.formats.content import digest_of
 
 
-@check_arguments
 class TonicSamples(Samples):
     """A data set of (events, target) as Samples: one of tonic, torch or Hugging Face, or a list.
 
@@ -55,20 +53,16 @@ class TonicSamples(Samples):
         part: Part | None = None,
     ) -> None:
         self._pairs = pairs = _Pairs(dataset, size)
-        if labels is None:
-            given = [pairs.target(number) for number in range(len(pairs))]
-        else:
-            given = list(labels)
-        if len(given) != len(pairs):
-            have = count_of(len(given), "label")
-            raise ConfigError(f"{have} for {count_of(len(pairs), 'sample')}")
+        count = len(pairs.places)
+        given = [*map(pairs.target, range(count))] if labels is None else list(labels)
+        if len(given) != count:
+            raise ConfigError(f"{count_of(len(given), 'label')} for {count_of(count, 'sample')}")
         targets = [_plain(*each) for each in zip(given, pairs.names, strict=True)]
-        known = [_class_names(owner) for owner in pairs.owners]
         rows = [
-            Sample(pairs.names[k], known[owner].get(target, str(target)), pairs.group(k), part)
-            for k, ((owner, _), target) in enumerate(zip(pairs.places, targets, strict=True))
+            Sample(name, owner.classes.get(target, str(target)), owner.group(k), part)
+            for (owner, k), name, target in zip(pairs.places, pairs.names, targets, strict=True)
         ]
-        classes = [name for names in known for name in names.values()]
+        classes = [name for owner in pairs.owners for name in owner.classes.values()]
         whole = not classes and all(type(target) is int for target in targets)
         others = sorted({row.label for row in rows}, key=int if whole else None)
         super().__init__(rows, tuple(dict.fromkeys([*classes, *others])))
@@ -84,49 +78,66 @@ class TonicSamples(Samples):
         return digest_of((str(events.size), *(column.tobytes().hex() for column in columns)))
 
 
+class _Owner:
+    """A data set that samples come from, through torch's wrappers.
+
+    title    its name in the names of samples; `pairs` finishes it
+    targets  of its samples; none if it does not list them as it returns them
+    classes  the name of each target; tonic has a list of names, or numbers by names
+    size     of the sensor; `pairs` sets it
+    """
+
+    size: Size
+
+    def __init__(self, dataset: Any) -> None:
+        self.title = type(dataset).__name__
+        self.own_size = _member(dataset, "sensor_size")
+        self.classes: dict[Any, str] = {}
+        self.targets, self.users = [], _column(dataset, "users")
+        if _member(dataset, "target_transform") is None:
+            self.targets = _column(dataset, "targets")
+            self.classes = _class_names(_member(dataset, "classes"))
+
+    def group(self, number: int) -> str | None:
+        """Return the user of a sample."""
+        return str(self.users[number]) if self.users else None
+
+
 class _Pairs:
     """The (events, target) of each sample of a data set.
 
     owners  the data sets that the samples come from, through torch's wrappers
-    places  the number of its owner, and its number there, of each sample
+    places  the owner of each sample, and its number there
     names   of each sample
 
     Raises ConfigError unless it is a map-style data set, GeometryError without a size.
     """
 
     def __init__(self, dataset: Any, size: tuple[int, int] | None) -> None:
-        kind = type(dataset).__name__
         if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
-            raise ConfigError(f"{kind} is not a data set: it needs len(data) and data[number]")
-        found = _places(dataset)
-        self._dataset = dataset
-        self.owners = list({id(owner): owner for owner, _ in found}.values())
-        number_of = {id(owner): number for number, owner in enumerate(self.owners)}
-        self.places = [(number_of[id(owner)], number) for owner, number in found]
-        titles: list[str] = []
-        for number, owner in enumerate(self.owners):
-            title = type(owner).__name__
-            titles.append(f"{title}-{number + 1}" if title in titles else title)
-        self.names = [f"{titles[owner]}/{number}" for owner, number in self.places]
-        firsts = {owner: k for k, (owner, _) in reversed(list(enumerate(self.places)))}
-        self._sizes = [self._size(firsts[owner], size) for owner in range(len(titles))]
-        for first in firsts.values():
-            self.pair(first)
-        self._targets = [_column(owner, "targets") for owner in self.owners]
-        self._users = [_column(owner, "users") for owner in self.owners]
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def _size(self, number: int, size: tuple[int, int] | None) -> Size:
-        """Return the sensor size of the data set of a sample."""
-        first, owner = self._given(number)[0], self.owners[self.places[number][0]]
-        own = first.size if isinstance(first, Events) else None
-        known = _member(owner, "sensor_size", own) if size is None else size
-        if known is None:
-            raise GeometryError(
-                f"{type(owner).__name__} has no sensor_size; pass size=(width, height)"
+            raise ConfigError(
+                f"{type(dataset).__name__} is not a data set: it needs len(data) and data[number]"
             )
+        self._dataset, found = dataset, _places(dataset)
+        by_id = {id(data): data for data, _ in found}
+        owner_of = {key: _Owner(data) for key, data in by_id.items()}
+        self.owners = list(owner_of.values())
+        titles = [owner.title for owner in self.owners]
+        for number, owner in enumerate(self.owners):
+            owner.title += f"-{number + 1}" if owner.title in titles[:number] else ""
+        self.places = [(owner_of[id(data)], number) for data, number in found]
+        self.names = [f"{owner.title}/{number}" for owner, number in self.places]
+        firsts = {id(owner): k for k, (owner, _) in reversed([*enumerate(self.places)])}
+        for owner in self.owners:
+            owner.size = self._size(owner, firsts[id(owner)], size)
+            self.pair(firsts[id(owner)])
+
+    def _size(self, owner: _Owner, first: int, size: tuple[int, int] | None) -> Size:
+        events = self._given(first)[0]
+        own = events.size if isinstance(events, Events) else None
+        known = next((each for each in (size, owner.own_size, own) if each is not None), None)
+        if known is None:
+            raise GeometryError(f"{owner.title} has no sensor_size; pass size=(width, height)")
         return as_size((int(known[0]), int(known[1])))
 
     @contextmanager
@@ -153,19 +164,12 @@ class _Pairs:
         """Return the events and the target of a sample. Raises errors with its name."""
         events, target = self._given(number)
         with self._naming(number):
-            return _as_events(events, self._sizes[self.places[number][0]]), target
+            return _as_events(events, self.places[number][0].size), target
 
     def target(self, number: int) -> Any:
         """Return the target of a sample, from the list of all if there is one."""
         owner, place = self.places[number]
-        known = self._targets[owner]
-        return known[place] if known else self._given(number)[1]
-
-    def group(self, number: int) -> str | None:
-        """Return the user of a sample."""
-        owner, place = self.places[number]
-        users = self._users[owner]
-        return str(users[place]) if users else None
+        return owner.targets[place] if owner.targets else self._given(number)[1]
 
 
 def _places(dataset: Any) -> list[tuple[Any, int]]:
@@ -177,21 +181,19 @@ def _places(dataset: Any) -> list[tuple[Any, int]]:
     return [(dataset, number) for number in range(len(dataset))]
 
 
-def _member(dataset: Any, name: str, default: Any = None) -> Any:
-    """Return a member of a data set, or of the one in a cache of tonic."""
+def _member(dataset: Any, name: str) -> Any:
+    """Return a member of a data set, or of the one in a cache of tonic; None without it."""
     while dataset is not None:
         if getattr(dataset, name, None) is not None:
             return getattr(dataset, name)
         dataset = getattr(dataset, "dataset", None)
-    return default
+    return None
 
 
 def _column(dataset: Any, name: str) -> list[Any]:
-    """Return a value per sample; nothing if the data set does not list them as it returns them."""
-    if name == "targets" and _member(dataset, "target_transform") is not None:
-        return []
-    values = list(_member(dataset, name, ()))
-    return values if len(values) == len(dataset) else []
+    """Return a member with a value per sample; nothing if it has none."""
+    values = _member(dataset, name)
+    return list(values) if values is not None and len(values) == len(dataset) else []
 
 
 def _as_events(given: Any, size: Size) -> Events:
@@ -225,18 +227,14 @@ def _plain(target: Any, name: str) -> int | float | str:
     return target
 
 
-def _class_names(dataset: Any) -> dict[Any, str]:
+def _class_names(classes: Any) -> dict[Any, str]:
     """Return the name of each target: tonic has a list of names, or numbers by names."""
-    given = None if _member(dataset, "target_transform") else _member(dataset, "classes")
-    if isinstance(given, dict):
-        ordered = sorted(given.items(), key=lambda item: item[1])
+    if isinstance(classes, dict):
+        ordered = sorted(classes.items(), key=lambda item: item[1])
         return {_plain(number, name): str(name) for name, number in ordered}
-    if isinstance(given, (list, tuple)):
-        return {number: str(name) for number, name in enumerate(given)}
-    return {}
+    return dict(enumerate(map(str, classes))) if isinstance(classes, (list, tuple)) else {}
 
 
-@check_arguments
 def from_tonic(
     dataset: Any, *, size: tuple[int, int] | None = None
 ) -> Iterator[tuple[Events, Any]]:
@@ -249,10 +247,9 @@ def from_tonic(
             counts = dvskit.tensors.Counts(bins=20)(events)  # (20, 2, 34, 34)
     """
     pairs = _Pairs(dataset, size)
-    return map(pairs.pair, range(len(pairs)))
+    return map(pairs.pair, range(len(pairs.places)))
 
 
-@check_arguments
 def in_tonic(
     chosen: Filter | Function, sensor_size: Sequence[int]
 ) -> Callable[[NDArray[Any]], NDArray[Any]]:
