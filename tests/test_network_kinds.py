@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dvskit import models, training
-from dvskit.errors import ArgumentError, ConfigError, ShapeError
+from dvskit.errors import ConfigError, ShapeError
 from dvskit.layers import MaxMembrane, Voting
 from dvskit.networks import (
     ConvLIF,
@@ -270,7 +270,6 @@ def test_a_table_without_a_name_is_a_list_of_layers_or_the_default() -> None:
         (ShapeError, POINTS, torch.zeros(5, 2, 3), ["(5, 2, 3)", "(N, B, 4)"]),
         (ShapeError, CONV, torch.zeros(5, 2, 4), ["(5, 2, 4)", "(T, B, 2, 18, 21)"]),
         (ShapeError, CONV, torch.zeros(5, 3, 2, 21, 18), ["(T, B, 2, 18, 21)"]),
-        (ArgumentError, POINTS, [[0.0] * 4], ["torch.Tensor"]),
     ],
 )
 def test_inputs_of_another_shape_are_refused_with_the_right_one(

@@ -13,7 +13,7 @@ from dvskit.errors import ConfigError
 from dvskit.layers import Membrane
 from dvskit.networks import ConvLIF, GestureNet, Layered, MotionLIF, ResidualLIF
 from dvskit.neurons import register_neuron
-from dvskit.neurons.names import NEURONS
+from dvskit.neurons.models import NEURONS
 from tests.laws import forgotten, refused
 from tests.test_neurons_custom import MyALIF, MyLIF
 

@@ -21,7 +21,7 @@ from dvskit.errors import ConfigError, ModelError
 from dvskit.models import load_model
 from dvskit.networks import NETWORKS, Layered, ModuleNetwork, network_from, register_network
 from dvskit.neurons import CustomNeurons, register_neuron
-from dvskit.neurons.names import NEURONS
+from dvskit.neurons.models import NEURONS
 from dvskit.registry import Registry
 from dvskit.tensors import Counts, register_representation, representation_from
 from dvskit.tensors.names import REPRESENTATIONS

@@ -11,18 +11,31 @@ inputs of another shape than theirs or their state's.
 """
 
 from dvskit.layers.dense import Delays, Dropout, Flatten, Linear, Voting
-from dvskit.layers.images import AvgPool2d, Conv2d, MaxPool2d, SumPool2d
-from dvskit.layers.normalisation import BatchNorm1d, BatchNorm2d, LogCounts, ThresholdBatchNorm2d
-from dvskit.layers.readouts import (
+from dvskit.layers.images import (
+    AvgPool2d,
+    BatchNorm1d,
+    BatchNorm2d,
+    Conv2d,
+    LogCounts,
+    MaxPool2d,
+    SumPool2d,
+    ThresholdBatchNorm2d,
+)
+from dvskit.layers.sequence import (
     FirstSpike,
     LastMembrane,
     MaxMembrane,
     MeanMembrane,
     Membrane,
     Readout,
+    ResidualBlock,
+    Sequence,
     SpikeCount,
+    State,
+    Stateful,
+    States,
+    checkpointed,
 )
-from dvskit.layers.sequence import ResidualBlock, Sequence, State, Stateful, States, checkpointed
 
 __all__ = [
     "AvgPool2d",

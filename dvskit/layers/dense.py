@@ -1,18 +1,103 @@
-"""Dense layers, flattening, voting, dropout and delays."""
+"""Layers of single steps: dense, voting, dropout, delays; and batches split over processes.
+
+When several processes train one network, each has a part of each batch. Within `part_of_batch`,
+batch normalization takes its statistics over all parts, and each part takes its rows of the dropout
+mask of the whole batch. The parts together then equal the whole batch in one process, up to
+rounding.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dvskit._arguments import check_arguments
-from dvskit.errors import ShapeError, check_least, check_share
-from dvskit.layers.batch import check_step, current_part
-from dvskit.neurons.driver import check_tensor
+from dvskit._checks import check_number, check_whole
+from dvskit.errors import ShapeError
+from dvskit.neurons.driver import check_input, check_shape
 from dvskit.neurons.dynamics import Carried
+
+
+def check_step(layer: nn.Module, x: Tensor, state: Tensor | None) -> None:
+    """Raise ShapeError unless the shape of `state` is that of one step of `x` (T, ...)."""
+    if state is not None and state.shape != x.shape[1:]:
+        raise ShapeError(
+            f"{type(layer).__name__}: the state has shape {tuple(state.shape)}, one step of the "
+            f"input {tuple(x.shape[1:])}; start a new batch from state=None"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPart:
+    """The rows first, first + every, ... of a batch of `whole`.
+
+    add  replaces a tensor by its sum over all parts; all processes call it in the same order
+    """
+
+    first: int
+    every: int
+    whole: int
+    add: Callable[[Tensor], None]
+
+    @property
+    def rows(self) -> slice:
+        """The rows of this part in the whole batch."""
+        return slice(self.first, None, self.every)
+
+    @property
+    def count(self) -> int:
+        """The number of rows of this part."""
+        return len(range(self.first, self.whole, self.every))
+
+    def sum(self, x: Tensor) -> Tensor:
+        """Return the sum of `x` over all parts; gradients flow to all of them."""
+        total: Tensor = _Sum.apply(x, self.add)  # type: ignore[no-untyped-call]
+        return total
+
+
+# Not per context or thread: the backward pass, which may compute layers again, has its own thread.
+_current: BatchPart | None = None
+
+
+@contextmanager
+def part_of_batch(part: BatchPart | None) -> Iterator[None]:
+    """Make layers treat their inputs as this part of a batch; None for a whole batch.
+
+    Run the backward pass within the context too.
+    """
+    global _current
+    before, _current = _current, part
+    try:
+        yield
+    finally:
+        _current = before
+
+
+def current_part() -> BatchPart | None:
+    """Return the part of a batch that layers work on now; None for a whole batch."""
+    return _current
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all parts, whose gradient is the sum of the parts' gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, add: Callable[[Tensor], None]) -> Tensor:
+        ctx.add = add
+        total = x.clone()
+        add(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        total = gradient.clone()
+        ctx.add(total)
+        return total, None
 
 
 class Linear(nn.Linear):
@@ -33,16 +118,9 @@ class Linear(nn.Linear):
 
     def check(self, x: Tensor) -> None:
         """Raise ShapeError if `x` does not fit the layer."""
-        check_tensor(self, x)
-        if x.shape[-1:] == (self.in_features,) and x.is_floating_point():
-            return
-        fix = "convert with .float()"
-        if x.shape[-1:] != (self.in_features,):
-            fix = "put Flatten() in front if these are images, or change in_features"
-        raise ShapeError(
-            f"Linear takes floating-point (T, B, {self.in_features}), not {x.dtype} of shape "
-            f"{tuple(x.shape)}; {fix}"
-        )
+        fits = x.shape[-1:] == (self.in_features,)
+        fix = "" if fits else "put Flatten() in front of it if these are images"
+        check_input(self, x, f"(T, B, {self.in_features})", fits, fix)
 
 
 class Flatten(nn.Module):
@@ -58,13 +136,10 @@ class Flatten(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x` as (T, B, N)."""
-        check_tensor(self, x)
-        if x.ndim < 3:
-            raise ShapeError(f"Flatten takes (T, B, ...), not {tuple(x.shape)}; put time first")
+        check_shape(self, x, "(T, B, ...)", x.ndim > 2)
         return x.flatten(2)  # (T, B, C, H, W) -> (T, B, C*H*W)
 
 
-@check_arguments
 class Voting(nn.Module):
     """The mean of each group of `votes` neighbouring outputs: (T, B, K * votes) -> (T, B, K).
 
@@ -79,17 +154,13 @@ class Voting(nn.Module):
 
     def __init__(self, votes: int = 10) -> None:
         super().__init__()
-        check_least("Voting", 1, votes=votes)
+        check_whole("votes", votes, 1, owner="Voting")
         self.votes = votes
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the means of the last dimension of `x`."""
-        check_tensor(self, x)
-        if x.ndim < 2 or x.shape[-1] % self.votes or not x.is_floating_point():
-            raise ShapeError(
-                f"Voting takes floating-point (T, B, K * {self.votes}), not {x.dtype} of shape "
-                f"{tuple(x.shape)}; put a dense layer with so many outputs in front of it"
-            )
+        fits = x.ndim > 1 and x.shape[-1] % self.votes == 0
+        check_input(self, x, f"(T, B, K * {self.votes})", fits)
         return x.reshape(*x.shape[:-1], -1, self.votes).mean(-1)
 
     def extra_repr(self) -> str:
@@ -104,7 +175,6 @@ class DropoutState(Carried):
     mask: Tensor
 
 
-@check_arguments
 class Dropout(nn.Module):
     """Dropout with the same mask at all time steps: (T, ...) -> (T, ...).
 
@@ -120,7 +190,7 @@ class Dropout(nn.Module):
 
     def __init__(self, p: float = 0.5) -> None:
         super().__init__()
-        check_share("Dropout", end=")", p=p)
+        check_number("p", p, 0, below=1, owner="Dropout")
         self.p = float(p)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -133,9 +203,7 @@ class Dropout(nn.Module):
         """Return `x` (T, ...) with dropout, and the mask; the mask is None in evaluation."""
         if not (self.training and self.p):
             return x, None
-        check_tensor(self, x)
-        if x.ndim == 0 or x.shape[0] < 1:
-            raise ShapeError(f"Dropout takes (T, ...) with T >= 1, not {tuple(x.shape)}")
+        check_input(self, x, "(T, ...) with T >= 1", len(x.shape) > 0 and len(x) > 0)
         if state is None:
             state = DropoutState(_mask(x[0], self.p))
         check_step(self, x, state.mask)
@@ -165,7 +233,6 @@ class DelayState(Carried):
     past: Tensor
 
 
-@check_arguments
 class Delays(nn.Module):
     """Present and past inputs side by side: (T, B, C, ...) -> (T, B, taps C, ...).
 
@@ -182,7 +249,8 @@ class Delays(nn.Module):
 
     def __init__(self, taps: int, spacing: int = 1) -> None:
         super().__init__()
-        check_least("Delays", 1, taps=taps, spacing=spacing)
+        check_whole("taps", taps, 1, owner="Delays")
+        check_whole("spacing", spacing, 1, owner="Delays")
         self.taps, self.spacing = taps, spacing
 
     def forward(self, x: Tensor) -> Tensor:
@@ -191,9 +259,7 @@ class Delays(nn.Module):
 
     def run(self, x: Tensor, state: DelayState | None = None) -> tuple[Tensor, DelayState]:
         """Return `x` (T, B, C, ...) with its delayed copies, and the state after it."""
-        check_tensor(self, x)
-        if x.ndim < 3:
-            raise ShapeError(f"Delays takes (T, B, C, ...), not {tuple(x.shape)}; put time first")
+        check_shape(self, x, "(T, B, C, ...)", x.ndim > 2)
         longest = (self.taps - 1) * self.spacing
         if state is None:
             state = DelayState(x.new_zeros(longest, *x.shape[1:]))

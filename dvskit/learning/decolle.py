@@ -18,7 +18,7 @@ from dvskit.layers import Conv2d as TimedConv2d
 from dvskit.learning import rule
 from dvskit.learning.rule import Loss
 from dvskit.neurons import ATan, Surrogate, spike
-from dvskit.neurons.surrogates import check_surrogate
+from dvskit.neurons.dynamics import check_surrogate
 
 
 @check_arguments

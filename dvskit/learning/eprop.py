@@ -18,7 +18,7 @@ from dvskit.errors import ConfigError, check_positive, check_share, did_you_mean
 from dvskit.learning import rule
 from dvskit.learning.rule import Loss
 from dvskit.neurons import Surrogate, Triangle, spike
-from dvskit.neurons.surrogates import check_surrogate
+from dvskit.neurons.dynamics import check_surrogate
 
 
 @check_arguments

@@ -19,7 +19,7 @@ from dvskit.errors import ConfigError, check_positive, check_share, did_you_mean
 from dvskit.learning import rule
 from dvskit.learning.van_rossum import DoubleExponential, FilterState, VanRossum
 from dvskit.neurons import FastSigmoid, Surrogate, spike
-from dvskit.neurons.surrogates import check_surrogate
+from dvskit.neurons.dynamics import check_surrogate
 
 
 @check_arguments

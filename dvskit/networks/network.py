@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from dvskit._arguments import check_arguments
 from dvskit._threads import memory_bytes
-from dvskit.errors import ArgumentError, ConfigError, ShapeError, check_least, one_line
+from dvskit.errors import ArgumentError, ConfigError, check_least, one_line
 from dvskit.layers import Conv2d, Linear, Sequence, States
-from dvskit.neurons.driver import check_tensor
+from dvskit.neurons.driver import check_shape
 
 Weighted = TypeVar("Weighted", bound=Conv2d | Linear)
 
@@ -134,11 +134,9 @@ class NetworkModule(Sequence):
         return super().run(self._numbers(x), states)
 
     def _numbers(self, counts: Tensor) -> Tensor:
-        check_tensor(self, counts)
         expected = self.step_shape
-        if counts.ndim < 2 or counts.shape[2:] != expected or counts.shape[0] < 1:
-            what, meant = self.takes.format(", ".join(map(str, expected))).split(" ", 1)
-            raise ShapeError(f"{what} are {tuple(counts.shape)}; they must be {meant}")
+        fits = counts.ndim > 1 and len(counts) > 0 and tuple(counts.shape[2:]) == expected
+        check_shape(self, counts, self.takes.format(", ".join(map(str, expected))), fits)
         return counts.to(next(self.parameters()).dtype)
 
 

@@ -37,7 +37,7 @@ from dvskit._files import whole_file
 from dvskit.errors import ConfigError, check_least, one_line
 from dvskit.layers import Membrane, ResidualBlock, Sequence, Stateful, States
 from dvskit.layers.dense import DelayState
-from dvskit.layers.readouts import FirstSpikeState, MaxState, SumState
+from dvskit.layers.sequence import FirstSpikeState, MaxState, SumState
 from dvskit.networks.exchange import Shape, input_shape, optional_package, plain_evaluation, silence
 from dvskit.neurons import Neurons, NeuronState, RecurrentLIF
 

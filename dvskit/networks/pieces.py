@@ -15,7 +15,7 @@ from torch import nn
 from dvskit import layers
 from dvskit.errors import REGISTER_FIRST, ConfigError, did_you_mean, one_line
 from dvskit.neurons import PLIF, Neurons, RecurrentLIF, SignedLIF
-from dvskit.neurons.names import NEURONS, options_of
+from dvskit.neurons.models import NEURONS, options_of
 from dvskit.registry import load_packages
 
 Shape = tuple[int, ...]

@@ -44,7 +44,7 @@ from dvskit.neurons import (
     RecurrentLIF,
     SynapticLIF,
 )
-from dvskit.neurons.surrogates import spike
+from dvskit.neurons.dynamics import spike
 
 DelayedReset = Literal["exact", "immediate"]
 

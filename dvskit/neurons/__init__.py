@@ -24,31 +24,31 @@ finite and above 0.
 """
 
 from dvskit.neurons.buffers import release_buffers
-from dvskit.neurons.burst import BurstLIF
-from dvskit.neurons.custom import CustomNeurons
-from dvskit.neurons.driver import Neurons
-from dvskit.neurons.dynamics import NeuronState, Traced
-from dvskit.neurons.lif import (
+from dvskit.neurons.driver import CustomNeurons, Neurons
+from dvskit.neurons.dynamics import (
+    ATan,
+    Boxcar,
+    FastSigmoid,
+    NeuronState,
+    Sigmoid,
+    StraightThrough,
+    Surrogate,
+    Traced,
+    Triangle,
+    spike,
+)
+from dvskit.neurons.models import (
     ALIF,
     IF,
     LI,
     LIF,
     PLIF,
+    BurstLIF,
+    RecurrentLIF,
     SignedLIF,
     SynapticLIF,
     lif_step,
-)
-from dvskit.neurons.names import register_neuron
-from dvskit.neurons.recurrent import RecurrentLIF
-from dvskit.neurons.surrogates import (
-    ATan,
-    Boxcar,
-    FastSigmoid,
-    Sigmoid,
-    StraightThrough,
-    Surrogate,
-    Triangle,
-    spike,
+    register_neuron,
 )
 
 __all__ = [

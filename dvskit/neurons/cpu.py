@@ -19,8 +19,19 @@ from dvskit._threads import run_ranges, thread_count
 from dvskit.neurons import lif_kernels as kernels
 from dvskit.neurons import parts_kernels as parts
 from dvskit.neurons.buffers import POOL, is_dense, same_strides, strides_of
-from dvskit.neurons.dynamics import VALUES, Dynamics, Gradients, NeuronState, Potential
-from dvskit.neurons.surrogates import ATan, Boxcar, FastSigmoid, Sigmoid, StraightThrough, Triangle
+from dvskit.neurons.dynamics import (
+    VALUES,
+    ATan,
+    Boxcar,
+    Dynamics,
+    FastSigmoid,
+    Gradients,
+    NeuronState,
+    Potential,
+    Sigmoid,
+    StraightThrough,
+    Triangle,
+)
 
 _SMALLEST_PART = 1 << 17  # elements; a thread costs more than it saves below about 0.1 ms of work
 

@@ -1,14 +1,20 @@
-"""The base of all layers of neurons: parameters, and the run over time."""
+"""The base of all layers of neurons, and the base of neurons with equations of your own.
+
+The base holds parameters and runs over time. Equations of your own are one step in plain torch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Self, TypedDict, get_args
 
 import torch
 from torch import Tensor, nn
 
-from dvskit.errors import ArgumentError, ConfigError, ShapeError, did_you_mean
+from dvskit._checks import check_choice, check_number, check_whole
+from dvskit.errors import ConfigError, ShapeError, did_you_mean
 from dvskit.neurons.dynamics import (
     ATAN,
     STATE_PARTS,
@@ -18,17 +24,30 @@ from dvskit.neurons.dynamics import (
     NeuronStep,
     Potential,
     Reset,
+    Surrogate,
     Traced,
     Value,
     check_delayed,
+    check_surrogate,
+    fire,
     state_dtype,
     take_step,
     traced,
 )
 from dvskit.neurons.operator import run_fused, why_not_fused
-from dvskit.neurons.surrogates import Surrogate, check_surrogate
+from dvskit.registry import named_errors
 
 Backend = Literal["auto", "torch", "fused"]
+
+
+class NeuronOptions(TypedDict, total=False):
+    """Options of all layers of neurons: see `Neurons`."""
+
+    reset: Reset
+    surrogate: Surrogate
+    detach_reset: bool
+    backend: Backend
+    refractory: int
 
 
 class Neurons(nn.Module):
@@ -68,10 +87,13 @@ class Neurons(nn.Module):
         refractory: int = 0,
     ) -> None:
         super().__init__()
-        _check_values(type(self).__name__, values)
-        _check_choices(type(self).__name__, reset, surrogate, backend, refractory)
-        if reset == "delayed":
-            check_delayed(refractory, values.get("kappa"))
+        name = type(self).__name__
+        _check_values(name, values)
+        check_choice("backend", backend, get_args(Backend), owner=name)
+        check_surrogate(name, surrogate, "ATan(2.0)")
+        check_whole("refractory", refractory, owner=name)
+        how: Any = {"reset": reset, "refractory": refractory, "kappa": values.get("kappa")}
+        Dynamics(beta=0.0, threshold=1.0, **how)  # checks the reset
         self._values: tuple[str, ...] = ()
         self._hold(values)
         self.refractory = int(refractory)
@@ -190,13 +212,8 @@ class Neurons(nn.Module):
 
     def _checked(self, dynamics: Dynamics, x: Tensor, state: NeuronState | None) -> NeuronState:
         """Return the state to start from. Raises ShapeError if input, state and values misfit."""
-        check_tensor(self, x)
+        check_input(self, x, "(T, ...)", x.ndim > 0)
         name = type(self).__name__
-        if x.ndim == 0 or not x.is_floating_point():
-            raise ShapeError(
-                f"{name} takes floating-point currents of shape (T, ...), not {x.dtype} of shape "
-                f"{tuple(x.shape)}; convert with .float() and put time first"
-            )
         for what, value in self._tensors(dynamics).items():
             if not broadcasts(value.shape, x.shape[1:]):
                 raise ShapeError(
@@ -213,13 +230,23 @@ class Neurons(nn.Module):
         return dynamics.tensors()
 
 
-def check_tensor(owner: nn.Module, x: object) -> None:
-    """Raise ArgumentError if `x` is not a tensor, for example a NumPy array."""
-    if not isinstance(x, Tensor):
-        raise ArgumentError(
-            f"{type(owner).__name__} takes a torch.Tensor, not {type(x).__name__}; convert an "
-            "array with torch.from_numpy(...)"
+def check_shape(layer: nn.Module, x: Tensor, shape: str, fits: bool, fix: str = "") -> None:
+    """Raise ShapeError unless `x` is a tensor that fits the layer.
+
+    shape  that the layer takes, such as "(T, B, N)"
+    """
+    if not (fits and isinstance(x, Tensor)):
+        fix = fix or "put time first, and convert with .float() or torch.from_numpy(...)"
+        raise ShapeError(
+            f"{type(layer).__name__} takes {shape}, not {type(x).__name__} of {x.dtype} and shape "
+            f"{tuple(x.shape)}; {fix}"
         )
+
+
+def check_input(layer: nn.Module, x: Tensor, shape: str, fits: bool, fix: str = "") -> None:
+    """Raise ShapeError unless `x` is a tensor of floating-point numbers that fits the layer."""
+    fits = fits and isinstance(x, Tensor) and x.is_floating_point()
+    check_shape(layer, x, f"floating-point {shape}", fits, fix)
 
 
 def broadcasts(shape: torch.Size, step: torch.Size) -> bool:
@@ -266,40 +293,17 @@ def _check_state(
 
 def _check_values(name: str, values: Mapping[str, Value | None]) -> None:
     assert set(values) <= set(VALUES)
-    for what, value in values.items():
-        if value is not None and not isinstance(value, Tensor):
-            _number(name, what, value)
-    for what, meaning in (
-        ("beta", "beta = exp(-dt / tau)"),
-        ("alpha", "alpha = exp(-dt / tau_synapse)"),
-        ("rho", "rho = exp(-dt / tau_adaptation)"),
-    ):
-        value = values.get(what)
-        if value is not None and not _holds((_as(value) >= 0) & (_as(value) <= 1)):
-            raise ConfigError(f"{name}: {what} = {_said(value)} is outside [0, 1]; {meaning}")
+    for what in ("beta", "alpha", "rho"):  # exp(-dt / tau)
+        _check_value(name, what, values.get(what), 0, 1)
     for what in ("gain", "rest", "kappa"):
-        check_finite(name, what, values.get(what))
-    _check_thresholds(name, values)
-
-
-def check_finite(name: str, what: str, value: Value | None) -> None:
-    """Raise ConfigError if a value is not a number or a tensor, or not finite."""
-    if value is not None and not isinstance(value, Tensor):
-        _number(name, what, value)
-    if value is not None and not _holds(_as(value).isfinite()):
-        raise ConfigError(f"{name}: {what} = {_said(value)} is not finite")
-
-
-def _check_thresholds(name: str, values: Mapping[str, Value | None]) -> None:
+        _check_value(name, what, values.get(what))
     on, off, rest = (values.get(what) for what in ("threshold", "threshold_off", "rest"))
     level = "0" if rest is None else f"rest = {_said(rest)}"
     base = _as(0.0 if rest is None else rest)
     if on is not None and not _holds(_as(on).isfinite() & (_as(on) > base)):
         raise ConfigError(f"{name}: threshold = {_said(on)} is not a finite number above {level}")
-    if isinstance(off, Tensor) and not _holds(_as(off).isfinite()):
-        raise ConfigError(
-            f"{name}: threshold_off = {_said(off)} is not finite; a large number does the same"
-        )
+    if isinstance(off, Tensor):
+        _check_value(name, "threshold_off", off)
     if off is not None and not _holds(-_as(off) < base):
         bound = "above 0" if rest is None else f"above -rest, {level}"
         raise ConfigError(
@@ -308,27 +312,18 @@ def _check_thresholds(name: str, values: Mapping[str, Value | None]) -> None:
         )
 
 
-def _check_choices(
-    name: str, reset: str, surrogate: object, backend: str, refractory: object
+def _check_value(
+    name: str, what: str, value: Value | None, least: float | None = None, most: float | None = None
 ) -> None:
-    for what, value, choices in (("reset", reset, Reset), ("backend", backend, Backend)):
-        if value not in get_args(choices):
-            hint = did_you_mean(str(value), get_args(choices))
-            raise ConfigError(f"{name}: {what} = {value!r} is unknown; {hint}")
-    check_surrogate(name, surrogate, "ATan(2.0)")
-    if not isinstance(refractory, int) or isinstance(refractory, bool) or refractory < 0:
-        raise ConfigError(
-            f"{name}: refractory = {refractory!r} is not a number of time steps, 0 or more"
-        )
-
-
-def _number(name: str, what: str, value: Any) -> None:
-    try:
-        if isinstance(value, str):
-            raise TypeError
-        float(value)
-    except (TypeError, ValueError):
-        raise ConfigError(f"{name}: {what} = {value!r} is not a number or a tensor") from None
+    """Raise ConfigError if a value is not a number or a tensor, not finite or out of its range."""
+    if isinstance(value, Tensor):
+        low, high = (-math.inf if least is None else least, math.inf if most is None else most)
+        given = _as(value)
+        if not _holds(given.isfinite() & (given >= low) & (given <= high)):
+            inside = "" if least is None else f" from {least} to {most}"
+            raise ConfigError(f"{name}: {what} = {_said(value)} is not finite{inside}")
+    elif value is not None:
+        check_number(what, value, least, most, owner=name)
 
 
 def _as(value: Value) -> Tensor:
@@ -345,3 +340,202 @@ def _said(value: object) -> str:
     if isinstance(value, Tensor):
         return f"{type(value).__name__}{tuple(value.shape)}"
     return repr(value)
+
+
+class CustomNeurons(Neurons):
+    """The base of layers of neurons with equations of your own: currents to spikes, (T, ...).
+
+    A subclass writes one time step; spikes, resets and the run over time are those of all neurons:
+
+        class Izhikevich(dvskit.neurons.CustomNeurons):
+            def __init__(self, a=0.02, b=0.2, d=8.0, **others):
+                others = {"threshold": 30.0, "rest": -65.0, "reset": "hard", **others}
+                state = {"u": b * others["rest"]}
+                super().__init__(state, {"a": a, "b": b, "d": d}, **others)
+
+            def integrate(self, current, v, u):
+                h = v + 0.04 * v**2 + 5 * v + 140 - u + current
+                return {"v": h, "u": u + self.a * (self.b * v - u)}
+
+            def adapt(self, fired, v, u):
+                return {"u": u + self.d * fired}
+
+        spikes = Izhikevich()(torch.full((500, 1), 10.0))  # (500, 1); a step is 1 ms
+
+    integrate  returns "v", the potential before spikes and reset, and the state variables that
+               change. It may return "threshold", that of upward spikes at this step
+    adapt      optional: returns the state variables that spikes change, after the reset. `fired` is
+               1 where a neuron spiked, up or down, else 0. It passes a gradient
+    state      state variables by name, with their values at rest; of "v" it is `rest` by default
+    values     parameters of the equations by name, attributes of the layer
+
+    Both functions take all state variables by name. They, `current` and `fired` have the shape of
+    one time step, and are float32 (float64 for float64 currents). A value is a number or a tensor,
+    as in `Neurons`. `rest` (None is 0) is where resets lead: a soft one subtracts threshold - rest.
+    With reset "none" a neuron spikes at each step at which it is above its threshold. With
+    threshold None the neurons do not spike, and return their potential, as `LI` does. The state
+    after a step holds `v`, and the other state variables in `own`. Everything else is as in `LIF`;
+    there is no fused kernel.
+
+    Raises the errors of `Neurons`; ConfigError for functions that do not take the state variables,
+    return others, or raise an error, with its file and line; ShapeError for results of another
+    shape.
+    """
+
+    threshold: float | Tensor | None
+    threshold_off: float | Tensor
+    rest: float | Tensor | None
+    integrate: Callable[..., Mapping[str, Any]]
+    adapt: Callable[..., Mapping[str, Any]] | None = None
+
+    def __init__(
+        self,
+        state: Mapping[str, float | Tensor] | None = None,
+        values: Mapping[str, float | Tensor] | None = None,
+        /,
+        *,
+        threshold: float | Tensor | None = 1.0,
+        threshold_off: float | Tensor = math.inf,
+        reset: Reset = "soft",
+        surrogate: Surrogate = ATAN,
+        detach_reset: bool = True,
+        rest: float | Tensor | None = None,
+        refractory: int = 0,
+    ) -> None:
+        name = type(self).__name__
+        if threshold is None:
+            if refractory or isinstance(threshold_off, Tensor) or threshold_off != math.inf:
+                raise ConfigError(
+                    f"{name}: neurons with threshold = None do not spike; leave out threshold_off "
+                    "and refractory"
+                )
+            reset, surrogate = "none", Potential()
+        thresholds = {"threshold": threshold, "threshold_off": threshold_off, "rest": rest}
+        super().__init__(thresholds, reset, surrogate, detach_reset, "torch", refractory=refractory)
+        self._own = tuple(each for each in state or {} if each != "v")
+        self._check_equations()
+        self._hold_own({f"{each}_start": start for each, start in (state or {}).items()})
+        self._hold_own(values or {})
+
+    def _hold_own(self, values: Mapping[str, Value]) -> None:
+        for what, value in values.items():
+            if hasattr(self, what):
+                raise ConfigError(
+                    f"{type(self).__name__}: {what} is an attribute of all neurons; take another "
+                    "name"
+                )
+            _check_value(type(self).__name__, what, value)
+        self._hold(values)
+
+    def _check_equations(self) -> None:
+        """Raise ConfigError unless the equations take the state variables by name."""
+        state = ("v", *self._own)
+        for each in state:
+            if not str(each).isidentifier() or each in ("current", "fired", "threshold"):
+                raise ConfigError(
+                    f"{type(self).__name__}: a state variable cannot be named {each!r}; take "
+                    "another name"
+                )
+        for what, first in (("integrate", "current"), ("adapt", "fired")):
+            function = getattr(self, what, None)
+            if function is None and what == "adapt":
+                continue
+            try:
+                inspect.signature(function).bind(None, **dict.fromkeys(state))  # type: ignore[arg-type]
+            except TypeError:
+                raise ConfigError(
+                    f"{type(self).__name__}: the state variables are {', '.join(state)}; write def "
+                    f"{what}(self, {', '.join((first, *state))})"
+                ) from None
+
+    def run(self, x: Tensor, state: NeuronState | None = None) -> tuple[Tensor, NeuronState]:
+        """Return the spikes of `x` (T, ...) and the state after it, as `Neurons.run` does."""
+        return super(CustomNeurons, self._cast(x)).run(x, state)
+
+    def trace(self, x: Tensor, state: NeuronState | None = None) -> Traced:
+        """Return what happens at each step of `x` (T, ...), as `Neurons.trace` does."""
+        return super(CustomNeurons, self._cast(x)).trace(x, state)
+
+    def _cast(self, x: Tensor) -> Self:
+        """Return the layer, or one with values in the dtype of the state for `x`."""
+        dtype = state_dtype(x)
+        other = {name: value.to(dtype) for name, value in self._held().items()
+                 if value.dtype != dtype}  # fmt: skip
+        if not other:
+            return self
+        layer = object.__new__(type(self))
+        layer.__dict__.update(self.__dict__)
+        layer.__dict__.update(other)  # found before parameters and buffers
+        return layer
+
+    def _held(self) -> dict[str, Tensor]:
+        held = {name: getattr(self, name) for name in self._values}
+        return {name: value for name, value in held.items() if isinstance(value, Tensor)}
+
+    def _given(self) -> dict[str, Any]:
+        """Return the values of spikes and resets; the leak of the model is not used."""
+        threshold = 1.0 if self.threshold is None else self.threshold
+        given = {"threshold_off": self.threshold_off, "rest": self.rest}
+        return {"beta": 1.0, "threshold": threshold, **given}
+
+    def _tensors(self, dynamics: Dynamics) -> Mapping[str, Tensor]:
+        return self._held()
+
+    def _start(self, dynamics: Dynamics, current: Tensor) -> NeuronState:
+        zero = NeuronState.rest(current).v
+
+        def start(name: str, default: Value | None = None) -> Tensor:
+            value = getattr(self, f"{name}_start", default)
+            if value is None:
+                return zero
+            return zero + (value.to(zero.dtype) if isinstance(value, Tensor) else value)
+
+        waiting = torch.zeros_like(zero, dtype=torch.int32) if self.refractory else None
+        own = {name: start(name) for name in self._own}
+        return NeuronState(start("v", self.rest), waiting=waiting, own=own)
+
+    def _take_step(self, dynamics: Dynamics, state: NeuronState, current: Tensor) -> NeuronStep:
+        before = {"v": state.v, **(state.own or {})}
+        known = (*before, "threshold") if self.spiking else tuple(before)
+        given = current.to(state.v.dtype)
+        found = self._results("integrate", self._called("integrate", given, before), known, state.v)
+        if "v" not in found:
+            raise ConfigError(f"{type(self).__name__}.integrate returned no 'v', the potential")
+        if self.reset == "delayed":
+            check_delayed(self.refractory, found.get("threshold"))
+        fired = fire(dynamics, state, found["v"], found.pop("threshold", dynamics.threshold))
+        after = {**before, **found, "v": fired.v}
+        if self.adapt is not None and self.spiking:
+            changed = self._called("adapt", fired.size, after)
+            after |= self._results("adapt", changed, tuple(before), state.v)
+        v = after.pop("v")
+        return fired.step(current.dtype, NeuronState(v, waiting=fired.waiting, own=after))
+
+    def _called(self, what: str, first: Tensor, state: Mapping[str, Tensor]) -> Any:
+        """Return what an equation returns. Raises ConfigError, with the place, for its errors."""
+        equation = getattr(self, what)
+        if torch.compiler.is_compiling():
+            return equation(first, **state)
+        with named_errors(f"{type(self).__name__}.{what}"):
+            return equation(first, **state)
+
+    def _results(
+        self, what: str, found: Any, known: tuple[str, ...], like: Tensor
+    ) -> dict[str, Tensor]:
+        """Return what an equation returned, in the dtype of the state. Raises if it misfits."""
+        where = f"{type(self).__name__}.{what}"
+        if not isinstance(found, dict):
+            kind = type(found).__name__
+            raise ConfigError(f'{where} returned {kind}; return a dict, such as {{"v": v}}')
+        for name, value in found.items():
+            if name not in known:
+                raise ConfigError(f"{where} returned {name!r}; {did_you_mean(str(name), known)}")
+            is_tensor = isinstance(value, Tensor)
+            broad = is_tensor and name == "threshold" and broadcasts(value.shape, like.shape)
+            if not (broad or (is_tensor and value.shape == like.shape)):
+                shape = f"of shape {tuple(value.shape)}" if is_tensor else type(value).__name__
+                raise ShapeError(
+                    f"{where} returned {name} {shape}; it must be a tensor of the shape of one "
+                    f"step, {tuple(like.shape)}"
+                )
+        return {name: value.to(like.dtype) for name, value in found.items()}

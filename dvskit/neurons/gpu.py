@@ -24,8 +24,17 @@ import torch
 from torch import Tensor
 
 from dvskit.neurons.buffers import is_dense, same_strides, strides_of
-from dvskit.neurons.dynamics import VALUES, Dynamics, Gradients, NeuronState
-from dvskit.neurons.surrogates import ATan, Boxcar, FastSigmoid, Sigmoid, Triangle
+from dvskit.neurons.dynamics import (
+    VALUES,
+    ATan,
+    Boxcar,
+    Dynamics,
+    FastSigmoid,
+    Gradients,
+    NeuronState,
+    Sigmoid,
+    Triangle,
+)
 
 SCRATCH = 1 << 28
 WARPS = 4

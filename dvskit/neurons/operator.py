@@ -8,7 +8,7 @@ A back end for another kind of device is a module with the functions of `Backend
 `BACKENDS` under the device type. It must support:
 
 - Every `Dynamics`: each value as a number or a tensor, of one element or of the shape of one time
-  step; any surrogate of `dvskit.neurons.surrogates` and `Potential`; every reset, detached or not;
+  step; any surrogate of `dvskit.neurons.dynamics` and `Potential`; every reset, detached or not;
   refractory steps.
 - Input and spikes in float32 or bfloat16, in the layout of `strides_of`; state and gradients of
   state and values in float32, `waiting` in int32, in the layout of one time step. `why_not` reports
@@ -30,8 +30,20 @@ from torch.autograd.function import once_differentiable
 
 from dvskit.neurons import cpu, gpu
 from dvskit.neurons.buffers import strides_of
-from dvskit.neurons.dynamics import VALUES, Dynamics, Gradients, NeuronState, Potential, Value
-from dvskit.neurons.surrogates import ATan, Boxcar, FastSigmoid, Sigmoid, StraightThrough, Triangle
+from dvskit.neurons.dynamics import (
+    VALUES,
+    ATan,
+    Boxcar,
+    Dynamics,
+    FastSigmoid,
+    Gradients,
+    NeuronState,
+    Potential,
+    Sigmoid,
+    StraightThrough,
+    Triangle,
+    Value,
+)
 
 KNOWN = {
     kind.__name__: kind

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from dvskit.datasets.batch_plan import rows_of
 from dvskit.errors import ConfigError, ProcessError
 from dvskit.layers import BatchNorm2d
-from dvskit.layers.batch import BatchPart
+from dvskit.layers.dense import BatchPart
 from dvskit.models.device import started_together
 
 T = TypeVar("T")

@@ -16,7 +16,7 @@ from torch import nn
 from dvskit._progress import Bar, Display
 from dvskit._toml import to_toml
 from dvskit.errors import ConfigError
-from dvskit.layers.batch import part_of_batch
+from dvskit.layers.dense import part_of_batch
 from dvskit.models.device import pick_device
 from dvskit.training.checkpoint import Checkpoint
 from dvskit.training.config import Config, config_values
