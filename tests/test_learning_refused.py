@@ -18,7 +18,6 @@ from dvskit.learning import (
     DecolleLayer,
     DecolleNetwork,
     DecolleNeurons,
-    Dense,
     DoubleExponential,
     EProp,
     FiringRate,
@@ -36,12 +35,11 @@ from dvskit.learning import (
     Window,
     cross_entropy,
     first_spikes,
-    predict,
     squared_error,
     teach,
     time_error,
 )
-from dvskit.neurons import LIF, ATan, Boxcar
+from dvskit.neurons import ATan, Boxcar
 from tests.laws import refused
 from tests.learned import recurrent, responding, spikes
 
@@ -64,7 +62,6 @@ def first(times, weight):
         (lambda: RecurrentNetwork(0, 1), "inputs = 0"),
         (lambda: RecurrentNetwork(3, 1, lif=0), "lif = 0"),
         (lambda: RecurrentNetwork(3, 1, lif=3, alif=-1), "alif = -1"),
-        (lambda: RecurrentNetwork(6, 3, neurons=LIF()), "RecurrentNeurons"),
         (lambda: RecurrentNeurons(beta=1.1), "beta = 1.1"),
         (lambda: RecurrentNeurons(threshold=0.0), "threshold = 0.0"),
         (lambda: RecurrentNeurons(adaptation=-0.1), "adaptation = -0.1"),
@@ -72,15 +69,8 @@ def first(times, weight):
         (lambda: FiringRate(-1.0), "cost = -1.0"),
         (lambda: FiringRate(1.0, 2.0), "target = 2.0"),
         (lambda: EProp(recurrent(), feedback="randon"), "'random'"),
-        (lambda: EProp(recurrent(), nn.MSELoss), "MSELoss"),
-        (lambda: EProp(nn.Linear(3, 3)), "network"),
         (lambda: EProp(recurrent()).start(X), "batch"),
-        (lambda: BPTT(nn.Linear(3, 3)), "step"),
         (lambda: BPTT(recurrent(), every=0), "every = 0"),
-        (lambda: BPTT(recurrent(), "mse"), "loss is 'mse'"),
-        (lambda: teach(EProp(recurrent()), X, None), "targets"),
-        (lambda: teach(recurrent(), X, X), "RecurrentNetwork"),
-        (lambda: predict(nn.Linear(6, 3), X), "Linear"),
         (lambda: DecolleLayer(nn.Linear(3, 3), pool=2), "pool = 2"),
         (lambda: DecolleLayer(nn.Conv2d(1, 1, 3), pool=0), "pool = 0"),
         (lambda: DecolleLayer(nn.ReLU()), "ReLU"),
@@ -91,7 +81,6 @@ def first(times, weight):
         (lambda: DecolleNetwork([], 3, (8,)), "0 layers"),
         (lambda: DecolleNetwork([DecolleLayer(nn.Linear(9, 3))], 3, (8,)), "layer 0"),
         (lambda: DecolleNetwork([nn.Linear(8, 3)], 3, (8,)), "layer 0"),
-        (lambda: DecolleNetwork([DecolleLayer(nn.Linear(8, 3))], 3, 8), "shape is 8"),
         (lambda: Activity(-1.0), "high = -1.0"),
         (lambda: DoubleExponential(0.0), "rise = 0.0"),
         (lambda: SpikeResponse(threshold=-1.0), "threshold = -1.0"),
@@ -99,7 +88,6 @@ def first(times, weight):
         (lambda: SpikeResponse(surrogate=3.0), "surrogate"),
         (lambda: SpikeResponseNetwork((3,)), "sizes"),
         (lambda: SpikeResponseNetwork((6.5, 3)), "sizes"),
-        (lambda: SpikeResponseNetwork(6), "sizes is 6"),
         (lambda: SpikeResponseNetwork((3, 1), gain=math.nan), "gain = nan"),
         (lambda: SuperSpike(responding(3, 1), feedback="symetric"), "'symmetric'"),
         (lambda: RMSMax([nn.Parameter(torch.zeros(1))], lr=0.0), "lr = 0.0"),
@@ -109,11 +97,10 @@ def first(times, weight):
         (lambda: Synapses(tau=0.0), "tau"),
         (lambda: Synapses(least_slope=-1.0), "least_slope"),
         (lambda: SpikeProp([3], SYNAPSES, generator=0), "sizes"),
-        (lambda: SpikeProp([3, 1], SYNAPSES, generator="1"), "generator is '1'"),
+        (lambda: SpikeProp([3, 1], SYNAPSES, generator="1"), "generator = '1'"),
         (lambda: SpikePropLayer(0, 1, SYNAPSES, generator=0), "inputs"),
         (lambda: SpikePropLayer(1, 1, SYNAPSES, generator=0, drive=0.0), "drive"),
         (lambda: STDP(pairing="nearst"), "'nearest'"),
-        (lambda: STDP(connection=Dense), "correlate"),
         (lambda: STDP(w_min=1.0), "w_min"),
         (lambda: STDP(w_max=math.nan), "w_max"),
         (lambda: STDP(softness=-1.0), "softness"),
@@ -124,8 +111,6 @@ def first(times, weight):
         (lambda: Triplet(tau_pre=-1.0), "tau_pre"),
         (lambda: Convolution(stride=0), "stride"),
         (lambda: Convolution(padding=-1), "padding"),
-        (lambda: STDP().run(X.numpy(), X.numpy(), X[0]), "torch.from_numpy"),
-        (lambda: STDP().step(None, X[0], X[0], X[0]), "NoneType"),
     ],
 )
 def test_parameters_and_calls_that_cannot_be_meant_are_refused(make, named):

@@ -27,9 +27,11 @@ from dvskit.learning.eprop import (
 from dvskit.learning.rule import (
     BPTT,
     BPTTState,
+    DoubleExponential,
     Loss,
     Rule,
     Stepped,
+    VanRossum,
     cross_entropy,
     predict,
     squared_error,
@@ -59,7 +61,6 @@ from dvskit.learning.superspike import (
     SuperSpike,
     SuperSpikeState,
 )
-from dvskit.learning.van_rossum import DoubleExponential, VanRossum
 
 __all__ = [
     "BPTT",

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import LONGEST_US, check_fields, check_number, check_whole, checked
 from dvskit.encoders.values import generator_from
-from dvskit.errors import ConfigError, check_positive, check_share
+from dvskit.errors import ConfigError
 from dvskit.layers import Conv2d as TimedConv2d
 from dvskit.learning import rule
 from dvskit.learning.rule import Loss
@@ -21,7 +21,6 @@ from dvskit.neurons import ATan, Surrogate, spike
 from dvskit.neurons.dynamics import check_surrogate
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecolleNeurons:
     """Constants of the neurons of a DecolleLayer (Kaiser et al. 2020).
@@ -35,21 +34,15 @@ class DecolleNeurons:
         layer = dvskit.learning.DecolleLayer(torch.nn.Linear(20, 50), neurons=neurons)
     """
 
-    alpha: float = 0.9
-    beta: float = 0.85
-    gamma: float = 0.65
-    rho: float = 1.0
-    gain: float = 10.0
-    surrogate: Surrogate = field(default_factory=lambda: ATan(1.0))
+    alpha: float = checked(check_number, 0, below=1, default=0.9)
+    beta: float = checked(check_number, 0, below=1, default=0.85)
+    gamma: float = checked(check_number, 0, below=1, default=0.65)
+    rho: float = checked(check_number, 0, default=1.0)
+    gain: float = checked(check_number, default=10.0)
+    surrogate: Surrogate = checked(check_surrogate, default=ATan(1.0))
 
     def __post_init__(self) -> None:
-        check_share("DecolleNeurons", end=")", alpha=self.alpha, beta=self.beta, gamma=self.gamma)
-        if not (math.isfinite(self.rho) and self.rho >= 0 and math.isfinite(self.gain)):
-            raise ConfigError(
-                f"DecolleNeurons: rho = {self.rho}, gain = {self.gain}: both must be finite, and "
-                "rho at least 0"
-            )
-        check_surrogate("DecolleNeurons", self.surrogate, "ATan(1.0)")
+        check_fields(self)
 
 
 class DecolleLayerState(NamedTuple):
@@ -67,7 +60,6 @@ class DecolleLayerState(NamedTuple):
     r: Tensor
 
 
-@check_arguments
 class DecolleLayer(nn.Module):
     """A dense or convolutional layer of spiking neurons (Kaiser et al. 2020).
 
@@ -105,11 +97,8 @@ class DecolleLayer(nn.Module):
                 "DecolleLayer: dvskit.layers.Conv2d takes all time steps at once, but a "
                 "DecolleLayer runs one step; take torch.nn.Conv2d"
             )
-        if pool < 1 or (pool > 1 and isinstance(weights, nn.Linear)):
-            raise ConfigError(
-                f"DecolleLayer: pool = {pool} with {type(weights).__name__}; it must be at least "
-                "1, and 1 for nn.Linear"
-            )
+        most = 1 if isinstance(weights, nn.Linear) else LONGEST_US
+        check_whole("pool", pool, 1, most, owner="DecolleLayer")
         self.weights, self.pool = weights, pool
         self.neurons = DecolleNeurons() if neurons is None else neurons
 
@@ -141,7 +130,6 @@ class DecolleLayer(nn.Module):
         return u, spike(u, c.surrogate), DecolleLayerState(p, q, r.detach())
 
 
-@check_arguments
 class DecolleNetwork(nn.Module):
     """DecolleLayers in sequence, each with a readout y = G S + b that is drawn once and fixed.
 
@@ -173,8 +161,8 @@ class DecolleNetwork(nn.Module):
         generator: torch.Generator | int | None = None,
     ) -> None:
         super().__init__()
-        check_positive("DecolleNetwork", gain=gain)
-        shape = rule.checked_sizes("DecolleNetwork", "shape", shape)
+        check_number("gain", gain, above=0, owner="DecolleNetwork")
+        shape = tuple(shape)
         for number, layer in enumerate(layers):
             if not isinstance(layer, DecolleLayer):
                 raise ConfigError(
@@ -233,10 +221,9 @@ class DecolleNetwork(nn.Module):
 
     def check(self, x: Tensor, batch: int | None) -> None:
         """Raise ShapeError for inputs that are not (B, *shape)."""
-        rule.check_input("DecolleNetwork", x, self.shape, batch)
+        rule.check_input(self, x, self.shape, batch)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Activity:
     """A cost that keeps the potentials of a layer near the threshold (Kaiser et al. 2020).
@@ -252,14 +239,11 @@ class Activity:
         activity.cost(torch.randn(4, 50))  # a scalar
     """
 
-    high: float = 0.0
-    low: float = 0.0
+    high: float = checked(check_number, 0, default=0.0)
+    low: float = checked(check_number, 0, default=0.0)
 
     def __post_init__(self) -> None:
-        if not all(math.isfinite(cost) and cost >= 0 for cost in (self.high, self.low)):
-            raise ConfigError(
-                f"Activity: high = {self.high}, low = {self.low}: costs must be finite, at least 0"
-            )
+        check_fields(self)
 
     def cost(self, u: Tensor) -> Tensor:
         """Return the cost of potentials (B, ...) as a scalar."""
@@ -289,7 +273,6 @@ class DECOLLEState:
     readouts: Tensor
 
 
-@check_arguments
 class DECOLLE(nn.Module):
     """Deep continuous local learning (Kaiser, Mostafa & Neftci 2020).
 
@@ -325,12 +308,11 @@ class DECOLLE(nn.Module):
         activity: Activity | None = None,
     ) -> None:
         super().__init__()
-        rule.check_loss("DECOLLE", loss)
         self.network, self.loss, self.activity = network, loss, activity
 
     def start(self, batch: int) -> DECOLLEState:
         """Return the state before the first time step of `batch` samples."""
-        rule.check_batch(batch)
+        check_whole("batch", batch, 1)
         layers = self.network.rows()
         zeros = layers[0].weights.weight.detach().new_zeros
         return DECOLLEState(

@@ -6,22 +6,20 @@ The network has LIF and ALIF neurons with a leaky readout, and runs step by step
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import check_choice, check_fields, check_number, check_whole, checked
 from dvskit.encoders.values import generator_from
-from dvskit.errors import ConfigError, check_positive, check_share, did_you_mean
 from dvskit.learning import rule
 from dvskit.learning.rule import Loss
 from dvskit.neurons import Surrogate, Triangle, spike
 from dvskit.neurons.dynamics import check_surrogate
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecurrentNeurons:
     """Constants of the neurons of a RecurrentNetwork.
@@ -36,21 +34,15 @@ class RecurrentNeurons:
         network = dvskit.learning.RecurrentNetwork(20, 3, lif=50, alif=50, neurons=neurons)
     """
 
-    beta: float = 0.9
-    threshold: float = 1.0
-    adaptation: float = 0.2
-    rho: float = 0.97
-    readout: float = 0.9
-    surrogate: Surrogate = field(default_factory=lambda: Triangle(1.0, 0.3))
+    beta: float = checked(check_number, 0, 1, default=0.9)
+    threshold: float = checked(check_number, above=0, default=1.0)
+    adaptation: float = checked(check_number, 0, default=0.2)
+    rho: float = checked(check_number, 0, 1, default=0.97)
+    readout: float = checked(check_number, 0, 1, default=0.9)
+    surrogate: Surrogate = checked(check_surrogate, default=Triangle(1.0, 0.3))
 
     def __post_init__(self) -> None:
-        check_share("RecurrentNeurons", beta=self.beta, rho=self.rho, readout=self.readout)
-        check_positive("RecurrentNeurons", threshold=self.threshold)
-        if not (math.isfinite(self.adaptation) and self.adaptation >= 0):
-            raise ConfigError(
-                f"RecurrentNeurons: adaptation = {self.adaptation} must be finite and at least 0"
-            )
-        check_surrogate("RecurrentNeurons", self.surrogate, "Triangle(1.0, 0.3)")
+        check_fields(self)
 
 
 class RecurrentState(NamedTuple):
@@ -70,7 +62,6 @@ class RecurrentState(NamedTuple):
     y: Tensor
 
 
-@check_arguments
 class RecurrentNetwork(nn.Module):
     """Recurrently connected LIF and ALIF neurons with a leaky readout (Bellec et al. 2020).
 
@@ -112,11 +103,10 @@ class RecurrentNetwork(nn.Module):
         local: bool = False,
     ) -> None:
         super().__init__()
-        if min(inputs, outputs, lif + alif) < 1 or min(lif, alif) < 0:
-            raise ConfigError(
-                f"RecurrentNetwork: inputs = {inputs}, outputs = {outputs}, lif = {lif}, alif = "
-                f"{alif}: at least 1 input, output and neuron are needed"
-            )
+        check_whole("inputs", inputs, 1, owner="RecurrentNetwork")
+        check_whole("outputs", outputs, 1, owner="RecurrentNetwork")
+        check_whole("alif", alif, owner="RecurrentNetwork")
+        check_whole("lif", lif, 0 if alif else 1, owner="RecurrentNetwork")
         self.inputs, self.outputs, self.lif, self.alif = inputs, outputs, lif, alif
         self.neurons = RecurrentNeurons() if neurons is None else neurons
         self.local = local
@@ -149,9 +139,7 @@ class RecurrentNetwork(nn.Module):
         self, x: Tensor, state: RecurrentState | None = None
     ) -> tuple[Tensor, Tensor, RecurrentState]:
         """Do `step`, and also return h_t - th_t (B, N) as the second value."""
-        rule.check_input(
-            "RecurrentNetwork", x, (self.inputs,), None if state is None else len(state.v)
-        )
+        rule.check_input(self, x, (self.inputs,), None if state is None else len(state.v))
         state = self.rest(len(x)) if state is None else state
         c = self.neurons
         before = state.s.detach() if self.local else state.s
@@ -172,7 +160,6 @@ class RecurrentNetwork(nn.Module):
 Feedback = Literal["symmetric", "random", "adaptive"]
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class FiringRate:
     """A cost that keeps mean firing rates near a target: cost / 2 sum_j (f_j - target)^2.
@@ -188,15 +175,11 @@ class FiringRate:
         state.counts / 30 / 4  # (50,): spikes of each neuron, per step and sample
     """
 
-    cost: float
-    target: float = 0.02
+    cost: float = checked(check_number, 0)
+    target: float = checked(check_number, 0, 1, default=0.02)
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.cost) and self.cost >= 0 and 0 <= self.target <= 1):
-            raise ConfigError(
-                f"FiringRate: cost = {self.cost}, target = {self.target}: the cost must be finite "
-                "and at least 0, the target 0 to 1 spikes per step"
-            )
+        check_fields(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +209,6 @@ class EPropState:
     steps: int = 0
 
 
-@check_arguments
 class EProp(nn.Module):
     """e-prop (Bellec et al. 2020): learning signals times eligibility traces, at each time step.
 
@@ -275,10 +257,7 @@ class EProp(nn.Module):
         generator: torch.Generator | int | None = None,
     ) -> None:
         super().__init__()
-        if feedback not in get_args(Feedback):
-            hint = did_you_mean(str(feedback), get_args(Feedback))
-            raise ConfigError(f"EProp: feedback = {feedback!r} is unknown; {hint}")
-        rule.check_loss("EProp", loss)
+        check_choice("feedback", feedback, get_args(Feedback), owner="EProp")
         self.network, self.loss, self.rate = network, loss, rate
         self.feedback: Feedback = feedback
         self.broadcast: Tensor | None = None
@@ -289,7 +268,7 @@ class EProp(nn.Module):
 
     def start(self, batch: int) -> EPropState:
         """Return the state before the first time step of `batch` samples."""
-        rule.check_batch(batch)
+        check_whole("batch", batch, 1)
         n = self.network
         count, zeros = n.lif + n.alif, n.w_in.detach().new_zeros
         synapses = n.inputs + count

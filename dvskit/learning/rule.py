@@ -1,18 +1,19 @@
-"""The interface of all learning rules, and BPTT, the reference for the others."""
+"""The interface of all learning rules; BPTT, the reference for the others; losses and distances."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dvskit._arguments import check_arguments
-from dvskit.errors import ArgumentError, ConfigError, ShapeError, check_least
-from dvskit.learning.van_rossum import VanRossum
+from dvskit._checks import check_fields, check_number, check_whole, checked
+from dvskit.errors import ShapeError
+from dvskit.neurons import driver
 from dvskit.neurons.dynamics import detached
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -69,7 +70,6 @@ class Rule(Protocol):
         ...
 
 
-@check_arguments
 def teach(rule: Rule, x: Tensor, targets: Iterable[Tensor | None]) -> tuple[Tensor, Any]:
     """Run a rule over whole sequences, from rest: its gradients are in `.grad` afterwards.
 
@@ -87,13 +87,6 @@ def teach(rule: Rule, x: Tensor, targets: Iterable[Tensor | None]) -> tuple[Tens
         outputs, state = dvskit.learning.teach(rule, torch.rand(20, 4, 5), labels.expand(20, 4))
         optimiser.step()  # state.loss is the sum over 20 steps and 4 samples
     """
-    if isinstance(rule, type) or not isinstance(rule, Rule):
-        raise ArgumentError(
-            f"teach: rule is {_kind(rule)}, without start, step and finish; take one such as "
-            "EProp(network, cross_entropy)"
-        )
-    if targets is None:
-        raise ArgumentError("teach: targets is None; give one per time step, such as [None] * T")
     wanted = list(targets)
     check_steps(x)
     if len(wanted) != len(x):
@@ -109,7 +102,6 @@ def teach(rule: Rule, x: Tensor, targets: Iterable[Tensor | None]) -> tuple[Tens
     return torch.stack(outputs), state
 
 
-@check_arguments
 def predict(network: Stepped, x: Tensor) -> Tensor:
     """Return the outputs (T, B, ...) of a network for inputs (T, B, ...), from rest.
 
@@ -118,8 +110,6 @@ def predict(network: Stepped, x: Tensor) -> Tensor:
         network = dvskit.learning.RecurrentNetwork(20, 3, lif=50)
         outputs = dvskit.learning.predict(network, torch.rand(30, 4, 20))  # (30, 4, 3)
     """
-    if isinstance(network, type) or not isinstance(network, Stepped):
-        raise ArgumentError(f"predict: network is {_kind(network)}, without step(x, state)")
     check_steps(x)
     state, outputs = None, []
     with torch.no_grad():
@@ -137,47 +127,11 @@ def check_steps(x: Tensor) -> None:
         )
 
 
-def check_loss(name: str, loss: object) -> None:
-    """Raise ArgumentError for a loss that cannot be called with an output and a target."""
-    if isinstance(loss, type):
-        raise ArgumentError(
-            f"{name}: loss is the class {loss.__name__}; make one: {loss.__name__}()"
-        )
-    if not callable(loss):
-        raise ArgumentError(
-            f"{name}: loss is {loss!r}; it must be a function of output and target that returns "
-            "a scalar, such as cross_entropy"
-        )
-
-
-def checked_sizes(name: str, what: str, sizes: object) -> tuple[int, ...]:
-    """Return a sequence of whole numbers as a tuple. Raises ArgumentError for anything else."""
-    if isinstance(sizes, Iterable) and not isinstance(sizes, str):
-        found = tuple(sizes)
-        if all(hasattr(type(size), "__index__") for size in found):
-            return tuple(int(size) for size in found)
-    raise ArgumentError(f"{name}: {what} is {sizes!r}; it must be a list of whole numbers: (6, 3)")
-
-
-def check_batch(batch: int) -> None:
-    """Raise ConfigError unless `batch` is a number of samples of at least 1."""
-    if not hasattr(type(batch), "__index__") or isinstance(batch, Tensor):
-        raise ArgumentError(
-            f"batch is a {type(batch).__name__}; it must be the number of samples, as x.shape[1]"
-        )
-    check_least("start", 1, batch=batch)
-
-
-def check_input(name: str, x: Tensor, shape: tuple[int, ...], batch: int | None) -> None:
+def check_input(network: nn.Module, x: Tensor, shape: tuple[int, ...], batch: int | None) -> None:
     """Raise ShapeError unless `x` is (B, *shape) and floating-point, B as in the state."""
     wanted = ", ".join(map(str, ("B" if batch is None else batch, *shape)))
-    fits = x.ndim == 1 + len(shape) and tuple(x.shape[1:]) == shape
-    if not fits or (batch is not None and len(x) != batch) or not len(x):
-        raise ShapeError(
-            f"{name}: the inputs of a time step are {tuple(x.shape)}; they must be ({wanted})"
-        )
-    if not x.is_floating_point():
-        raise ShapeError(f"{name}: the inputs are {x.dtype}; convert them with .float()")
+    fits = tuple(x.shape[1:]) == shape and len(x) > 0 and batch in (None, len(x))
+    driver.check_input(network, x, f"({wanted}) at each step", fits, "convert with .float()")
 
 
 def loss_and_slope(loss: Loss, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -206,12 +160,6 @@ def add_gradient(parameter: Tensor, gradient: Tensor) -> None:
         parameter.grad = gradient.clone()
     else:
         parameter.grad += gradient
-
-
-def _kind(given: object) -> str:
-    if isinstance(given, type):
-        return f"the class {given.__name__}"
-    return f"a {type(given).__name__}"
 
 
 def squared_error(output: Tensor, target: Tensor) -> Tensor:
@@ -251,6 +199,122 @@ def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
     return functional.cross_entropy(output, target, reduction="sum")
 
 
+class FilterState(NamedTuple):
+    """The state of a DoubleExponential, in the shape of its input."""
+
+    rising: Tensor
+    falling: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class DoubleExponential:
+    """A causal filter that rises and falls exponentially, with a peak of 1.
+
+        kernel = dvskit.learning.DoubleExponential(rise=5.0, decay=10.0)
+        spikes = torch.zeros(100, 1)
+        spikes[10] = 1
+        response = kernel.run(spikes)  # (100, 1)
+        response.max(), response.argmax()  # (1, 16): the peak is 6 steps after the spike
+
+    At each time step:
+
+        r_t = p r_{t-1} + y_t;   f_t = q f_{t-1} + r_t;   output g f_t
+        p = exp(-1 / rise), q = exp(-1 / decay), g such that one spike's response peaks at 1
+
+    rise, decay  time constants, in time steps; they may be equal (the alpha function)
+    """
+
+    rise: float = checked(check_number, above=0, default=5.0)
+    decay: float = checked(check_number, above=0, default=10.0)
+    p: float = field(init=False, repr=False, compare=False, default=0.0)
+    q: float = field(init=False, repr=False, compare=False, default=0.0)
+    gain: float = field(init=False, repr=False, compare=False, default=1.0)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        p, q = math.exp(-1 / self.rise), math.exp(-1 / self.decay)
+        object.__setattr__(self, "p", p)
+        object.__setattr__(self, "q", q)
+        object.__setattr__(self, "gain", 1 / _peak(self.rise, self.decay))
+
+    def step(self, y: Tensor, state: FilterState | None = None) -> tuple[Tensor, FilterState]:
+        """Return the filtered value of one time step, in the shape of `y`, and the new state."""
+        if state is None:
+            rising = falling = y
+        else:
+            rising = self.p * state.rising + y
+            falling = self.q * state.falling + rising
+        return self.gain * falling, FilterState(rising, falling)
+
+    def run(self, y: Tensor) -> Tensor:
+        """Return y (T, ...) filtered over time, from rest."""
+        state, filtered = None, []
+        for y_t in y:
+            out, state = self.step(y_t, state)
+            filtered.append(out)
+        return torch.stack(filtered) if filtered else y.clone()
+
+
+def _peak(rise: float, decay: float) -> float:
+    """Return the largest value of the response to one spike.
+
+    The response m - 1 steps after the spike is (q^m - p^m) / (q - p), or m q^(m - 1) where p = q.
+    """
+    apart = 1 / rise - 1 / decay
+    highest = rise if apart == 0 else math.log(decay / rise) / apart  # for a real m
+
+    def response(m: int) -> float:
+        ratio = m if apart == 0 else math.expm1(-apart * m) / math.expm1(-apart)
+        return math.exp(-(m - 1) / decay) * ratio
+
+    return max(response(max(1, math.floor(highest))), response(max(1, math.ceil(highest))))
+
+
+@dataclass(frozen=True, slots=True)
+class VanRossum:
+    """The van Rossum distance: 1/2 sum over time of (alpha * (S - S_target))^2.
+
+    `kernel` is alpha, a DoubleExponential (Zenke & Ganguli 2018). It has memory, so this loss has a
+    state; other losses are plain functions.
+
+        distance = dvskit.learning.VanRossum(dvskit.learning.DoubleExponential(5.0, 10.0))
+        spikes, target = torch.zeros(100, 1, 1), torch.zeros(100, 1, 1)
+        spikes[20], target[23] = 1, 1  # 3 steps late
+        distance.distance(spikes, target)  # (1, 1): [[0.92]]
+    """
+
+    kernel: DoubleExponential = field(default_factory=DoubleExponential)
+
+    def error(
+        self, spikes: Tensor, target: Tensor | None, state: FilterState | None = None
+    ) -> tuple[Tensor, FilterState]:
+        """Return alpha * (S - S_target) of one step, 0 without a target; and the new state."""
+        if target is None:
+            return self.kernel.step(torch.zeros_like(spikes), state)
+        _check_same_shape(spikes, target)
+        return self.kernel.step(spikes - target.to(spikes.dtype), state)
+
+    def step(
+        self, spikes: Tensor, target: Tensor | None, state: FilterState | None = None
+    ) -> tuple[Tensor, FilterState]:
+        """Return the loss of one time step, summed over the batch, and the state after it."""
+        error, state = self.error(spikes, target, state)
+        return 0.5 * error.square().sum(), state
+
+    def distance(self, spikes: Tensor, target: Tensor) -> Tensor:
+        """Return the distance (B, N) of whole spike trains (T, B, N), from rest."""
+        _check_same_shape(spikes, target)
+        return 0.5 * self.kernel.run(spikes - target).square().sum(0)
+
+
+def _check_same_shape(spikes: Tensor, target: Tensor) -> None:
+    if spikes.shape != target.shape:
+        raise ShapeError(
+            f"the target spikes are {tuple(target.shape)}, the output's "
+            f"{tuple(spikes.shape)}; both must have the same shape"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class BPTTState:
     """The state of BPTT: the network's state with its graph, and the losses.
@@ -274,7 +338,6 @@ class BPTTState:
     steps: int = 0
 
 
-@check_arguments
 class BPTT(nn.Module):
     """Backpropagation through time with surrogate gradients, called like every `Rule`.
 
@@ -300,21 +363,15 @@ class BPTT(nn.Module):
         every: int | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(network, Stepped):
-            raise ConfigError(
-                f"BPTT: {type(network).__name__} has no step(x, state); take a network of "
-                "dvskit.learning, or a module with that method"
-            )
-        if not isinstance(loss, VanRossum):
-            check_loss("BPTT", loss)
-        check_least("BPTT", 1, every=1 if every is None else every)
+        if every is not None:
+            check_whole("every", every, 1, owner="BPTT")
         self.network: Any = network
         self.loss = loss
         self.every = every
 
     def start(self, batch: int) -> BPTTState:
         """Return the state before the first time step; the first input sets the batch."""
-        check_batch(batch)
+        check_whole("batch", batch, 1)
         like = next(self.network.parameters(), torch.zeros(()))
         return BPTTState(None, None, like.new_zeros((), requires_grad=False))
 

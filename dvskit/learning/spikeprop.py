@@ -19,15 +19,13 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import check_fields, check_number, check_whole, checked
 from dvskit.encoders.values import generator_from
-from dvskit.errors import ConfigError, ShapeError, check_least, check_positive
-from dvskit.learning.rule import checked_sizes
+from dvskit.errors import ConfigError, ShapeError
 
 _NEWTON_STEPS = 60  # 5 to 10 suffice, about 30 where a potential barely touches the threshold
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Synapses:
     """The synapses between two layers: one per delay for each pair of neurons.
@@ -45,18 +43,14 @@ class Synapses:
     """
 
     delays: tuple[float, ...] = tuple(float(delay) for delay in range(1, 17))
-    tau: float = 7.0
-    threshold: float = 1.0
-    least_slope: float = 0.0
+    tau: float = checked(check_number, above=0, default=7.0)
+    threshold: float = checked(check_number, above=0, default=1.0)
+    least_slope: float = checked(check_number, 0, default=0.0)
 
     def __post_init__(self) -> None:
         if not self.delays or not all(math.isfinite(d) and d >= 0 for d in self.delays):
             raise ConfigError(f"Synapses: delays = {self.delays} must be finite and at least 0")
-        check_positive("Synapses", tau=self.tau, threshold=self.threshold)
-        if not (math.isfinite(self.least_slope) and self.least_slope >= 0):
-            raise ConfigError(
-                f"Synapses: least_slope = {self.least_slope} must be finite and at least 0"
-            )
+        check_fields(self)
 
     def alpha(self, s: Tensor) -> Tensor:
         """Return the response at time `s` after the arrival of a spike; 0 before. Any shape."""
@@ -75,7 +69,6 @@ class Synapses:
         return spikes[:, :, None, None] - (times[:, None, :, None] + delays)
 
 
-@check_arguments
 def first_spikes(times: Tensor, weight: Tensor, synapses: Synapses) -> Tensor:
     """Return the first spike times of neurons for input spikes at `times`; inf for no spike.
 
@@ -208,7 +201,6 @@ def _crossing(p: Tensor, q: Tensor, peak: Tensor, synapses: Synapses) -> Tensor:
     return x
 
 
-@check_arguments
 def time_error(actual: Tensor, desired: Tensor, *, silent_at: float) -> Tensor:
     """Return E = 1/2 sum (t_actual - t_desired)^2 over neurons and batch; both are (B, M).
 
@@ -226,7 +218,6 @@ def time_error(actual: Tensor, desired: Tensor, *, silent_at: float) -> Tensor:
     return 0.5 * ((counted - desired) ** 2).sum()
 
 
-@check_arguments
 def spikeprop_gradients(
     times: Tensor, weights: Sequence[Tensor], desired: Tensor, synapses: Synapses
 ) -> list[Tensor]:
@@ -264,7 +255,6 @@ def spikeprop_gradients(
     return gradients[::-1]
 
 
-@check_arguments
 class SpikePropLayer(nn.Module):
     """A layer of neurons that spike once: input times (B, inputs) in, spike times (B, outputs) out.
 
@@ -287,8 +277,9 @@ class SpikePropLayer(nn.Module):
         drive: float = 2.0,
     ) -> None:
         super().__init__()
-        check_least("SpikePropLayer", 1, inputs=inputs, outputs=outputs)
-        check_positive("SpikePropLayer", drive=drive)
+        check_whole("inputs", inputs, 1, owner="SpikePropLayer")
+        check_whole("outputs", outputs, 1, owner="SpikePropLayer")
+        check_number("drive", drive, above=0, owner="SpikePropLayer")
         self.synapses = synapses
         drawn_by = generator_from(generator, "SpikePropLayer")
         drawn = torch.rand(outputs, inputs, len(synapses.delays), generator=drawn_by)
@@ -305,7 +296,6 @@ class SpikePropLayer(nn.Module):
         return f"{inputs}, {outputs}, {self.synapses}"
 
 
-@check_arguments
 class SpikeProp(nn.Module):
     """Layers of neurons that spike once each, trained by the times of their spikes.
 
@@ -334,7 +324,6 @@ class SpikeProp(nn.Module):
         drive: float = 2.0,
     ) -> None:
         super().__init__()
-        sizes = checked_sizes("SpikeProp", "sizes", sizes)
         if len(sizes) < 2:
             raise ConfigError(f"SpikeProp: sizes = {list(sizes)} must name inputs and outputs")
         drawn_by = generator_from(generator, "SpikeProp")

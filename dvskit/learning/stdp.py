@@ -9,15 +9,15 @@ all its synapses. This is the weight gradient of the layer, so any layer can hav
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal, Protocol, cast, get_args, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.nn.grad import conv2d_weight
 
-from dvskit._arguments import check_arguments
-from dvskit.errors import ArgumentError, ConfigError, ShapeError, did_you_mean
+from dvskit._checks import check_choice, check_fields, check_number, check_whole, checked
+from dvskit.errors import ConfigError, ShapeError
 
 
 @runtime_checkable
@@ -40,7 +40,6 @@ class Connection(Protocol):
         ...
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Dense:
     """Full connections, as in torch.nn.Linear: weight (M, N).
@@ -64,7 +63,6 @@ class Dense:
         return post.reshape(-1, shape[0]).T @ pre.reshape(-1, shape[1])
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Convolution:
     """A 2-d convolution, as in torch.nn.Conv2d with one group: weight (M, C, height, width).
@@ -77,13 +75,12 @@ class Convolution:
         weight, state = rule.run(pre, post, torch.full((8, 2, 3, 3), 0.5))  # (8, 2, 3, 3)
     """
 
-    stride: int = 1
-    padding: int = 0
-    dilation: int = 1
+    stride: int = checked(check_whole, 1, default=1)
+    padding: int = checked(check_whole, default=0)
+    dilation: int = checked(check_whole, 1, default=1)
 
     def __post_init__(self) -> None:
-        if min(self.stride, self.dilation) < 1 or self.padding < 0:
-            raise ConfigError(f"{self}: stride and dilation must be at least 1, padding at least 0")
+        check_fields(self)
 
     def correlate(self, pre: Tensor, post: Tensor, shape: torch.Size) -> Tensor:
         """Return the sums (M, C, h, w) of `pre` (B, C, H, W) and `post` (B, M, H', W')."""
@@ -112,19 +109,6 @@ Pairing = Literal["all", "nearest"]
 _DENSE = Dense()
 
 
-def _check_numbers(rule: Window | Triplet) -> None:
-    for field in fields(rule):
-        value = getattr(rule, field.name)
-        if field.name.startswith("a_"):
-            if not math.isfinite(value):
-                raise ConfigError(f"{type(rule).__name__}: {field.name} = {value} is not finite")
-        elif not value > 0:
-            raise ConfigError(
-                f"{type(rule).__name__}: {field.name} = {value} steps must be above 0"
-            )
-
-
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Window:
     """The learning window: the weight change of a pair of spikes by their distance in steps.
@@ -138,13 +122,13 @@ class Window:
         rule = dvskit.learning.STDP(window)
     """
 
-    a_plus: float = 0.01
-    a_minus: float = 0.012
-    tau_plus: float = 20.0
-    tau_minus: float = 20.0
+    a_plus: float = checked(check_number, default=0.01)
+    a_minus: float = checked(check_number, default=0.012)
+    tau_plus: float = checked(check_number, above=0, most=math.inf, default=20.0)
+    tau_minus: float = checked(check_number, above=0, most=math.inf, default=20.0)
 
     def __post_init__(self) -> None:
-        _check_numbers(self)
+        check_fields(self)
 
     def __call__(self, d: Tensor) -> Tensor:
         """Return W(d) for differences `d` in steps, of any shape and a floating-point dtype."""
@@ -153,7 +137,6 @@ class Window:
         return torch.where(d > 0, grows, torch.where(d < 0, shrinks, torch.zeros_like(d)))
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Triplet:
     """The contribution of a third spike: the full triplet rule of Pfister & Gerstner (2006).
@@ -168,13 +151,13 @@ class Triplet:
         weight, state = rule.run(pre, post, torch.full((2, 3), 0.5))  # (2, 3)
     """
 
-    a_plus: float = 0.01
-    a_minus: float = 0.0
-    tau_pre: float = 100.0
-    tau_post: float = 125.0
+    a_plus: float = checked(check_number, default=0.01)
+    a_minus: float = checked(check_number, default=0.0)
+    tau_pre: float = checked(check_number, above=0, most=math.inf, default=100.0)
+    tau_post: float = checked(check_number, above=0, most=math.inf, default=125.0)
 
     def __post_init__(self) -> None:
-        _check_numbers(self)
+        check_fields(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +179,6 @@ class STDPState:
     slow_post: Tensor | None = None
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class STDP:
     """Spike-timing-dependent plasticity of one connection. Frozen; traces are passed in and out.
@@ -226,32 +208,21 @@ class STDP:
 
     window: Window = Window()
     connection: Connection = _DENSE
-    pairing: Pairing = "all"
-    w_min: float = 0.0
-    w_max: float = 1.0
-    softness: float = 0.0
-    offset: float = 0.0
+    pairing: Pairing = checked(check_choice, get_args(Pairing), default="all")
+    w_min: float = checked(check_number, -math.inf, math.inf, default=0.0)
+    w_max: float = checked(check_number, -math.inf, math.inf, default=1.0)
+    softness: float = checked(check_number, 0, default=0.0)
+    offset: float = checked(check_number, default=0.0)
     triplet: Triplet | None = None
 
     def __post_init__(self) -> None:
-        if self.pairing not in get_args(Pairing):
-            hint = did_you_mean(str(self.pairing), get_args(Pairing))
-            raise ConfigError(f"STDP: pairing = {self.pairing!r} is unknown; {hint}")
-        if isinstance(self.connection, type) or not isinstance(self.connection, Connection):
-            raise ConfigError(
-                f"STDP: connection = {self.connection!r} has no correlate(pre, post, shape); "
-                "take Dense() or Convolution()"
-            )
+        check_fields(self)
         if not self.w_min < self.w_max:
             raise ConfigError(f"STDP: w_min = {self.w_min} is not below w_max = {self.w_max}")
-        if not (math.isfinite(self.softness) and self.softness >= 0):
-            raise ConfigError(f"STDP: softness = {self.softness} must be finite and at least 0")
         if self.softness and not (math.isfinite(self.w_min) and math.isfinite(self.w_max)):
             raise ConfigError(
                 "STDP: soft bounds must be finite; set w_min and w_max, or softness=0"
             )
-        if not math.isfinite(self.offset):
-            raise ConfigError(f"STDP: offset = {self.offset} is not finite")
 
     def start(self, pre: Tensor, post: Tensor, weight: Tensor) -> STDPState:
         """Return the state before any spike, in the dtype and on the device of `weight`."""
@@ -294,10 +265,6 @@ class STDP:
         Running in chunks, each from the state of the one before, gives the weights of the whole,
         bit for bit.
         """
-        if not all(isinstance(each, Tensor) for each in (pre, post, weight)):
-            raise ArgumentError(
-                "STDP: pre, post and weight must be tensors; take torch.from_numpy(...)"
-            )
         if pre.ndim < 2 or post.ndim < 2 or len(pre) != len(post):
             raise ShapeError(
                 f"STDP: pre {tuple(pre.shape)} and post {tuple(post.shape)} must be spikes of the "
@@ -352,10 +319,6 @@ class STDP:
         )
 
     def _check(self, state: STDPState, pre: Tensor, post: Tensor, weight: Tensor) -> None:
-        if not isinstance(state, STDPState):
-            raise ArgumentError(
-                f"STDP: state is a {type(state).__name__}; start with start(pre, post, weight)"
-            )
         if not weight.is_floating_point():
             raise ShapeError(f"STDP: the weight is {weight.dtype}; it must be floating-point")
         sides = (("pre", state.pre, pre), ("post", state.post, post))

@@ -13,16 +13,15 @@ from typing import Any, Literal, NamedTuple, cast, get_args
 import torch
 from torch import Tensor, nn
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import check_choice, check_fields, check_number, check_whole, checked
 from dvskit.encoders.values import generator_from
-from dvskit.errors import ConfigError, check_positive, check_share, did_you_mean
+from dvskit.errors import ConfigError
 from dvskit.learning import rule
-from dvskit.learning.van_rossum import DoubleExponential, FilterState, VanRossum
+from dvskit.learning.rule import DoubleExponential, FilterState, VanRossum
 from dvskit.neurons import FastSigmoid, Surrogate, spike
 from dvskit.neurons.dynamics import check_surrogate
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpikeResponse:
     """Constants of the neurons of a SpikeResponseNetwork.
@@ -37,15 +36,13 @@ class SpikeResponse:
         network = dvskit.learning.SpikeResponseNetwork((100, 4, 1), neurons=neurons)
     """
 
-    response: DoubleExponential = field(default_factory=lambda: DoubleExponential(5.0, 10.0))
-    threshold: float = 1.0
-    recovery: float = 0.9
-    surrogate: Surrogate = field(default_factory=FastSigmoid)
+    response: DoubleExponential = field(default_factory=DoubleExponential)
+    threshold: float = checked(check_number, above=0, default=1.0)
+    recovery: float = checked(check_number, 0, 1, default=0.9)
+    surrogate: Surrogate = checked(check_surrogate, default=FastSigmoid())
 
     def __post_init__(self) -> None:
-        check_positive("SpikeResponse", threshold=self.threshold)
-        check_share("SpikeResponse", recovery=self.recovery)
-        check_surrogate("SpikeResponse", self.surrogate, "FastSigmoid()")
+        check_fields(self)
 
 
 class ResponseLayerState(NamedTuple):
@@ -67,7 +64,6 @@ class LayerStep(NamedTuple):
     spikes: Tensor
 
 
-@check_arguments
 class SpikeResponseNetwork(nn.Module):
     """Dense layers of spiking neurons for patterns of spikes (Zenke & Ganguli 2018).
 
@@ -100,13 +96,12 @@ class SpikeResponseNetwork(nn.Module):
         generator: torch.Generator | int | None = None,
     ) -> None:
         super().__init__()
-        self.sizes = rule.checked_sizes("SpikeResponseNetwork", "sizes", sizes)
-        if len(self.sizes) < 2 or min(self.sizes) < 1:
-            raise ConfigError(
-                f"SpikeResponseNetwork: sizes = {self.sizes} must name inputs and outputs, each at "
-                "least 1"
-            )
-        check_positive("SpikeResponseNetwork", gain=gain)
+        self.sizes = tuple(sizes)
+        for size in self.sizes:
+            check_whole("sizes", size, 1, owner="SpikeResponseNetwork")
+        if len(self.sizes) < 2:
+            raise ConfigError(f"SpikeResponseNetwork: sizes = {self.sizes} lacks inputs or outputs")
+        check_number("gain", gain, above=0, owner="SpikeResponseNetwork")
         self.neurons = SpikeResponse() if neurons is None else neurons
         drawn = generator_from(generator, "SpikeResponseNetwork")
         self.layers = nn.ModuleList()
@@ -135,7 +130,7 @@ class SpikeResponseNetwork(nn.Module):
     ) -> tuple[list[LayerStep], SpikeResponseState]:
         """Do `step`, and return the `LayerStep` of each layer in place of the outputs."""
         batch = None if state is None else len(state[0].reset)
-        rule.check_input("SpikeResponseNetwork", x, self.sizes[:1], batch)
+        rule.check_input(self, x, self.sizes[:1], batch)
         c, steps, after = self.neurons, [], []
         for number, layer in enumerate(self.rows()):
             before = None if state is None else state[number]
@@ -171,8 +166,8 @@ class RMSMax(torch.optim.Optimizer):
     """
 
     def __init__(self, params: Any, lr: float = 1e-3, decay: float = 0.999) -> None:
-        check_positive("RMSMax", lr=lr)
-        check_share("RMSMax", decay=decay)
+        check_number("lr", lr, above=0, owner="RMSMax")
+        check_number("decay", decay, 0, 1, owner="RMSMax")
         super().__init__(params, {"lr": lr, "decay": decay})
 
     @torch.no_grad()
@@ -227,7 +222,6 @@ class SuperSpikeState:
     loss: Tensor
 
 
-@check_arguments
 class SuperSpike(nn.Module):
     """SuperSpike (Zenke & Ganguli 2018): error signals times filtered eligibility traces.
 
@@ -269,9 +263,7 @@ class SuperSpike(nn.Module):
         generator: torch.Generator | int | None = None,
     ) -> None:
         super().__init__()
-        if feedback not in get_args(SpikeFeedback):
-            hint = did_you_mean(str(feedback), get_args(SpikeFeedback))
-            raise ConfigError(f"SuperSpike: feedback = {feedback!r} is unknown; {hint}")
+        check_choice("feedback", feedback, get_args(SpikeFeedback), owner="SuperSpike")
         self.network, self.loss = network, VanRossum() if loss is None else loss
         self.feedback: SpikeFeedback = feedback
         drawn = generator_from(generator, "SuperSpike")
@@ -285,7 +277,7 @@ class SuperSpike(nn.Module):
 
     def start(self, batch: int) -> SuperSpikeState:
         """Return the state before the first time step; the first input sets the batch."""
-        rule.check_batch(batch)
+        check_whole("batch", batch, 1)
         zero = self.network.rows()[0].weight.detach().new_zeros(())
         return SuperSpikeState(None, None, None, zero)
 

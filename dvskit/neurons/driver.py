@@ -90,7 +90,7 @@ class Neurons(nn.Module):
         name = type(self).__name__
         _check_values(name, values)
         check_choice("backend", backend, get_args(Backend), owner=name)
-        check_surrogate(name, surrogate, "ATan(2.0)")
+        check_surrogate("surrogate", surrogate, owner=name)
         check_whole("refractory", refractory, owner=name)
         how: Any = {"reset": reset, "refractory": refractory, "kappa": values.get("kappa")}
         Dynamics(beta=0.0, threshold=1.0, **how)  # checks the reset

@@ -201,12 +201,11 @@ class StraightThrough:
         return u.clone()
 
 
-def check_surrogate(owner: str, surrogate: object, such_as: str) -> None:
-    """Raise ConfigError unless `surrogate` has derivative(u) and is not a class."""
-    if isinstance(surrogate, type) or not isinstance(surrogate, Surrogate):
+def check_surrogate(name: str, value: object, *, owner: str = "") -> None:
+    """Raise ConfigError unless a value has derivative(u) and is not a class."""
+    if isinstance(value, type) or not isinstance(value, Surrogate):
         raise ConfigError(
-            f"{owner}: surrogate = {surrogate!r} is not a value with derivative(u), such as "
-            f"{such_as}"
+            f"{owner}: {name} = {value!r} is not a value with derivative(u), such as ATan(2.0)"
         )
 
 
