@@ -102,7 +102,7 @@ def check_output(path: str | PathLike[str], *, overwrite: bool) -> Path:
     if target.is_dir():
         raise OutputError(f"{target}: is a folder; name a file")
     if target.is_file() and not overwrite:
-        raise OutputError(f"{target}: exists already; pass overwrite=True (--force) to replace it")
+        raise OutputError(f"{target}: exists already; pass overwrite=True to replace it")
     check_parent(target)
     return target
 
@@ -343,7 +343,7 @@ def _inside(file: Path, folders: tuple[Path, ...]) -> bool:
 def _check_folder(target: Path, *, is_own: Callable[[str], bool], overwrite: bool) -> None:
     names = [entry.name for entry in target.iterdir()] if target.is_dir() else []
     if (names or target.is_file()) and not overwrite:
-        raise OutputError(f"{target}: exists already; pass overwrite=True (--force) to replace it")
+        raise OutputError(f"{target}: exists already; pass overwrite=True to replace it")
     if target.exists() and not target.is_dir():
         raise OutputError(f"{target}: is a file; name a folder, or a file with a suffix")
     for name in names:

@@ -71,7 +71,7 @@ class DamagedFileError(FormatError):
         self.problem = problem
         super().__init__(
             f"{self.path}: {problem}{f' at byte {offset}' * (offset >= 0)}; "
-            "pass strict=False (--salvage) to keep undamaged data and count the loss"
+            "pass strict=False to keep undamaged data and count the loss"
         )
 
 

@@ -40,8 +40,8 @@ def test_texts_that_hold_nothing_have_no_events(tmp_path, suffix, text):
 
 
 def offered(error):
-    """Return the value of --from that a message offers."""
-    return re.search(r"--from ([\w:,]+)", str(error.value))[1]
+    """Return the value of `format` that a message offers."""
+    return re.search(r"format='([\w:,]+)'", str(error.value))[1]
 
 
 @pytest.mark.parametrize(("head", "names"), [(True, "x,y,p,t"), (False, "t,x,y,p")])

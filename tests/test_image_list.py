@@ -120,7 +120,7 @@ def test_a_list_above_that_names_other_images_is_not_taken(layout):
     folder = layout(["0.1 images/a.png"])
     draw(folder / "others", "a.png")
     (folder / "others" / "when.txt").touch()
-    with refused(VideoError, folder / "images.txt", "when.txt", "--fps"):
+    with refused(VideoError, folder / "images.txt", "when.txt", "fps="):
         ImageFolder(folder / "others")
 
 
@@ -172,7 +172,7 @@ def test_a_folder_of_times_and_one_folder_of_images_is_one(tmp_path):
     (tmp_path / "timestamps.txt").write_text("0.1\n0.2\n")
     assert seen(tmp_path) == [(100_000, 10), (200_000, 20)]
     (tmp_path / "timestamps.txt").write_text("0.1\n0.2\n0.3\n")
-    with refused(VideoError, "3 times", "2 images", "--fps"):
+    with refused(VideoError, "3 times", "2 images", "fps="):
         ImageFolder(tmp_path / "imgs")
     draw(tmp_path / "more", "1.png")
     with refused(VideoError, "imgs, more"):

@@ -83,7 +83,7 @@ class Back(EventsSource):
 
 
 def test_what_cannot_be_merged_is_an_error_that_names_the_fix():
-    with refused(GeometryError, "64x48", "8x8", "--fit 64x48"):
+    with refused(GeometryError, "64x48", "8x8", "Fit"):
         dvskit.merge(drawn(5, seed=0), Events.empty((8, 8)))
     with refused(EventsError):
         dvskit.merge()

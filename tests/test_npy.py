@@ -215,7 +215,7 @@ def test_times_in_seconds_are_read_where_the_columns_are_named(tmp_path, kind, n
     table = np.stack([columns[name] for name in names.split(",")], axis=1).astype(kind)
     path = save(tmp_path / "a.npy", table)
     if names == "t_s,x,y,p":
-        with refused(FormatError, "--from npy:t_s,x,y,p"):
+        with refused(FormatError, "npy:t_s,x,y,p"):
             dvskit.open_events(path)
     recording = dvskit.open_events(path, format=f"npy:{names}", size=events.size)
     if kind is np.float64:
@@ -231,7 +231,7 @@ def test_a_structured_array_may_hold_seconds(tmp_path):
     table = np.zeros(300, [("t", "<f8"), ("x", "<i2"), ("y", "<i2"), ("p", "?")])
     table["t"], table["x"], table["y"], table["p"] = events.t / 1e6, events.x, events.y, events.p
     path = save(tmp_path / "a.npy", table)
-    with refused(FormatError, "--from npy:t_s"):
+    with refused(FormatError, "npy:t_s"):
         dvskit.load_events(path)
     assert dvskit.load_events(path, format="npy:t_s", size=events.size) == events
     plainly = save(tmp_path / "b.npy", np.zeros((5, 4)))

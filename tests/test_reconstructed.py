@@ -187,7 +187,7 @@ def test_wrong_values_and_streams_are_refused(call, error, named):
 def test_a_gap_of_hours_is_an_error_that_names_the_fix(monkeypatch):
     monkeypatch.setattr(image_times, "_MOST_EMPTY", 1000)  # a million takes ten seconds
     made = reconstruct(events_at(0, 900, 10**15), Log(), SteadyTimes(1e6))
-    with refused(VideoError, "1,000", "--start"):
+    with refused(VideoError, "1,000", "start_us="):
         list(made.images())
 
 

@@ -115,7 +115,7 @@ def test_refractory_pixels_keep_their_reference():
 NAMES = {
     "pos_thres": "threshold_on",
     "refractory_period": "refractory_us",
-    "dvs_emulator_seed": "--seed",
+    "dvs_emulator_seed": "seed=",
 }
 
 

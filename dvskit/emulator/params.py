@@ -41,22 +41,22 @@ V2E_NAMES = {
     "refractory_period": "refractory_us, in microseconds",
     "refractory_period_s": "refractory_us, in microseconds",
     "cs_lambda_pixels": "surround_px",
-    "dvs_emulator_seed": "the seed (seed=, --seed)",
-    "seed": "the seed (seed=, --seed)",
-    "dvs_params": "a preset (EmulatorParams.preset, --preset)",
-    "preset": "a preset (EmulatorParams.preset, --preset)",
+    "dvs_emulator_seed": "seed= of emulate",
+    "seed": "seed= of emulate",
+    "dvs_params": "params= of emulate, the name of a preset",
+    "preset": "params= of emulate, the name of a preset",
     "timestamp_resolution": "not needed: events have exact times between frames; dvskit emulate "
         "--upsample adds frames",
     "auto_timestamp_resolution": "dvskit emulate --upsample, which adds frames",
     "slomo_model": "dvskit emulate --upsample, which adds frames",
     "disable_slomo": "what happens without dvskit emulate --upsample",
     "slowdown_factor": "dvskit emulate --upsample, which adds frames",
-    "output_width": "the size (size=, --size WIDTHxHEIGHT)",
-    "output_height": "the size (size=, --size WIDTHxHEIGHT)",
-    "input_frame_rate": "the rate of frames (fps=, --fps)",
-    "input_slowmotion_factor": "the rate of frames (fps=, --fps)",
-    "start_time": "dvskit emulate --start",
-    "stop_time": "dvskit emulate --stop",
+    "output_width": "size= of emulate",
+    "output_height": "size= of emulate",
+    "input_frame_rate": "fps= of emulate",
+    "input_slowmotion_factor": "fps= of emulate",
+    "start_time": "the time start_us= of emulate",
+    "stop_time": "the time stop_us= of emulate",
 }  # fmt: skip
 
 
@@ -273,7 +273,7 @@ def sensor_size(
     if own is None:
         return None, ""
     why = f", the size of {preset_name(str(params))}"
-    return own, f'{why}; size="native" (--size native) keeps the clip\'s own'
+    return own, f'{why}; size="native" keeps the clip\'s own'
 
 
 def preset_size(name: str | PathLike[str]) -> Size | None:

@@ -47,7 +47,8 @@ Kind = type[Filter] | Filter | Function
 FILTERS: Registry[Kind] = Registry(
     "filter",
     {_snake(kind.__name__): kind for kind in _OWN},
-    hint=f"; for one of your own, {REGISTER_FIRST}; --filter takes FILE.py:NAME, too",
+    hint=f"; for one of your own, {REGISTER_FIRST}; filter_from_file and the command line also "
+    "take FILE.py:NAME",
 )
 
 

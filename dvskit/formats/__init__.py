@@ -140,8 +140,7 @@ def open_events(
     recording = _open(path, format, ReadOptions(known_size, strict=strict, any_order=sort))
     if sort and not recording.sortable:
         raise ConfigError(
-            f"{path}: {recording.format} is not sorted; sort=True (--sort) is for csv, rpg, npy, "
-            "npz and hdf5"
+            f"{path}: {recording.format} is not sorted; sort=True is for csv, rpg, npy, npz, hdf5"
         )
     return recording
 

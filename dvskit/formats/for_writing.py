@@ -44,8 +44,8 @@ def format_for_writing(path: str | PathLike[str], name: str | None = None) -> Fo
         own = TABLE.is_own(row.name)
         why = "it is not written in order" if own else "its row does not declare piped='w'"
         raise UnknownFormatError(
-            f"{place}: {row.name} cannot go through a pipe, as {why}; name a file, or "
-            f"one of {ways} (format=, --to)"
+            f"{place}: {row.name} cannot go through a pipe, as {why}; name a file, or one of "
+            f"{ways} as the format"
         )
     return row
 

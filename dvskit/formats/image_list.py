@@ -214,7 +214,7 @@ def _listed_above(folder: Path, own: list[Path]) -> TimedImages:
     raise VideoError(
         f"{folder}: {count_of(len(own), 'image')} and no time-stamp file ("
         f"{', '.join(kind.name for kind in KINDS)}) there or above{found}; "
-        "write images.txt (a line of seconds and name each) or pass fps (--fps)"
+        "write images.txt (a line of seconds and name each) or pass fps="
     )
 
 

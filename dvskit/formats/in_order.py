@@ -16,7 +16,7 @@ from dvskit.formats import order_kernels as k
 from dvskit.formats.losses import Losses
 
 _MOST_PIXEL = 32767
-SORT_HINT = " (sort=True, convert --sort, puts all events in order)"
+SORT_HINT = " (sort=True puts all events in order)"
 LOOK_AHEAD = 1 << 12  # later events that may show that an event is ahead of its time
 
 

@@ -52,8 +52,7 @@ class MergedSource(ReadableSource):
         if other is not None:
             raise GeometryError(
                 f"sizes differ: {_name(sources[0])} is {self.size}, {_name(other)} {other.size}; "
-                f"scale one first (filters.Fit, or --fit {self.size} of dvskit convert), or open "
-                "all with one size (size=, --size)"
+                f"fit one to {self.size} first (filters.Fit), or open all with one size="
             )
 
     def __iter__(self) -> Iterator[Events]:

@@ -37,7 +37,7 @@ _ORDERS = ("txyp", "xytp", "xypt")
 _MOST_PIXEL = 32767
 _ANY_SIZE = Size(_MOST_PIXEL + 1, _MOST_PIXEL + 1)
 _LATEST_US = 1 << 62
-_NAME = f"name them (format=, --from), such as npy:x,y,t_s,p (t_s: seconds), or {_FIX}"
+_NAME = f"name them by format=, such as npy:x,y,t_s,p (t_s: seconds), or {_FIX}"
 _FIRST_ROWS = (64, 1024)
 _FAULTS = (
     "time is no whole number of microseconds (seconds: format='npy:t_s', of N x 4 'npy:t_s,x,y,p')",
@@ -277,7 +277,7 @@ class _Decoder:
         if not width:
             fields, why = self._table.rows.dtype.names, ""
             if fields and self._table.rows.dtype[self._pick("t")].kind == "f":
-                why = "; of times in seconds, pass format='npy:t_s' (--from npy:t_s)"
+                why = "; of times in seconds, pass format='npy:t_s'"
             raise FormatError(
                 f"{self._path}: no row is an event, and nothing tells the sensor's size{why}"
             )
@@ -334,7 +334,7 @@ def _order_that_fits(path: Path, table: _Table, *, any_order: bool) -> str:
             columns = ",".join(order).replace("t", "t_s")
             raise FormatError(
                 f"{path}: its times are fractions, which look like seconds; name the columns: "
-                f"format='npy:{columns}' (--from npy:{columns})"
+                f"format='npy:{columns}'"
             )
     if any(few == more for (few, _), (more, _) in pairwise(misfits[:2])):
         names = " and ".join(",".join(order) for few, order in misfits if few == misfits[0][0])

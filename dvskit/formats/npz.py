@@ -128,9 +128,7 @@ def _stored_size(path: Path, archive: zipfile.ZipFile, stored: set[str]) -> Size
 
 def _size_of_data(path: Path, archive: zipfile.ZipFile, names: dict[str, str], count: int) -> Size:
     if not count:
-        raise GeometryError(
-            f"{path}: no events and no size; pass size=(width, height) (--size WIDTHxHEIGHT)"
-        )
+        raise GeometryError(f"{path}: no events and no size; pass size=(width, height)")
     sides = []
     for column in ("x", "y"):
         member = StoredArray(archive, names[column], path)

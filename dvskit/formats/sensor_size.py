@@ -9,7 +9,7 @@ from dvskit.errors import GeometryError
 from dvskit.events import Events, Size, as_size
 from dvskit.formats.recording import ReadOptions, SizeOrigin
 
-_PASS = "pass size=(width, height) (--size WIDTHxHEIGHT)"
+_PASS = "pass size=(width, height)"
 
 
 def choose_size(

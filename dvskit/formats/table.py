@@ -343,8 +343,7 @@ def known_by_head(path: Path, head: bytes) -> Format:
         if expected:
             raise UnknownFormatError(
                 f"{path}: starts with {head[:16]!r}, not with a header of "
-                f"{' or '.join(expected)}; name the right format (format=, --from) "
-                "if the suffix misleads"
+                f"{' or '.join(expected)}; pass the right format= if the suffix misleads"
             )
     if not fitting and (row := find_by_columns(head)):
         return row
@@ -353,7 +352,7 @@ def known_by_head(path: Path, head: bytes) -> Format:
             f"{path}: is a MATLAB file, which is not read; in Python: "
             f"import dvskit, scipy.io; m = scipy.io.loadmat({path.name!r}, squeeze_me=True); "
             "dvskit.save_events(dvskit.Events(t=m['t'], x=m['x'], y=m['y'], p=m['p'] > 0, "
-            "size=(width, height)), 'events.npz'), with the names of its variables"
+            "size=SIZE), 'events.npz'), with its names and SIZE as (width, height)"
         )
     if not fitting and path.suffix.lower() in VIDEO_SUFFIXES:
         raise UnknownFormatError(
@@ -362,10 +361,10 @@ def known_by_head(path: Path, head: bytes) -> Format:
     if not fitting:
         raise UnknownFormatError(
             f"{path}: starts with {head[:16]!r}, which matches no format; "
-            f"name one (format=, --from): {', '.join(sorted(TABLE))}"
+            f"name one by format= ({', '.join(sorted(TABLE))})"
         )
     fitting = [row for row in fitting if TABLE.is_own(row.name)] or fitting
     if len(fitting) > 1:
         names = ", ".join(row.name for row in fitting)
-        raise UnknownFormatError(f"{path}: could be {names}; name one (format=, --from)")
+        raise UnknownFormatError(f"{path}: could be {names}; name one by format=")
     return fitting[0]

@@ -79,8 +79,7 @@ class UdpRecording(LiveRecording):
             raise ConfigError(f"udp layout {layout!r} is unknown; {did_you_mean(layout, LAYOUTS)}")
         if options.size is None:
             raise GeometryError(
-                f"{path}: datagrams do not contain the sensor's size; "
-                "pass size=(width, height) (--size WIDTHxHEIGHT)"
+                f"{path}: datagrams do not contain the sensor's size; pass size=(width, height)"
             )
         super().__init__(path, replace(options, strict=False), options.size, "argument")
         self.layout = layout

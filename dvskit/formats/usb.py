@@ -35,9 +35,7 @@ class UsbCamera(DeviceRecording):
     def __init__(self, path: Path, options: ReadOptions) -> None:
         address = UsbAddress.parse(path)
         if options.size is not None or options.variant is not None:
-            raise ConfigError(
-                f"camera {address.name}: has a size of its own; leave out size= (--size)"
-            )
+            raise ConfigError(f"camera {address.name}: has a size of its own; leave out size=")
         self._device = open_camera(address)
         sensor = self._device.properties()
         size = as_size((int(sensor.width), int(sensor.height)))

@@ -115,8 +115,7 @@ def maximise_contrast(
     starts = _starts(thin, window(quarter) if len(quarter) >= LEAST_EVENTS else None)
     if not starts:
         raise ConfigError(
-            f"the calibration has no directions for pixels of {events.size}; pass that of this "
-            "camera (--camera FILE)"
+            f"the calibration has no directions for pixels of {events.size}; pass the right camera="
         )
     if start is not None:
         starts.insert(0, whole.model.checked(start))

@@ -72,8 +72,7 @@ def frame_flow(
         before = frame
     if count < 2:
         raise VideoError(
-            f"flow between frames needs at least two, and there are {count}; "
-            "plane_flow (--method plane) needs events only"
+            f"flow between frames needs two at least, not {count}; plane_flow needs events only"
         )
 
 

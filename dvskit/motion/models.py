@@ -218,8 +218,8 @@ def check_camera(name: str, camera: Intrinsics | None) -> None:
     """Raise ConfigError for a rotation without the calibration of the camera."""
     if name == "rotation" and camera is None:
         raise ConfigError(
-            "a rotation needs the calibration of the camera: pass camera=read_camera(file) "
-            "(--camera FILE), with fx fy cx cy k1 k2 p1 p2 k3"
+            "a rotation needs the calibration of the camera: pass camera=, such as read_camera of "
+            "a file with fx fy cx cy k1 k2 p1 p2 k3"
         )
 
 

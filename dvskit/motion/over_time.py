@@ -132,10 +132,7 @@ def _checked(
     check_known("model", model, MODELS)
     check_camera(model, camera)
     if (window_us is None) == (count is None):
-        raise ConfigError(
-            "a motion over time needs either window_us= (--window) or count= (--count), such as "
-            "window_us=20_000"
-        )
+        raise ConfigError("a motion over time needs either window_us= or count=")
     return MODELS[model].parameters
 
 

@@ -105,7 +105,7 @@ class _SteadyClock:
         if self._empty > _MOST_EMPTY:
             raise VideoError(
                 f"more than {_MOST_EMPTY:,} consecutive images have no events (until {t_us} us); "
-                "choose a part of the recording (--start, --stop)"
+                "choose a part of the recording (start_us= and stop_us=)"
             )
         self._number += 1
         return count, t_us

@@ -138,7 +138,7 @@ def check_images_path(path: str | PathLike[str], *, beside: bool) -> Path:
     if beside and suffix not in MOVING_SUFFIXES:
         raise ConfigError(
             f"{target}: only videos show events beside the images ({', '.join(MOVING_SUFFIXES)}); "
-            "leave out beside (--beside)"
+            "leave out beside="
         )
     return target
 

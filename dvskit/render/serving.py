@@ -60,7 +60,7 @@ class LocalServer:
             self._socket = socket.create_server((_HOST, port))
         except OSError as error:
             raise OutputError(
-                f"port {port} of {_HOST} is not available: {error}; try --port 0"
+                f"port {port} of {_HOST} is not available: {error}; try 0 as port="
             ) from error
         # asyncio does so only for sockets that name their protocol; else answers wait 40 ms.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

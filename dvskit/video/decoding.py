@@ -189,14 +189,14 @@ class VideoDecoding:
             return True
         if seconds is None:
             raise VideoError(
-                f"{self._video.path}: frame {self._shown} has no time stamp; pass fps (--fps)"
+                f"{self._video.path}: frame {self._shown} has no time stamp; pass fps="
             )
         if self._last is None:
             return True
         if self._since_first(seconds) <= self._since_first(self._last):
             self._losses.lose(
                 f"{self._named(seconds)} is not after the previous one, at "
-                f"{self._from_start(self._last):.6f} s; pass fps (--fps) to count frames instead",
+                f"{self._from_start(self._last):.6f} s; pass fps= to count frames instead",
                 frames=1,
             )
             return False

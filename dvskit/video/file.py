@@ -67,9 +67,7 @@ class VideoFrames(FileFrames):
     def _look(self) -> None:
         with open_video(self.path, exact=True) as video:
             if self._fps is None and video.format in UNTIMED:
-                raise VideoError(
-                    f"{self.path}: raw {video.format} holds no times; pass fps (--fps)"
-                )
+                raise VideoError(f"{self.path}: raw {video.format} holds no times; pass fps=")
             decoding = VideoDecoding(video, self._no_losses(), timed=self._fps is None, exact=True)
             frames = iter(decoding)
             first = next(frames, None)
@@ -78,7 +76,7 @@ class VideoFrames(FileFrames):
             stated = int(video.stream.frames)  # an unfinished header states any number
             self.frame_count = stated if 0 < stated <= self.path.stat().st_size else None
             if self._fps is None and video.format.endswith("_pipe") and next(frames, None):
-                raise VideoError(f"{self.path}: frames without times; pass fps (--fps)")
+                raise VideoError(f"{self.path}: frames without times; pass fps=")
             self.notes = (*video.notes, *self._look_at(first, decoding, video.stream))
 
     def _look_at(self, first: ShownFrame, decoding: VideoDecoding, stream: Any) -> list[str]:

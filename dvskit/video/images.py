@@ -295,7 +295,7 @@ class RecordedFrames(FileFrames):
         if first is None:
             raise VideoError(
                 f"{self.path}: is an event file ({self._recording.format}) without frames; name a "
-                "video (dvskit.open_events (dvskit convert) reads the events)"
+                "video (open_events, or dvskit convert, reads its events)"
             )
         height, width = first.image.shape[:2]
         self.size = as_size((width, height))

@@ -66,8 +66,7 @@ class FrameLosses:
         """Count a loss; raise VideoError in strict mode."""
         if self.strict:
             raise VideoError(
-                f"{self.path}: {problem}; pass strict=False (--salvage) to skip and count "
-                "damaged frames"
+                f"{self.path}: {problem}; pass strict=False to skip and count damaged frames"
             )
         self.count += 1
         self.frames += frames

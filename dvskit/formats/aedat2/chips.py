@@ -200,7 +200,7 @@ def choose_chip(path: Path, options: ReadOptions, head: Aedat2Header) -> ChipCho
     chip = _guess(path, head, options)
     note = (
         f"chip {chip.name} ({chip.size}) is guessed from the bits of the addresses: {said}; "
-        "format='aedat2:CHIP' (--from aedat2:CHIP) reads them as another's"
+        "format='aedat2:CHIP' reads them as another's"
     )
     return ChipChoice(chip, "data", [note])
 
@@ -211,7 +211,7 @@ def _loosened(choice: ChipChoice, path: Path, head: Aedat2Header) -> ChipChoice:
     likely = _likely(path, head)
     if likely is None or likely.layout is chip.layout:
         return choice
-    other = f"format='aedat2:{likely.name}' (--from aedat2:{likely.name}) reads them so"
+    other = f"format='aedat2:{likely.name}' reads them so"
     if chip.layout is DVS128:
         note = (
             f"addresses use bits that a DVS128 lacks: they are ignored, bit 15 included; "

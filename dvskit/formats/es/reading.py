@@ -214,8 +214,7 @@ def _blank(path: Path, size: Size) -> NDArray[np.int32]:
         return np.zeros(size.width * size.height, np.int32)  # takes memory only where used
     except MemoryError:
         raise GeometryError(
-            f"{path}: not enough memory for the colours of a {size} sensor; pass the right "
-            "size=(width, height) (--size WIDTHxHEIGHT)"
+            f"{path}: not enough memory for the colors of a {size} sensor; pass the right size="
         ) from None
 
 

@@ -233,9 +233,7 @@ def _columns(
     differ = f"columns differ in length ({listed})"
     is_even = len({each.count for each in columns}) == 1
     if strict and not is_even:
-        raise FormatError(
-            f"{path}: {differ}; pass strict=False (--salvage) to keep the rows in all columns"
-        )
+        raise FormatError(f"{path}: {differ}; pass strict=False to keep the rows in all columns")
     seconds = is_seconds(path, t)
     offset = scalar(file, "t_offset")
     table = EventTable(

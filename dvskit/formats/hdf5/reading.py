@@ -150,8 +150,8 @@ class Hdf5Recording(Recording):
         except ChunkError as error:
             if self.strict:
                 raise FormatError(
-                    f"{self.path}: EXT_TRIGGER/events is damaged: {error}; pass strict=False "
-                    "(--salvage) to keep the triggers before the damage"
+                    f"{self.path}: EXT_TRIGGER/events is damaged: {error}; pass strict=False to "
+                    "keep the triggers before the damage"
                 ) from None
         return Triggers.in_order(parts)
 

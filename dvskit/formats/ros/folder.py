@@ -146,8 +146,8 @@ class BagFolder(RosContainer):
                 return file
         raise MissingFileError(
             self.path / name,
-            f"{METADATA_NAME} lists it; copy it there, or pass strict=False (--salvage) to read "
-            "the other files",
+            f"{METADATA_NAME} lists it; copy it there, or pass strict=False to read the other "
+            "files",
         )
 
     def _decompressed(self, file: Path) -> Path:

@@ -176,9 +176,7 @@ class RosTopic(DeviceRecording):
             )
 
     def _no_size(self) -> Size:
-        raise FormatError(
-            f"{self.path}: its messages hold no size; pass size=(width, height) (--size)"
-        )
+        raise FormatError(f"{self.path}: its messages hold no size; pass size=(width, height)")
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
         self._begin()

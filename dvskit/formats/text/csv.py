@@ -29,8 +29,8 @@ _NAMES = {
     "polarity": k.POLARITY,
 }
 _MEND = (
-    "name the columns in a first line or in the format (format=, --from), such as csv:x,y,t,p "
-    "(t_s for seconds, - for columns to ignore)"
+    "name the columns in a first line or by format=, such as csv:x,y,t,p (t_s for seconds, - for "
+    "columns to ignore)"
 )
 
 
@@ -126,8 +126,8 @@ def _check_asked(name: str, names: list[str], asked: tuple[int, ...], variant: s
     own, _ = _fields(names)  # None where its names are not ours: that is what a variant is for
     if own is not None and any(own.index(kind) != asked.index(kind) for kind in _ORDER):
         raise ConfigError(
-            f"{name}: its header names {', '.join(names)}, and format='csv:{variant}' "
-            f"(--from csv:{variant}) another order; leave that out, or take the header off"
+            f"{name}: its header names {', '.join(names)}, and format='csv:{variant}' another "
+            "order; leave that out, or take the header off"
         )
 
 

@@ -281,7 +281,7 @@ class LineDecoder:
         seconds = ""
         if why == k.NOT_WHOLE and field < len(kinds) and kinds[field] == k.TIME:
             named = f"csv:{names.replace('t', 't_s')}"
-            seconds = f" (if times are seconds, pass format={named!r}, --from {named})"
+            seconds = f" (if times are seconds, pass format={named!r})"
         problem = _PROBLEMS[why].format(
             field=field + 1, fields=len(kinds), found=field, names=names, seconds=seconds
         )

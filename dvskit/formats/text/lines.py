@@ -147,8 +147,7 @@ def no_lines(
     """
     if options.size is None:
         raise FormatError(
-            f"{name}: holds no line of events; if it is meant to be empty, pass "
-            "size=(width, height) (--size WIDTHxHEIGHT)"
+            f"{name}: holds no line of events; if it should be empty, pass size=(width, height)"
         )
     return LineLayout(head.end, fields, seconds, None)
 
@@ -200,7 +199,7 @@ def _first_problem(path: Path, lines: LineLayout) -> str:
                 pass
     except DamagedFileError as error:
         return f"byte {error.offset}, {error.problem}"
-    return "the sensor's size is unknown: pass size=(width, height) (--size WIDTHxHEIGHT)"
+    return "the sensor's size is unknown: pass size=(width, height)"
 
 
 class TextSink(FileSink):
@@ -216,7 +215,7 @@ class TextSink(FileSink):
         self._file.write(self.head)
         self.notes.append(
             f"a {self.format} file cannot store the sensor's size: "
-            f"pass size={tuple(self.size)} (--size {self.size}) to read it back unchanged"
+            f"pass size={tuple(self.size)} to read it back unchanged"
         )
 
     def _write(self, events: Events) -> None:
@@ -273,7 +272,7 @@ class TextFormat(NamedTuple):
         def of_events() -> Size:
             raise GeometryError(
                 f"{stream.name}: the sensor's size is unknown, and a pipe cannot be read ahead; "
-                "pass size=(width, height) (--size WIDTHxHEIGHT)"
+                "pass size=(width, height)"
             )
 
         size, origin = choose_size(options, lambda: lines.size, of_events)

@@ -36,7 +36,7 @@ EVENTS_NAME, IMU_NAME = "events.txt", "imu.txt"
 POSES_NAME = "groundtruth.txt"
 _SECONDS = 6  # power of ten from seconds to microseconds
 _MOST = 1e30
-_SALVAGE = "pass strict=False (--salvage) to leave it out"
+_SALVAGE = "pass strict=False to leave it out"
 
 
 class RpgRecording(TextRecording):
@@ -229,7 +229,7 @@ def _find_layout(name: str, head: FirstLines, options: ReadOptions) -> LineLayou
     if lines and not any(set(line.split()[0]) & set(".eE") for _, line, _ in lines):
         raise FormatError(
             f"{name}: times such as {lines[0][1].split()[0]} have no decimals, but rpg times are "
-            "seconds; name the format csv (format=, --from) to read them as microseconds"
+            "seconds; pass format='csv' to read them as microseconds"
         )
     return LineLayout(start, _ORDER, True, size)
 

@@ -163,7 +163,7 @@ class _Pass:
         if self._empty > _MOST_EMPTY:
             raise VideoError(
                 f"more than {_MOST_EMPTY:,} consecutive frames have no events (until "
-                f"{self.frame_us} us); give start_us and stop_us (--start, --stop)"
+                f"{self.frame_us} us); give start_us= and stop_us="
             )
         draw_over = getattr(self._run, "draw_over", None)
         moment = Moment(self.frame_us, self._index, self._on, self._off, draw_over)
