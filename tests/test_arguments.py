@@ -67,8 +67,9 @@ def test_a_field_that_is_no_number_in_range_is_refused_with_its_name_and_value(k
         for each in fields(kind)
         if each.default is MISSING and each.default_factory is MISSING
     }
+    low = -math.inf if kind is filters.TimeWindow else -1e30  # windows have no limits
     for name in numbers:
-        for value in (math.nan, "much"):
+        for value in (math.nan, "much", low):
             with refused(DvskitError, name, value):
                 kind(**needed | {name: value})
 
@@ -95,6 +96,8 @@ ARGUMENTS = [
     ("within_px", 65, lambda value: motion.link_corners(EVENTS, within_px=value)),
     ("within_us", -1, lambda value: motion.link_corners(EVENTS, within_us=value)),
     ("join_px", 0, lambda value: tracking.components(EVENTS, join_px=value)),
+    ("least_events", 0, lambda value: tracking.components(EVENTS, least_events=value)),
+    ("least_events", 0, lambda value: tracking.dbscan(EVENTS, least_events=value)),
     ("us_per_px", 0, lambda value: tracking.dbscan(EVENTS, us_per_px=value)),
     ("within_px", 0, lambda value: tracking.score_tracks(ROWS, ROWS, within_px=value)),
     ("fps", 1e7, lambda value: render.frames(EVENTS, fps=value)),

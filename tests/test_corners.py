@@ -43,12 +43,9 @@ def test_scores_above_the_threshold_are_those_of_the_events_that_the_filter_keep
         (lambda: corners(EVENTS, "arcstar"), "'arc_star'"),
         (lambda: corners(EVENTS, ArcStar), "ArcStar(...)"),
         (lambda: corners(EVENTS, lambda events: events), "choices: arc_star, e_fast"),
-        (lambda: link_corners(EVENTS, within_px=-1), "within_px"),
-        (lambda: link_corners(EVENTS, within_px=np.nan), "within_px"),
-        (lambda: link_corners(EVENTS, within_us=-1), "within_us"),
     ],
 )
-def test_wrong_methods_and_reaches_are_refused(call, named):
+def test_wrong_methods_are_refused(call, named):
     with refused(ConfigError, named):
         call()
 

@@ -72,7 +72,6 @@ def test_a_scene_of_a_seed_is_always_the_same_and_starts_with_shapes_apart():
     [
         ({"t_us": (5, 5)}, "increasing"),
         ({"places": ((1, 2), (3, 4), (5, 6))}, "(3, 2)"),
-        ({"width": 0}, "width"),
     ],
 )
 def test_wrong_shapes_are_errors(given, named):

@@ -200,20 +200,13 @@ def test_a_clip_of_fewer_than_two_frames_is_refused():
 @pytest.mark.parametrize(
     "values",
     [
-        {"threshold_on": 0.0},
-        {"threshold_off": math.nan},
-        {"linear_below": 0.0},
-        {"linear_below": 1.0, "light": "luma"},
-        {"log_offset": 0.0},
-        {"refractory_us": 1.5},
+        {"threshold_on": 0.0}, {"linear_below": 1.0, "light": "luma"}, {"refractory_us": 1.5},
         {"model": "v3e"},
-        {"seed": -1},
     ],
-)
+)  # fmt: skip
 def test_parameters_out_of_range_are_refused(values):
-    name = next(iter(values))
-    with refused(ConfigError, name):
-        Emulator(**values) if name == "seed" else EmulatorParams(**values)
+    with refused(ConfigError, next(iter(values))):
+        EmulatorParams(**values)
 
 
 # ---- presets

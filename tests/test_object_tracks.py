@@ -90,7 +90,7 @@ def test_an_object_that_is_not_seen_is_dim_and_goes_when_it_has_no_row():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"lines": (((1, 1), (1, 1)),)}, {"trail_us": 0}, {"lines": (((0, 0), (9, 9), 3),)}]
+    "wrong", [{"lines": (((1, 1), (1, 1)),)}, {"lines": (((0, 0), (9, 9), 3),)}]
 )
 def test_wrong_values_are_refused(wrong):
     with refused(ConfigError):

@@ -138,11 +138,7 @@ def test_mean_shift_follows_a_disc_and_stands_still_without_events(start_px):
         (lambda: track(Events.empty(SIZE), "mean"), "Tracker()"),
         (lambda: track(Events.empty(SIZE), Tracker), "Tracker()"),
         (lambda: Tracker(window_us=0), "window_us"),
-        (lambda: Tracker(gate=0), "gate"),
-        (lambda: Tracker(hits=0), "hits"),
-        (lambda: Tracker(join_px=0), "join_px"),
         (lambda: MeanShift((1, np.nan)), "start_px"),
-        (lambda: MeanShift(bandwidth_px=0), "bandwidth_px"),
     ],
 )
 def test_wrong_ways_and_values_are_refused(make, named):

@@ -102,11 +102,6 @@ def test_dbscan_without_its_library_names_the_package(monkeypatch):
 @pytest.mark.parametrize(
     ("call", "kind", "named"),
     [
-        (lambda events: components(events, join_px=0), ConfigError, "join_px = 0"),
-        (lambda events: components(events, least_events=0), ConfigError, "least_events = 0"),
-        (lambda events: dbscan(events, within_px=0), ConfigError, "within_px"),
-        (lambda events: dbscan(events, us_per_px=0), ConfigError, "us_per_px"),
-        (lambda events: dbscan(events, least_events=0), ConfigError, "least_events"),
         (lambda events: label_mask(np.zeros((3, 3))), ShapeError, "float64"),
         (lambda events: label_mask(np.zeros(3, np.uint8)), ShapeError, "(3,)"),
     ],
