@@ -11,6 +11,7 @@ import numpy as np
 
 from dvskit import _files, filters
 from dvskit._arguments import check_arguments
+from dvskit._checks import check_number, check_seed, checked
 from dvskit.datasets import Cache, DrawnSamples, FileSamples, LazySample, Sample, Samples
 from dvskit.emulator import EmulatorParams
 from dvskit.emulator.params import as_params
@@ -18,7 +19,6 @@ from dvskit.errors import ConfigError, did_you_mean
 from dvskit.evaluation.judging import Data, Judging, open_judging
 from dvskit.events import Events, Filter, Size
 from dvskit.filters.base import CallableFilter
-from dvskit.filters.checks import check_number, check_seed
 from dvskit.filters.steps import Step
 from dvskit.formats.content import own_seed
 from dvskit.models.model import Model
@@ -34,14 +34,9 @@ class AddHotPixels(CallableFilter):
     Each fires as a Poisson process from the first event to the last. The step counts added events.
     """
 
-    share: float
-    hz: float
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_number(self, "share", 0, 1)
-        check_number(self, "hz", 0, 1e6)
-        check_seed(self)
+    share: float = checked(check_number, 0, 1)
+    hz: float = checked(check_number, 0, 1e6)
+    seed: int = checked(check_seed, default=0)
 
     def start(self, size: Size) -> Callable[[Events], Events]:
         """Return the step of one pass."""
