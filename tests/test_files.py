@@ -27,7 +27,7 @@ from dvskit.errors import DamagedFileError, FormatError, OutputError
 from dvskit.formats import formats
 from dvskit.models import InputConfig, Model, save_model
 from dvskit.networks import ConvLIF
-from dvskit.training.checkpoint import Checkpoint, save_checkpoint
+from dvskit.training.checkpoint import Checkpoint, RunFolder
 from tests.arriving import small
 from tests.laws import refused, refused_command, scattered
 from tests.mutation_samples import SAMPLES
@@ -72,7 +72,7 @@ def test_all_outputs_follow_the_umask(tmp_path: Path, new_mode: int) -> None:
     model = Model("m", network, network.build(), InputConfig(), ("a", "b"))
     save_model(tmp_path / "model", model)
     checkpoint = Checkpoint("", weights={"w": torch.zeros(3)})
-    save_checkpoint(tmp_path / "model" / "checkpoint.safetensors", checkpoint)
+    RunFolder(tmp_path / "model", {}).save(checkpoint)
     for suffix in ("npz", "raw", "aedat4", "hdf5", "bag", "db3", "mcap", "csv"):
         dvskit.save_events(EVENTS, tmp_path / f"events.{suffix}")
     dvskit.render.page(EVENTS, tmp_path / "page.html")

@@ -14,7 +14,7 @@ from dvskit.errors import FittedWarning
 from dvskit.filters import Fit, Vary
 from dvskit.formats import open_events, save_events
 from dvskit.training import Config
-from dvskit.training.feed import load_feed
+from dvskit.training.sets import load_feed
 from tests.bars import SIZE, blown_up, config_for, moving_bar, write_bars
 
 

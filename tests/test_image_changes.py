@@ -14,7 +14,7 @@ from dvskit.errors import ConfigError
 from dvskit.filters import Vary
 from dvskit.models.entries import DataConfig
 from dvskit.training.config import Config, config_from, config_values
-from dvskit.training.feed import load_feed
+from dvskit.training.sets import load_feed
 from tests.laws import refused
 from tests.test_images import idx
 

@@ -14,13 +14,8 @@ from dvskit.datasets import SplitSamples, open_samples
 from dvskit.errors import ConfigError
 from dvskit.formats import save_events
 from dvskit.training import Callbacks, Progress, train_folder
-from dvskit.training.left_out import (
-    JudgedSample,
-    by_person,
-    not_judged,
-    parts_to_leave_out,
-    result_of_left_out,
-)
+from dvskit.training.folder_choices import parts_to_leave_out
+from dvskit.training.folder_time import JudgedSample, by_person, not_judged, result_of_left_out
 from tests.bars import moving_bar
 from tests.laws import refused
 

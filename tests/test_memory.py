@@ -143,7 +143,7 @@ def run_python(code, *words, **environment):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it is for Linux")
 def test_freed_memory_is_kept_by_the_process():
     environment = {key: value for key, value in os.environ.items() if "MALLOC_" not in key}
-    left, kept = run_python(KEPT, dvskit.training.device.__file__, **environment)
+    left, kept = run_python(KEPT, dvskit.training.distributed.__file__, **environment)
     assert int(left) > 10
     assert int(kept) < 10
 

@@ -25,7 +25,7 @@ from dvskit.reconstruction import (
     to_onnx,
 )
 from dvskit.reconstruction.network_reconstructor import padded
-from dvskit.training.reconstruction.run import save_reconstruction_model
+from dvskit.training.reconstruction.images import save_reconstruction_model
 from tests.laws import refused, scattered
 
 SIZE = (37, 21)

@@ -19,20 +19,23 @@ from dvskit.reconstruction import (
     load_reconstructor,
 )
 from dvskit.training import load_config
+from dvskit.training import loop as loop_module
+from dvskit.training.reconstruction import (
+    images as images_module,
+)
 from dvskit.training.reconstruction import (
     load_reconstruction_config,
     sequences,
     train_reconstruction,
 )
-from dvskit.training.reconstruction import loop as loop_module
-from dvskit.training.reconstruction.feed import SequenceFeed, cut, turned
-from dvskit.training.reconstruction.loop import chunk_loss, rate_at
-from dvskit.training.reconstruction.losses import (
+from dvskit.training.reconstruction.images import (
+    chunk_loss,
     moved_back,
+    rate_at,
     ssim_by_squares,
     temporal_difference,
 )
-from dvskit.training.reconstruction.material import materials
+from dvskit.training.reconstruction.sequences import SequenceFeed, cut, materials, turned
 from tests.laws import refused, refused_command
 from tests.reconstruction_runs import write_tiny_run
 from tests.tree import SAMPLES
@@ -233,7 +236,7 @@ def test_the_scores_of_a_sequence_are_those_of_its_images(tiny: Path):
     with SequenceFeed(config) as feed:
         batch = next(iter(feed.whole("judged")))
     module = config.network.build().eval()
-    found = loop_module.sequence_scores(module, batch, 1, torch.device("cpu"))
+    found = images_module.sequence_scores(module, batch, 1, torch.device("cpu"))
     states, images = None, []
     with torch.inference_mode():
         for window in range(batch.voxels.shape[1]):
@@ -327,7 +330,7 @@ def test_an_interrupted_run_continues_to_the_same_weights(tiny: Path, tmp_path: 
     assert len(whole.history) == 2
     # A tiny epoch is over before a checkpoint within it is due: here each batch leaves one.
     monkeypatch.setattr(loop_module, "_KEPT_SECONDS", -1.0)
-    plain, chunks = loop_module.chunk_loss, []
+    plain, chunks = images_module.chunk_loss, []
 
     def interrupted(*given):
         chunks.append(given)
@@ -335,7 +338,7 @@ def test_an_interrupted_run_continues_to_the_same_weights(tiny: Path, tmp_path: 
             raise KeyboardInterrupt
         return plain(*given)
 
-    monkeypatch.setattr(loop_module, "chunk_loss", interrupted)
+    monkeypatch.setattr(images_module, "chunk_loss", interrupted)
     config = tiny_config(tiny, output=f"'{tmp_path / 'again'}'")
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
@@ -367,14 +370,14 @@ def test_a_finished_run_is_judged_again_and_another_configuration_refused(tiny: 
 
 
 def test_training_that_diverges_ends_at_that_step(tiny: Path, monkeypatch):
-    plain, steps = loop_module.chunk_loss, []
+    plain, steps = images_module.chunk_loss, []
 
     def diverging(*given):  # no allowed learning rate does so for certain
         loss, *others = plain(*given)
         steps.append(loss)
         return loss * (float("inf") if len(steps) == 3 else 1.0), *others
 
-    monkeypatch.setattr(loop_module, "chunk_loss", diverging)
+    monkeypatch.setattr(images_module, "chunk_loss", diverging)
     with refused(ConfigError, "step 3:"):
         train_reconstruction(tiny_config(tiny))
     assert len(steps) == 3

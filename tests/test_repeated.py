@@ -10,9 +10,9 @@ import torch
 
 from dvskit.errors import ConfigError
 from dvskit.networks import Layered
-from dvskit.training import Config, LoopConfig, Progress, Trained, repeated, train
-from dvskit.training.feed import load_feed
-from dvskit.training.repeated import FixedLayers, RepeatedEpochs
+from dvskit.training import Config, LoopConfig, Progress, Trained, sets, train
+from dvskit.training.labels import FixedLayers
+from dvskit.training.sets import RepeatedEpochs, load_feed
 from tests.bars import config_for
 from tests.laws import refused
 
@@ -61,7 +61,7 @@ def test_a_module_of_another_kind_is_run_whole_with_its_first_layers_fixed():
 def test_later_epochs_repeat_the_first_ones_whether_they_are_kept_or_not(
     bars: Path, tmp_path: Path, monkeypatch, kept_bytes: int
 ):
-    monkeypatch.setattr(repeated, "_KEPT_BYTES", kept_bytes)  # else a large run would be needed
+    monkeypatch.setattr(sets, "_REPEATED_BYTES", kept_bytes)  # else a large run would be needed
     feed = load_feed(config_for(bars, tmp_path / "run"))
     first = FixedLayers(network().eval()).first
     assert first is not None

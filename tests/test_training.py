@@ -21,8 +21,7 @@ from dvskit.formats import save_events
 from dvskit.models import InputConfig, Model
 from dvskit.networks import ConvLIF
 from dvskit.training import Config, DataConfig, LoopConfig, Progress, Trained
-from dvskit.training.feed import load_feed
-from dvskit.training.sets import load_sets
+from dvskit.training.sets import load_feed, load_sets
 from tests.bars import config_for, moving_bar, write_bars
 from tests.laws import refused
 from tests.test_datasets import idx

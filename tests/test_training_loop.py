@@ -150,9 +150,9 @@ def test_optimizers_take_their_parameters_from_the_configuration(name: str) -> N
     twin = nn.Parameter(module.weight.detach().clone())
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name]
     theirs = kind([twin], lr=0.1, betas=(0.5, 0.8), weight_decay=0.3)
-    ours = losses.make_optimiser(module, loop)
+    ours = losses.make_optimizer(module, loop)
     for k in range(3):
-        losses.take_step(ours, (module.weight**2).sum() * (k + 1), loop, 0.1)
+        losses.take_step(ours, (module.weight**2).sum() * (k + 1), rate=0.1)
         theirs.zero_grad()
         ((twin**2).sum() * (k + 1)).backward()
         theirs.step()
@@ -168,14 +168,14 @@ def test_the_rate_falls_along_a_cosine_or_stays() -> None:
 
 def test_a_gradient_is_no_longer_than_the_norm_that_is_allowed() -> None:
     module = nn.Linear(2, 1, bias=False)
-    loop = LoopConfig(clip_norm=0.5)
+    loop = LoopConfig()
     loss = (module.weight * torch.tensor([3.0, 4.0])).sum()
-    losses.take_step(losses.make_optimiser(module, loop), loss, loop, 0.1)
+    losses.take_step(losses.make_optimizer(module, loop), loss, rate=0.1, clip_norm=0.5)
     torch.testing.assert_close(module.weight.grad, torch.tensor([[0.3, 0.4]]))
 
 
 def test_precision_is_that_of_the_configuration() -> None:
-    from dvskit.training.device import training_precision
+    from dvskit.training.distributed import training_precision
 
     for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         with training_precision(torch.device("cpu"), name):
@@ -203,10 +203,11 @@ def test_a_run_ends_where_no_epoch_was_better_for_as_long_as_patience_allows(
 @pytest.mark.parametrize(("keep", "kept"), [("best", 1), ("last", 3)])
 def test_the_weights_of_the_best_epoch_are_kept_and_of_equals_the_first(keep, kept) -> None:
     rows = [(0.5, 0.1), (0.75, 0.3), (0.75, 0.3), (0.75, 0.4)]
-    at, optimiser = Checkpoint(""), torch.optim.SGD([nn.Parameter(torch.zeros(1))])
+    at, optimizer = Checkpoint(""), torch.optim.SGD([nn.Parameter(torch.zeros(1))])
     for number, (accuracy, loss) in enumerate(rows):
         row = {"accuracy": accuracy, "validation_loss": loss}
-        at.record(row, {"w": torch.tensor([number])}, optimiser, keep)
+        at.hold({"w": torch.tensor([number])}, optimizer, {})
+        at.record(row, keep)
     assert (at.best["w"].item(), at.kept_epoch(keep)) == (kept, kept)
 
 

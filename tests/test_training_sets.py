@@ -15,8 +15,7 @@ from dvskit.models import InputConfig
 from dvskit.networks import ConvLIF
 from dvskit.training import Config, DataConfig, LoopConfig
 from dvskit.training.config import config_from
-from dvskit.training.feed import Feed, emulated, load_feed
-from dvskit.training.sets import load_sets
+from dvskit.training.sets import Feed, emulated, load_feed, load_sets
 from tests.laws import refused, refused_command
 from tests.sample_files import folder
 from tests.test_depth import SWING, write_npz

@@ -11,8 +11,8 @@ import torch
 
 import dvskit.cli.train
 import dvskit.render.plots
-import dvskit.training.folder_run  # noqa: F401
-from dvskit.training.feed import load_feed
+import dvskit.training.folder  # noqa: F401
+from dvskit.training.sets import load_feed
 from tests.bars import config_for, write_bars
 
 os.environ["DVSKIT_THREADS"] = "1"

@@ -24,8 +24,7 @@ def _emulated(config: str, folder: Path, run: str) -> list[tuple[Samples, int]]:
     """Open the sets of a configuration, once in each process of a run."""
     from dvskit.datasets import Cache
     from dvskit.training.config import config_from
-    from dvskit.training.feed import emulated
-    from dvskit.training.sets import load_sets
+    from dvskit.training.sets import emulated, load_sets
 
     return emulated(load_sets(config_from(tomllib.loads(config))), Cache(folder))
 

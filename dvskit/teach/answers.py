@@ -21,7 +21,7 @@ from dvskit.events import as_size
 from dvskit.models import Model, load_model
 from dvskit.render.colormap import DARK
 from dvskit.render.frames.styles import LinearFade
-from dvskit.training.choose_config import CLIP_SIDE, CLIP_THRESHOLD
+from dvskit.training.folder_choices import CLIP_SIDE, CLIP_THRESHOLD
 from dvskit.video import FrameSource
 from dvskit.video.lossless import check_gray
 

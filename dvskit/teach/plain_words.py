@@ -62,7 +62,7 @@ def clip_words(about: Mapping[str, int]) -> list[str]:
 
 
 def warning_words(notes: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return warnings, one for each note of a kind that has words: see `folder_notes`."""
+    """Return warnings, one for each note of a kind that has words: see `RunNotes`."""
     found = (_WARNINGS[note["kind"]](note) for note in notes if note["kind"] in _WARNINGS)
     return list(dict.fromkeys(found))
 

@@ -69,7 +69,7 @@ class TrainProcess:
 
     @property
     def findings(self) -> list[dict[str, Any]]:
-        """The notes of the command that have a kind: see `dvskit.training.folder_notes`."""
+        """The notes of the command that have a kind: see `dvskit.training.folder.RunNotes`."""
         output = self.about.get("output")
         return list(_read(Path(output) / "notes.json").get("notes", [])) if output else []
 

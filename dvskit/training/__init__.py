@@ -12,13 +12,10 @@ keep_memory()                                            # before a training loo
 
 from dvskit.models.entries import DataConfig
 from dvskit.training.config import Config, LoopConfig, load_config, write_config
-from dvskit.training.device import keep_memory
-from dvskit.training.distributed import is_main_process
-from dvskit.training.folder_card import FolderRun
-from dvskit.training.folder_clips import Callbacks
-from dvskit.training.folder_run import train_folder
-from dvskit.training.loop import Trained, train
-from dvskit.training.running import Progress, progress_bar
+from dvskit.training.distributed import is_main_process, keep_memory
+from dvskit.training.folder import Callbacks, FolderRun, train_folder
+from dvskit.training.labels import Trained, train
+from dvskit.training.loop import Progress, progress_bar
 from dvskit.training.sweeping import Combination, Sweep, SweepRun, sweep
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Checkpoints, and the check that a run resumes with its configuration and its samples.
+"""The folder of a run: its checkpoint, its log, and the check that the same run continues.
 
 Checkpoints hold the state as tensors and text: safetensors, never pickle. Configurations are
 compared by value: 240000 and 240000.0 are equal.
@@ -6,7 +6,10 @@ compared by value: 240000 and 240000.0 are equal.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import os
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,10 +25,17 @@ from torch import Tensor
 from dvskit import _files
 from dvskit._toml import parse_toml, to_toml, toml_text
 from dvskit.errors import FormatError, ModelError, OutputError
+from dvskit.models.model import make_folder
 from dvskit.models.run_samples import Used, read_split, split_from, split_text
 from dvskit.training.config import Config, load_config
 
 _GROUPS = ("weights", "best", "moments", "average")
+_CHECKPOINT, _CONFIG, _LOG, _SPLIT = (
+    "checkpoint.safetensors",
+    "config.toml",
+    "log.csv",
+    "split.csv",
+)
 
 
 @dataclass(slots=True)
@@ -36,7 +46,7 @@ class Checkpoint:
     epoch    number of completed epochs      history  a row of scores for each
     step     completed steps of the current epoch; `total` is the sum of their losses
     weights  after the last kept step        best     of the best epoch so far
-    moments  of the optimiser, by parameter number and name
+    moments  of the optimizer, by parameter number and name
     average  of the weights over the steps, for runs that keep one
     """
 
@@ -50,41 +60,44 @@ class Checkpoint:
     moments: dict[str, Tensor] = field(default_factory=dict)
     average: dict[str, Tensor] = field(default_factory=dict)
 
-    def record(
+    @property
+    def has_begun(self) -> bool:
+        """Whether a run was kept here, rather than one that begins."""
+        return bool(self.weights)
+
+    def hold(
         self,
-        row: dict[str, float],
-        weights: dict[str, Tensor],
-        optimiser: torch.optim.Optimizer,
-        keep: str = "best",
+        weights: Mapping[str, Tensor],
+        optimizer: torch.optim.Optimizer,
+        average: Mapping[str, Tensor],
     ) -> None:
-        """Record the end of an epoch; keep its weights if they are the best, or the last kept.
+        """Copy the present weights, the optimizer's moments, and the average of the weights."""
+        self.weights, self.average = _copied(weights), _copied(average)
+        self.moments = {
+            f"{number}.{name}": value.detach().cpu().clone()
+            for number, state in optimizer.state_dict()["state"].items()
+            for name, value in state.items()
+        }
+
+    def record(self, row: dict[str, float], keep: str = "best") -> None:
+        """Record the end of an epoch; keep the held weights if they are the best, or the last kept.
 
         The average of the weights is kept in their place, if there is one.
         """
         self.epoch, self.step, self.total = self.epoch + 1, 0, 0.0
-        self.hold(weights, optimiser)
         if keep == "last" or not self.history or _merit(row) > max(map(_merit, self.history)):
-            self.best = _copied(self.average or weights)
+            self.best = _copied(self.average or self.weights)
         self.history.append(row)
 
-    def hold(self, weights: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> None:
-        """Copy the present weights and the optimiser's moments."""
-        self.weights = _copied(weights)
-        self.moments = {
-            f"{number}.{name}": value.detach().cpu().clone()
-            for number, state in optimiser.state_dict()["state"].items()
-            for name, value in state.items()
-        }
-
-    def restore(self, optimiser: torch.optim.Optimizer) -> None:
-        """Restore the optimiser's moments."""
+    def restore(self, optimizer: torch.optim.Optimizer) -> None:
+        """Restore the optimizer's moments."""
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in self.moments.items():
             number, _, name = key.partition(".")
             state.setdefault(int(number), {})[name] = value
-        whole = optimiser.state_dict()
+        whole = optimizer.state_dict()
         whole["state"] = state
-        optimiser.load_state_dict(whole)
+        optimizer.load_state_dict(whole)
 
     def kept_epoch(self, keep: str = "best") -> int:
         """Return the number of the epoch whose weights are kept, from 0."""
@@ -98,28 +111,79 @@ def _merit(row: dict[str, float]) -> tuple[float, float]:
     return row.get("accuracy", 0.0), -row.get("validation_loss", 0.0)
 
 
-def _copied(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def _copied(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: value.detach().cpu().clone().contiguous() for key, value in weights.items()}
 
 
-def save_checkpoint(path: Path, at: Checkpoint) -> None:
-    """Write a checkpoint, whole or not at all. Raises OutputError."""
-    tensors = {
-        f"{group}/{key}": value for group in _GROUPS for key, value in getattr(at, group).items()
-    }
-    numbers = {"epoch": at.epoch, "step": at.step, "total": at.total, "history": at.history}
-    text = {"config": at.config, "numbers": json.dumps(numbers)}
-    # save_file uses a temporary name of its own, which would stay if the run is killed.
-    _files.write_whole(path, save(tensors, text), overwrite=True)
-
-
-def load_checkpoint(path: Path, values: Mapping[str, Any]) -> Checkpoint | None:
-    """Return the checkpoint at `path`; None if there is none.
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The folder that a run writes.
 
     values  the tables of the run's configuration
-
-    Raises ModelError if it is damaged, OutputError if it has another configuration.
     """
+
+    path: Path
+    values: Mapping[str, Any]
+
+    def load(self) -> Checkpoint:
+        """Return the run's checkpoint; a new one if there is none.
+
+        Raises ModelError for a damaged checkpoint, OutputError if the folder holds a run with
+        another configuration or could not be made.
+        """
+        at = load_checkpoint(self.path / _CHECKPOINT)
+        if at is None:
+            at = Checkpoint(to_toml(self.values))
+        else:
+            check_same_text(self.path, at.config, self.values)
+        check_same_run(self.path, self.values)
+        check_place(self.path)
+        return at
+
+    def begin(self, used: Sequence[Used] = ()) -> None:
+        """Make the folder, and write the files that identify the run when it is resumed.
+
+        used  the run's samples in files. Raises OutputError
+        """
+        make_folder(self.path)
+        for unfinished in _files.unfinished(self.path):  # by a run that was killed
+            _files.discard(*unfinished)
+        if used:
+            self._write(_SPLIT, split_text(used))
+        self.write_config(self.values)
+
+    def write_config(self, values: Mapping[str, Any]) -> None:
+        """Write the tables of the configuration to config.toml."""
+        self._write(_CONFIG, to_toml(values))
+
+    def save(self, at: Checkpoint) -> None:
+        """Write a checkpoint."""
+        tensors = {
+            f"{group}/{key}": value
+            for group in _GROUPS
+            for key, value in getattr(at, group).items()
+        }
+        numbers = {"epoch": at.epoch, "step": at.step, "total": at.total, "history": at.history}
+        text = {"config": at.config, "numbers": json.dumps(numbers)}
+        # save_file uses a temporary name of its own, which would stay if the run is killed.
+        self._write(_CHECKPOINT, save(tensors, text))
+
+    def write_log(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Write the scores of the epochs as a table of comma-separated values."""
+        text = io.StringIO()
+        columns = dict.fromkeys(name for row in history for name in row)  # metrics come and go
+        writer = csv.DictWriter(text, list(columns))
+        writer.writeheader()
+        writer.writerows(history)
+        self._write(_LOG, text.getvalue())
+
+    def _write(self, name: str, data: bytes | str) -> None:
+        """Write a file, whole or not at all. Raises OutputError."""
+        _files.write_whole(self.path / name, data, overwrite=True)
+
+
+def load_checkpoint(path: Path) -> Checkpoint | None:
+    """Return the checkpoint at `path`; None if there is none. Raises ModelError."""
     if not path.exists():
         return None
     groups: dict[str, Any] = {group: {} for group in _GROUPS}
@@ -132,19 +196,24 @@ def load_checkpoint(path: Path, values: Mapping[str, Any]) -> Checkpoint | None:
         for key, value in load(data).items():
             group, _, name = key.partition("/")
             groups[group][name] = value
-        at = Checkpoint(text["config"], **json.loads(text["numbers"]), **groups)
+        return Checkpoint(text["config"], **json.loads(text["numbers"]), **groups)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: is no checkpoint of dvskit: {error}; remove it") from error
-    check_same_text(path.parent, at.config, values)
-    return at
 
 
-SPLIT = "split.csv"
-_CONFIG = "config.toml"
+def check_place(folder: Path) -> None:
+    """Raise OutputError, before the work, if a folder cannot be made."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise OutputError(f"{folder}: cannot be made: {there} is no folder; name another output")
+    if not os.access(there, os.W_OK):
+        raise OutputError(f"{folder}: no permission to write; name another output")
+
+
 _NAMED = 3  # differences named in a message
 # The run may be moved to another folder, and may stop at another step.
 _FREE = ("output", "loop.stop", "loop.processes")
-_FIX = "name another output (output=, -o of the command), or remove it"
+_FIX = "name another output, or remove it"
 _MISSING = object()
 
 
@@ -166,8 +235,8 @@ def check_same_values(folder: Path, before: Mapping[str, Any], now: Mapping[str,
     before  those of the run in `folder`. The message names keys that differ, with the value before
             and now
     """
-    was = dict(_flat(before))
-    is_ = dict(_flat(tomllib.loads(to_toml(now))))  # turns tuples into lists, as in TOML
+    # Through TOML: it turns tuples into lists.
+    was, is_ = (dict(_flat(tomllib.loads(to_toml(values)))) for values in (before, now))
     found = [
         f"{key} = {_shown(was.get(key, _MISSING))}, now {_shown(is_.get(key, _MISSING))}"
         for key in dict.fromkeys((*is_, *was))
@@ -228,7 +297,7 @@ def check_same_samples(folder: Path, used: Sequence[Used]) -> None:
     used  the present samples. The message names the first sample that is new, missing or changed.
     A folder without a list of samples passes.
     """
-    before = read_split(folder / SPLIT)
+    before = read_split(folder / _SPLIT)
     now = split_from(split_text(used))
     if not before or before == now:
         return

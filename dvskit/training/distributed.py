@@ -1,13 +1,14 @@
-"""The machine: processes that train one network together, device, precision and memory.
+"""The processes that train one network together, and the precision and the memory of each.
 
 torchrun --nproc-per-node 2 -m dvskit train CONFIG
-
-The only place that picks a device.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from dvskit.datasets.batch_plan import rows_of
 from dvskit.errors import ConfigError, ProcessError
 from dvskit.layers import BatchNorm2d
 from dvskit.layers.dense import BatchPart
-from dvskit.models.device import started_together
+from dvskit.models.device import has_fast_bfloat16, started_together
 
 T = TypeVar("T")
 _PATIENCE = timedelta(hours=2)  # the others wait while one process judges the test parts
@@ -149,7 +150,7 @@ def joined() -> Iterator[World]:
 
 
 def check_together(module: nn.Module, world: World) -> None:
-    """Raise ConfigError for torch layers that would normalise each part of a batch by itself."""
+    """Raise ConfigError for torch layers that would normalize each part of a batch by itself."""
     for name, layer in module.named_modules():
         if (
             world.size > 1
@@ -160,3 +161,39 @@ def check_together(module: nn.Module, world: World) -> None:
                 f"layer {name}, {type(layer).__name__}, takes its statistics over one process's "
                 "part of a batch; use dvskit.layers.BatchNorm2d, or train in one process"
             )
+
+
+def training_precision(device: torch.device, precision: str = "auto") -> torch.autocast:
+    """Return the autocast of a training step: bfloat16, or none.
+
+    precision  "float32", "bfloat16", or "auto": bfloat16 if it is fast
+    """
+    enabled = precision == "bfloat16" or (precision == "auto" and has_fast_bfloat16(device))
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4  # of mallopt(3)
+_LARGEST = 2**31 - 1
+_ASKED = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_")
+
+
+def keep_memory() -> bool:
+    """Make this process keep the memory that it frees, and reuse it.
+
+    By default the C library of Linux returns large blocks to the system when they are freed;
+    finding and clearing the pages of new blocks costs several times as much as writing to them, and
+    a training step allocates the same large tensors each time. `train` calls this function; call it
+    once before a training loop of your own. The process then holds its peak memory until it ends.
+
+    Returns whether it took effect: with glibc on Linux, unless the environment sets
+    MALLOC_MMAP_THRESHOLD_ or the like.
+
+        dvskit.training.keep_memory()  # True on most Linux systems
+    """
+    if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
+        return False
+    if any(name in os.environ for name in _ASKED):
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    kept = mallopt(_MMAP_THRESHOLD, _LARGEST) or mallopt(_MMAP_MAX, 0)  # the second in old glibc
+    return bool(kept and mallopt(_TRIM_THRESHOLD, _LARGEST))

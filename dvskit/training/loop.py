@@ -1,316 +1,356 @@
-"""Training: from a configuration to a folder with the best weights by validation.
+"""The training loop, for any task: epochs, steps, checkpoints, the log, progress and a deadline.
 
-A run can be interrupted at any moment, by Ctrl-C, SIGTERM, kill -9 or a power cut. The same
-command continues from the last checkpoint, to the weights of a run that was never interrupted, on
-the same machine with the same number of threads. A finished run is judged again, not trained again.
+A run can be interrupted at any moment, by Ctrl-C, SIGTERM, kill -9 or a power cut. The same call
+continues it from its last checkpoint, to the weights of a run that was never interrupted, on the
+same machine with the same number of threads.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import os
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
-from functools import partial
-from os import PathLike
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from dvskit import _files
-from dvskit._arguments import check_arguments
-from dvskit.datasets import ImageBatches
-from dvskit.errors import FittedWarning, OutputError
-from dvskit.models.entries import data_values
-from dvskit.models.inputs import InputConfig, is_weighed
-from dvskit.models.likeness import ActivityLikeness, fit_likeness, likeness_of
-from dvskit.models.model import Model, emulation_values, make_folder, write_model
-from dvskit.models.own_networks import GivenSamples
-from dvskit.models.rejection import reject_on
-from dvskit.models.run_samples import Used, split_text, used_samples
-from dvskit.models.scores import Result, judge_with_notes
-from dvskit.networks import Network
-from dvskit.training.checkpoint import (
-    SPLIT,
-    check_same_run,
-    check_same_samples,
-    load_checkpoint,
-    save_checkpoint,
-)
-from dvskit.training.config import Config, config_values, write_config
-from dvskit.training.device import keep_memory
-from dvskit.training.distributed import World, joined
-from dvskit.training.feed import Feed, load_feed
-from dvskit.training.own import task_of
-from dvskit.training.running import (
-    Board,
-    Progress,
-    TrainingRun,
-    Watch,
-    check_tensorboard,
-)
-from dvskit.training.sets import TrainingSet, emulation_of
-from dvskit.training.start import with_earlier_samples
-from dvskit.training.validation import Metric, check_metrics
+from dvskit._progress import Bar, Display
+from dvskit.errors import ConfigError
+from dvskit.training.checkpoint import Checkpoint, RunFolder
+from dvskit.training.distributed import ALONE, World
+from dvskit.training.losses import take_step
 
-_MANY_SAMPLES = 1000  # from so many, the activity of layers shows which inputs are alike
+Batch = TypeVar("Batch")
+_EVERY_SECONDS = 1.0  # between reports of progress within an epoch
+_KEPT_SECONDS = 300.0  # between checkpoints within an epoch
+_EPOCHS_APART = 1_000_003  # gives each batch its own torch seed
+_YOUNG = 10  # steps over which the average follows the weights closely
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopPlan:
+    """The length of a run, and the weights that it keeps.
+
+    epochs, stop, patience, keep  as in `LoopConfig`
+    batches        of an epoch                  steps_a_batch  steps that each batch takes
+    average        decay of the mean of the weights over the steps, which is judged and kept in
+                   their place; None: the weights themselves are
+    """
+
+    epochs: int
+    batches: int
+    steps_a_batch: int = 1
+    stop: int = 0
+    patience: int = 0
+    keep: str = "best"
+    average: float | None = None
+
+    @property
+    def steps(self) -> int:
+        """The number of steps of all epochs."""
+        return self.epochs * self.batches * self.steps_a_batch
+
+    def done(self, at: Checkpoint) -> int:
+        """Return the number of completed steps."""
+        return (at.epoch * self.batches + at.step) * self.steps_a_batch
+
+    def has_ended(self, at: Checkpoint) -> bool:
+        """Return whether all epochs are done, or `patience` epochs passed without improvement."""
+        last = min(self.stop or self.epochs, self.epochs)
+        if not at.epoch or at.epoch >= last:
+            return at.epoch >= last
+        return bool(self.patience) and at.epoch - 1 - at.kept_epoch() >= self.patience
+
+
+class Task(ABC, Generic[Batch]):
+    """What a run trains, and by what.
+
+    seed       of the random draws of the steps    plan       see `LoopPlan`
+    module     its weights change                  optimizer  of these weights
+    clip_norm  the largest norm of the gradient; 0: no limit
+    """
+
+    seed: int
+    plan: LoopPlan
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    clip_norm: float
+
+    def set_training(self) -> None:
+        """Set the module to training, before each epoch."""
+        self.module.train()
+
+    @abstractmethod
+    def batches(self, epoch: int, first: int) -> Iterable[Batch]:
+        """Return the batches of an epoch from batch `first` on. They depend on the seed alone."""
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> Iterator[Tensor]:
+        """Yield the loss of each step of a batch; the step is taken before the next one."""
+
+    @abstractmethod
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+
+    @abstractmethod
+    def scores(self, average: Mapping[str, Tensor]) -> dict[str, float]:
+        """Return the validation scores of the module, or of the average of its weights.
+
+        `accuracy`, and the least `validation_loss` of equals, choose the best epoch.
+        """
+
+    def fault(self, batch: Batch) -> str:
+        """Return where values are not finite, "; at ...", after a step that is not; or ""."""
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
-    """The result of a run: the best model, its folder, the log, and scores on the test parts.
+class Progress:
+    """The progress of a run.
 
-    `history` has a row of numbers for each epoch; `results` are by the name of the data:
-    "samples" for those that are passed, else the names of the entries [[data]].
+    `epoch` of `epochs` is running, or complete at its end; `step` of `steps` counts over the whole
+    run. `loss` is that of the last batch. At the end of an epoch it is the epoch's mean, and
+    `scores` holds the validation scores.
 
-        samples = dvskit.datasets.open_samples("digits")
-        network = dvskit.networks.ConvLIF(classes=3)
-        loop = dvskit.training.LoopConfig(epochs=1, steps=1)
-        trained = dvskit.training.train(network, samples, output="runs/trained", loop=loop)
-        trained.results["samples"].accuracy  # of the test part
-        trained.history[0]["loss"]  # of the first epoch
-    """
-
-    model: Model
-    folder: Path
-    history: tuple[Mapping[str, float], ...]
-    results: Mapping[str, Result]
-
-    def __repr__(self) -> str:
-        scores = [f"{name} {100 * each.accuracy:.1f} %" for name, each in self.results.items()]
-        tested = f"; test: {', '.join(scores)}" if scores else ""
-        return f"<Trained {self.model!r} in {self.folder}{tested}>"
-
-
-@check_arguments
-def train(
-    config: Config | str | PathLike[str] | Network | nn.Module,
-    samples: GivenSamples | None = None,
-    *,
-    input: InputConfig | None = None,
-    progress: Callable[[Progress], None] | None = None,
-    note: Callable[[str], None] | None = None,
-    metrics: Mapping[str, Metric] | None = None,
-    tensorboard: bool = False,
-    **fields: Any,
-) -> Trained:
-    """Train a network by a configuration, or any torch.nn.Module.
-
-    config       a configuration, or its file; or a network: a module that maps (T, B, ...) to
-                 logits (B, classes), or a description of one
-    samples      the samples to learn from, in place of the configuration's sets; or their
-                 parts (`dvskit.datasets.SplitSamples`)
-    input        how events become the input, in place of the configuration's or InputConfig()
-    fields       of the configuration, in place of its own or of the default: `output` (of a module
-                 runs/<its class>), `loop`, `seed`, `name`; and `data`, a tuple of one DataConfig
-                 without a path, for the split and random changes of the samples:
-                 train(module, samples, output="runs/mine", loop=LoopConfig(epochs=3))
-    progress     called about once a second and at the end of each epoch
-    note         called with each line about an assumption made when opening the samples
-    metrics      your own scores, {name: function(logits (N, classes), labels (N,)) -> number},
-                 computed on each validation part at the end of each epoch: columns `<part>_<name>`
-                 of log.csv, and `<name>`, their mean. They do not choose the epoch
-    tensorboard  whether the loss and rate of each step and the scores of each epoch are written to
-                 `output`/tensorboard; needs the package tensorboard
-
-    `config.output` then holds the model, config.toml, log.csv and a checkpoint, written after each
-    epoch and every five minutes within one. The run keeps the weights of the epoch with the best
-    validation accuracy: the mean over the entries [[data]] with a validation part; of equals, the
-    epoch with the least loss. Only these weights are judged on the test parts. The same call
-    continues an interrupted run. On Linux the process keeps its used memory (`keep_memory`).
-
-    A module is trained in place. Its input has the size of the first sample, unless a
-    `dvskit.networks.ModuleNetwork` describes it. Each call begins at rest: networks of snntorch and
-    spikingjelly reset their states at the start of forward. `load_model(folder, networks={"MyNet":
-    MyNet})` loads your own networks. A class that needs arguments gives a UserWarning: train
-    `ModuleNetwork(module=MyNet, width=, height=, classes=, arguments={"hidden": 16})`, or load with
-    networks={"MyNet": lambda: MyNet(16)}. A network that could not be saved is an error.
-
-    Processes that torchrun started train one network on a part of each batch each, and all return
-    the same result. Batches, random draws, dropout, batch normalisation and losses are those of one
-    process, except for rounding. Only the first process writes, and calls `progress` and `note`. On
-    several machines each reads the data from the configuration's paths; the output is on the first.
-
-    Raises OutputError, with the difference, if `output` holds a run with another configuration or
-    other samples; ModelError for a damaged checkpoint; ConfigError and FormatError for the data;
-    ProcessError if another process of the run has ended.
+        def show(now):
+            if now.scores:
+                print(now.remark)  # epoch 1 of 1, loss 1.12, ...
 
         samples = dvskit.datasets.open_samples("digits")
         network = dvskit.networks.ConvLIF(classes=3)
         loop = dvskit.training.LoopConfig(epochs=1, steps=1)
-        trained = dvskit.training.train(network, samples, output="runs/mine", loop=loop)
-        trained.results["samples"].accuracy  # from 0 to 1
+        dvskit.training.train(network, samples, output="runs/shown", loop=loop, progress=show)
     """
-    given = fields if input is None else {**fields, "input": input}
-    config, sets = task_of(config, samples, given)
-    return train_sets(
-        config, sets, progress=progress, note=note, metrics=metrics, tensorboard=tensorboard
-    )
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def remark(self) -> str:
+        """One line for people, such as "epoch 3 of 20, loss 0.412, validation 93.8 %"."""
+        text = f"epoch {self.epoch + 1} of {self.epochs}, loss {self.loss:.3f}"
+        if self.scores:
+            text += ", validation "
+            if "accuracy" in self.scores:
+                text += f"{100 * self.scores['accuracy']:.1f} %"
+            else:
+                text += f"SSIM {self.scores['ssim']:.3f}, MSE {self.scores['mse']:.4f}"
+        return text
 
 
-def train_sets(
-    config: Config,
-    sets: Sequence[TrainingSet] | None,
-    *,
-    progress: Callable[[Progress], None] | None = None,
-    note: Callable[[str], None] | None = None,
-    metrics: Mapping[str, Metric] | None = None,
-    tensorboard: bool = False,
-) -> Trained:
-    """Train by a configuration on its sets, opened and split, as `train` does; None opens them."""
-    given = dict(metrics or {})
-    check_metrics(given)
-    if tensorboard:
+ProgressCallback = Callable[[Progress], None]
+
+
+@contextmanager
+def progress_bar(
+    title: str = "training", *, display: Display | None = None
+) -> Iterator[ProgressCallback]:
+    """Yield a `progress` callback for `train` that shows a bar, in a notebook or a terminal.
+
+    title    at the left of the bar
+
+        samples = dvskit.datasets.open_samples("digits")
+        network = dvskit.networks.ConvLIF(classes=3)
+        loop = dvskit.training.LoopConfig(epochs=1, steps=1)
+        with dvskit.training.progress_bar("digits") as bar:
+            dvskit.training.train(network, samples, output="runs/bar", loop=loop, progress=bar)
+    """
+    with ExitStack() as stack:
+        bars: list[Bar] = []
+
+        def show(now: Progress) -> None:
+            if not bars:
+                bars.append(stack.enter_context(Bar(title, now.steps, "steps", display=display)))
+            bars[0](now.step, now.remark)
+
+        yield show
+
+
+class Board:
+    """Writes a run's points for TensorBoard; their x value is the number of completed steps.
+
+    output  the run's folder: the points go to its folder tensorboard
+    done    completed steps in the run's checkpoint; later points of an interrupted run are removed
+            and written again
+
+    `loss/step` and `rate` are of each step; of each epoch `loss/epoch`, and each score as
+    `validation/<score>`. Raises ConfigError unless the package tensorboard can be imported.
+    """
+
+    def __init__(self, output: Path, done: int) -> None:
         check_tensorboard()
-    with joined() as world, ExitStack() as stack:
-        if not world.is_main:
-            progress, note, tensorboard = None, None, False
-            stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore", FittedWarning)  # the first process gives them
-        watch = Watch(partial(save_checkpoint, checkpoint_of(Path(config.output))), progress, given)
-        return _train(config, watch, world, sets, note=note, tensorboard=tensorboard)
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(output / "tensorboard"), purge_step=done + 1)
+
+    def step(self, done: int, loss: float, rate: float) -> None:
+        """Write the loss and the rate of a step."""
+        self._writer.add_scalar("loss/step", loss, done)
+        self._writer.add_scalar("rate", rate, done)
+
+    def epoch(self, done: int, loss: float, scores: Mapping[str, float]) -> None:
+        """Write the loss and the scores of an epoch."""
+        self._writer.add_scalar("loss/epoch", loss, done)
+        for name, value in scores.items():
+            self._writer.add_scalar(f"validation/{name}", value, done)
+
+    def flush(self) -> None:
+        """Write all points to disk."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Write all points, and close the file."""
+        self._writer.close()
 
 
-def checkpoint_of(folder: Path) -> Path:
-    """Return the path of the checkpoint in a run's folder, which need not exist."""
-    return folder / "checkpoint.safetensors"
+def check_tensorboard() -> None:
+    """Raise ConfigError unless the package tensorboard can be imported."""
+    try:
+        import tensorboard  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            "TensorBoard's points need the package tensorboard, which is not installed; "
+            "pip install tensorboard, or train without it: log.csv has the scores too"
+        ) from None
 
 
-def _train(
-    config: Config,
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What follows a run and does not change it.
+
+    folder    takes checkpoints and the log; None in all but the first of several processes
+    progress  called about once a second and at the end of each epoch
+    board     takes points for TensorBoard
+    """
+
+    folder: RunFolder | None
+    progress: ProgressCallback | None = None
+    board: Board | None = None
+
+    def keep(self, at: Checkpoint) -> None:
+        """Write a checkpoint."""
+        # Points first: a resumed run writes those after the checkpoint again, but not those before.
+        if self.board is not None:
+            self.board.flush()
+        if self.folder is not None:
+            self.folder.save(at)
+
+    def write_log(self, at: Checkpoint) -> None:
+        """Write the log, if it has a row."""
+        if self.folder is not None and at.history:
+            self.folder.write_log(at.history)
+
+
+def train_task(
+    task: Task[Batch],
+    at: Checkpoint,
     watch: Watch,
-    world: World,
-    sets: Sequence[TrainingSet] | None,
     *,
-    note: Callable[[str], None] | None,
-    tensorboard: bool,
-) -> Trained:
-    folder = Path(config.output)
-    at = None
-    if world.is_main:
-        at = load_checkpoint(checkpoint_of(folder), config_values(config))
-        check_same_run(folder, config_values(config))
-        check_place(folder)
-    at = world.from_main(at)
-    feed = load_feed(config, sets)
-    if note is not None:
-        for line in feed.notes:
-            note(line)
-    keep_memory()
-    with torch.random.fork_rng():  # the caller's generator stays as it was
-        run = TrainingRun(config, feed, at, watch, world)
-        used = with_earlier_samples(run.start, used_samples(feed.split))
-        if world.is_main:
-            _begin(config, folder, used, resumed=at is not None)
-        if tensorboard:
-            run.watch = replace(watch, board=Board(folder, run.done))
-        try:
-            if world.is_main and run.at.history:  # a kill may have come before its last row
-                write_log(folder / "log.csv", run.at.history)
-            while not run.ended:
-                run.epoch()
-                if world.is_main:
-                    write_log(folder / "log.csv", run.at.history)
-                if watch.progress is not None:
-                    watch.progress(run.last)
-        finally:
-            if run.watch.board is not None:
-                run.watch.board.writer.close()
-    run.module.load_state_dict(run.at.best)
-    return _finish(config, feed, run, used)
+    world: World = ALONE,
+    deadline: float = math.inf,
+) -> None:
+    """Train a task from a checkpoint to the end of its plan, or to a deadline.
 
+    at        the state of the run; it is changed, and its best weights are in `at.best`
+    deadline  a value of time.monotonic(): no further epoch begins that would end later, if it takes
+              as long as the one before. `task.plan.has_ended(at)` is then false
 
-def _begin(config: Config, folder: Path, used: tuple[Used, ...], *, resumed: bool) -> None:
-    """Write the files that identify a run when it is resumed, before its first step.
-
-    Raises OutputError if a run is resumed with other samples.
+    Raises ConfigError if the loss or the gradient is not finite.
     """
-    if resumed:
-        check_same_samples(folder, used)
-    make_folder(folder)
-    for unfinished in _files.unfinished(folder):  # by a run that was killed
-        _files.discard(*unfinished)
-    if used:
-        _files.write_whole(folder / SPLIT, split_text(used), overwrite=True)
-    write_config(config, folder / "config.toml")
+    run = _Run(task, at, watch, world)
+    watch.write_log(at)  # a kill may have come before its last row
+    while not task.plan.has_ended(at):
+        began = time.monotonic()
+        end = run.epoch()
+        watch.write_log(at)
+        if watch.progress is not None:
+            watch.progress(end)
+        now = time.monotonic()
+        if now + (now - began) > deadline:
+            break
 
 
-def check_place(folder: Path) -> None:
-    """Raise OutputError, before the work, if a folder cannot be made."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise OutputError(f"{folder}: cannot be made: {there} is no folder; name another output")
-    if not os.access(there, os.W_OK):
-        raise OutputError(f"{folder}: no permission to write; name another output")
+class _Run(Generic[Batch]):
+    """A run; its changing state is in the module, the optimizer, the average and `at`."""
 
+    def __init__(self, task: Task[Batch], at: Checkpoint, watch: Watch, world: World) -> None:
+        self.task, self.at, self.watch, self.world = task, at, watch, world
+        if at.weights:
+            task.module.load_state_dict(at.weights)
+            at.restore(task.optimizer)
+        weights = task.module.state_dict()
+        self.average: dict[str, Tensor] = {}
+        if task.plan.average is not None:
+            before = at.average or weights
+            self.average = {key: before[key].to(value, copy=True) for key, value in weights.items()}
+        self.rate = math.nan
 
-def write_log(path: Path, history: list[dict[str, float]]) -> None:
-    """Write the scores of the epochs as a table of comma-separated values."""
-    text = io.StringIO()
-    columns = dict.fromkeys(name for row in history for name in row)  # metrics may come and go
-    writer = csv.DictWriter(text, list(columns))
-    writer.writeheader()
-    writer.writerows(history)
-    _files.write_whole(path, text.getvalue(), overwrite=True)
+    def epoch(self) -> Progress:
+        """Train the rest of an epoch, judge the weights, and keep them if they are the best."""
+        task, at, plan, watch = self.task, self.at, self.task.plan, self.watch
+        number = at.epoch
+        began = reported = kept = time.monotonic()
+        task.set_training()
+        for batch in task.batches(number, at.step):
+            loss = self._learn(batch)
+            at.step += 1
+            at.total += loss
+            within = at.step < plan.batches  # the epoch's end is handled below
+            now = time.monotonic()
+            if within and watch.progress is not None and now - reported > _EVERY_SECONDS:
+                reported = now
+                watch.progress(Progress(number, plan.epochs, plan.done(at), plan.steps, loss))
+            if within and now - kept > _KEPT_SECONDS:
+                kept = now
+                at.hold(task.module.state_dict(), task.optimizer, self.average)
+                watch.keep(at)
+        scores = task.scores(self.average)
+        loss = at.total / plan.batches
+        row = {"epoch": number, "loss": loss, "rate": self.rate, **scores}
+        row["seconds"] = round(time.monotonic() - began, 1)
+        at.hold(task.module.state_dict(), task.optimizer, self.average)
+        at.record(row, plan.keep)
+        if watch.board is not None:
+            watch.board.epoch(plan.done(at), loss, scores)
+        watch.keep(at)
+        return Progress(number, plan.epochs, plan.done(at), plan.steps, loss, scores)
 
+    def _learn(self, batch: Batch) -> float:
+        """Take the steps of a batch; return the mean of their losses."""
+        task, total = self.task, 0.0
+        done = task.plan.done(self.at)
+        torch.manual_seed(task.seed * _EPOCHS_APART + done + 1)  # of the batch's dropout
+        for step, loss in enumerate(task.losses(batch), done):
+            self.rate = task.rate(step)
+            value = take_step(
+                task.optimizer, loss, rate=self.rate, clip_norm=task.clip_norm, world=self.world
+            )
+            if not math.isfinite(value):
+                raise ConfigError(
+                    f"training diverged at step {step + 1}: its loss or gradient is not finite"
+                    f"{task.fault(batch)}; lower loop.learning_rate, or keep the values of your "
+                    "own layers in range"
+                )
+            self._follow(step)
+            total += value
+            if self.watch.board is not None:
+                self.watch.board.step(step + 1, value, self.rate)
+        return total / task.plan.steps_a_batch
 
-def _finish(config: Config, feed: Feed, run: TrainingRun, used: tuple[Used, ...]) -> Trained:
-    """Judge the best weights on the test parts, once, and save the model."""
-    model = Model(config.name, config.network, run.module.eval(), config.input, feed.train.classes)
-    test = {}
-    if run.world.is_main:
-        test = {name: judge_with_notes(model.module, each) for name, each in feed.test.items()}
-    test = run.world.from_main(test)
-    epoch = run.at.kept_epoch(config.loop.keep)
-    best = run.at.history[epoch]
-    scores: dict[str, Any] = {"epoch": epoch, "epochs": config.loop.epochs}
-    scores |= {f"validation_{k}": best[k] for k in best if k.endswith("_accuracy")}
-    for name, result in test.items():
-        scores[f"{name}_accuracy"] = result.accuracy
-        scores[f"{name}_samples"] = result.samples
-        scores[f"{name}_interval_95"] = list(result.interval_95)
-    # Paths are private; the values that make the split again are recorded.
-    data = [
-        {key: value for key, value in data_values(entry).items() if key not in ("path", "augment")}
-        for entry in config.data
-    ]
-    reject = reject_on(model.module, feed.validation.values(), config.input)
-    clips = [entry for entry in config.data if entry.kind in ("videos", "mixed", "depth")]
-    clips.sort(key=lambda entry: entry.kind == "depth")
-    likeness = _likeness(config, feed, run)
-    measured = likeness is None and run.world.is_main
-    about: dict[str, Any] = {
-        "seed": config.seed,
-        "reject": asdict(reject),
-        **(likeness_of(feed.known, config.input) if measured else {}),
-        **({"emulation": emulation_values(emulation_of(clips[0], config))} if clips else {}),
-        "data": data,
-        "scores": scores,
-    }
-    if run.start is not None:
-        about = {"start": run.start.name, **about}
-    folder = Path(config.output)
-    model = replace(model, about=about, used=used, likeness=likeness)
-    if run.world.is_main:
-        write_model(folder, model)
-    return Trained(model, folder, tuple(run.at.history), test)
-
-
-def _likeness(config: Config, feed: Feed, run: TrainingRun) -> ActivityLikeness | None:
-    """Return the measure of how unlike inputs are to those of the run, if it is known.
-
-    Layers that stay those of the start keep its likeness. Other layers need many samples.
-    """
-    if config.loop.trained_layers == "dense" and run.start is not None:
-        return run.start.likeness
-    batches = feed.train
-    if isinstance(batches, ImageBatches) or not (run.world.is_main and is_weighed(config.input)):
-        return None
-    if sum(len(share.samples) for share in batches.shares) < _MANY_SAMPLES:
-        return None
-    return fit_likeness(run.module.eval(), batches)
+    def _follow(self, step: int) -> None:
+        """Let the average of the weights follow them."""
+        if self.task.plan.average is None:
+            return
+        decay = min(self.task.plan.average, (1 + step) / (_YOUNG + step))
+        with torch.no_grad():
+            for key, value in self.task.module.state_dict().items():
+                self.average[key].lerp_(value, 1 - decay)

@@ -109,7 +109,7 @@ def answer_of(module: nn.Module, inputs: Tensor, loop: LoopConfig) -> Tensor:
     return checkpointed(module, inputs, chunk=loop.chunk_steps)[0]
 
 
-_OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
+_OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "adam": torch.optim.Adam,
 }
@@ -119,9 +119,9 @@ _SCHEDULES: Mapping[str, Callable[[float], float]] = {
 }
 
 
-def make_optimiser(module: nn.Module, loop: LoopConfig) -> torch.optim.Optimizer:
-    """Return the optimiser of a module's weights."""
-    return _OPTIMISERS[loop.optimiser](
+def make_optimizer(module: nn.Module, loop: LoopConfig) -> torch.optim.Optimizer:
+    """Return the optimizer of a module's weights."""
+    return _OPTIMIZERS[loop.optimiser](
         module.parameters(), lr=loop.learning_rate, betas=loop.betas, weight_decay=loop.weight_decay
     )
 
@@ -132,36 +132,37 @@ def rate_at(loop: LoopConfig, step: int, steps: int) -> float:
 
 
 def take_step(
-    optimiser: torch.optim.Optimizer,
-    loss: torch.Tensor,
-    loop: LoopConfig,
+    optimizer: torch.optim.Optimizer,
+    loss: Tensor,
+    *,
     rate: float,
+    clip_norm: float = 0.0,
     world: World = ALONE,
 ) -> float:
-    """Change the weights by the gradient of a loss, clipped to loop.clip_norm.
+    """Change the weights by the gradient of a loss, clipped to `clip_norm` (0: no limit).
 
     Each of several processes has its part of the loss. Returns the sum of the parts; NaN, without a
     change, for a gradient that is not finite.
     """
-    for group in optimiser.param_groups:
+    for group in optimizer.param_groups:
         group["lr"] = rate
-    optimiser.zero_grad()
+    optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
-    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     whole = world.add_gradients(weights, loss)
-    if loop.clip_norm:
-        norm = torch.nn.utils.clip_grad_norm_(weights, loop.clip_norm)
+    if clip_norm:
+        norm = torch.nn.utils.clip_grad_norm_(weights, clip_norm)
     else:
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         norm = torch.stack([each.norm() for each in gradients]).norm()
     if not math.isfinite(norm):  # spikes, and so the loss, stay finite with weights that are not
         return math.nan
-    optimiser.step()
+    optimizer.step()
     return float(whole.detach())
 
 
-def diverged(module: nn.Module, inputs: Tensor, step: int) -> ConfigError:
-    """Return the error of a step without a finite loss, with the first layer that is not finite."""
+def layer_not_finite(module: nn.Module, inputs: Tensor) -> str:
+    """Return the name and the kind of the first layer with values that are not finite, or ""."""
     found: list[str] = []
 
     def look(name: str, layer: nn.Module, given: tuple[Any, ...], output: Any) -> None:
@@ -183,8 +184,4 @@ def diverged(module: nn.Module, inputs: Tensor, step: int) -> ConfigError:
     finally:
         for hook in hooks:
             hook.remove()
-    where = f"; the first layer with values that are not finite is {found[0]}" if found else ""
-    return ConfigError(
-        f"training diverged at step {step}: its loss or gradient is not finite{where}; lower "
-        "loop.learning_rate, or keep the values of your own layers in range"
-    )
+    return found[0] if found else ""

@@ -1,25 +1,61 @@
-"""The sets of a configuration, opened by one function per kind, and split."""
+"""The data of a run: sets, opened by one function for each kind and split, and their batches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
-from typing import cast
+from typing import Any, Self, cast
+
+import torch
+from torch import Tensor, nn
 
 from dvskit import datasets
 from dvskit.datasets import FileSamples, ImageSamples, Sample, Samples, SplitSamples
+from dvskit.datasets.batch_plan import WHOLE
+from dvskit.datasets.cache import EventsInMemory, Memory
 from dvskit.datasets.files import SampleReading
 from dvskit.datasets.folders import open_files
 from dvskit.emulator.params import as_params
 from dvskit.errors import ConfigError, FormatError
-from dvskit.events import Size
+from dvskit.events import Filter, Size
 from dvskit.models.device import started_together
 from dvskit.models.entries import DataConfig, Parts, parts_of
+from dvskit.models.inputs import (
+    POINTS,
+    AnyBatches,
+    encode_of,
+    is_weighed,
+    judged_batches,
+    judged_images,
+    representation_of,
+)
+from dvskit.models.own_networks import GivenSamples, check_samples, described
+from dvskit.networks import Network
 from dvskit.scenes import PERSON_GESTURES
-from dvskit.training.config import Config
-from dvskit.training.folder_notes import FolderNote
+from dvskit.training.config import Config, load_config
 from dvskit.video import Light
+
+_KNOWN = 256  # training samples for the likeness measure
+_MEMORY_GB = 1.0  # for emulated events in memory, besides those on disk
+_HELD_BYTES = 1 << 30  # of recordings in memory
+_REPEATED_BYTES = 1 << 30  # of outputs of layers that stay
+_DRAWN_FPS = 200
+
+
+class FolderNote(str):
+    """A line for the command line, with its kind and values, of which other words can be made."""
+
+    kind: str
+    values: dict[str, Any]
+
+    def __new__(cls, text: str, kind: str, **values: Any) -> Self:
+        """Make a note of a line; `values` are as JSON takes them."""
+        made = super().__new__(cls, text)
+        made.kind, made.values = kind, values
+        return made
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,14 +81,52 @@ def load_sets(config: Config) -> tuple[TrainingSet, ...]:
     return checked_sets(tuple(_load_set(entry, config) for entry in config.data), config)
 
 
-def opened_set(
-    entry: DataConfig, config: Config, samples: FileSamples, parts: SplitSamples[Samples]
-) -> TrainingSet:
-    """Return the set of an entry from its files and their split, opened with other settings."""
-    again = samples.read_by(_reading(entry, config))
-    return TrainingSet(
-        entry, SplitSamples(*(again.only(part) for part in parts.rows)), _notes(again)
+def sets_for(
+    given: Config | str | PathLike[str] | Network | nn.Module,
+    samples: GivenSamples | None,
+    fields: Mapping[str, Any],
+) -> tuple[Config, tuple[TrainingSet, ...] | None]:
+    """Return the configuration of a run, and its sets if samples are passed.
+
+    Arguments are those of `train`. Raises ConfigError for arguments that do not fit together.
+    """
+    if samples is not None:
+        check_samples("train", samples)
+    if isinstance(given, Config | str | PathLike):
+        config = given if isinstance(given, Config) else load_config(given)
+        config = replace(config, **fields) if fields else config
+        return (config, None) if samples is None else _with_samples(config, samples)
+    if isinstance(given, type):
+        raise ConfigError(f"{given.__name__} is a class; pass an instance, {given.__name__}(...)")
+    if samples is None and isinstance(given, nn.Module):
+        raise ConfigError(
+            f"train: {type(given).__name__} has no samples to learn from; pass train(module, "
+            "samples), for example with open_samples(folder)"
+        )
+    network = given if samples is None else described(given, samples, fields.get("input"))
+    named = {"network": network, "name": network.name, "output": f"runs/{network.name}"}
+    config = Config(**{**named, **fields})
+    return (config, None) if samples is None else _with_samples(config, samples)
+
+
+def _with_samples(config: Config, samples: GivenSamples) -> tuple[Config, tuple[TrainingSet, ...]]:
+    parts: Parts
+    split = isinstance(samples, SplitSamples)
+    are_images = isinstance(
+        samples.train if isinstance(samples, SplitSamples) else samples, ImageSamples
     )
+    if len(config.data) > 1:
+        raise ConfigError("samples are one set, but the configuration has more; leave out data")
+    kind = "images" if are_images else "recordings"
+    entry = config.data[0] if config.data else DataConfig(kind=kind, name="samples")
+    if entry.path or entry.kind != kind:
+        raise ConfigError(
+            f"data: of kind {entry.kind!r} with path {entry.path!r}, but the samples are passed: "
+            f"use DataConfig(kind={kind!r}, name='samples', ...) without a path"
+        )
+    parts = samples if split else parts_of(samples, entry, config.seed)  # type: ignore
+    config = replace(config, data=(entry,))
+    return config, checked_sets((TrainingSet(entry, parts),), config)
 
 
 def checked_sets(sets: tuple[TrainingSet, ...], config: Config) -> tuple[TrainingSet, ...]:
@@ -221,7 +295,6 @@ def _draw_moved(entry: DataConfig, config: Config) -> Samples:
     )
 
 
-_DRAWN_FPS = 200
 _FILES: Mapping[str, tuple[str, ...]] = {
     "recordings": ("recording",),
     "videos": ("video", "folder of images"),
@@ -246,3 +319,208 @@ EMULATED = frozenset(("videos", "mixed", "depth", "drawn", "skeletons", "saccade
 def network_size(config: Config) -> Size:
     """Return the size of the network's sensor."""
     return Size(config.network.width, config.network.height)
+
+
+_SIDES = {"left": "right", "right": "left", "clockwise": "counterclockwise",
+          "counterclockwise": "clockwise"}  # fmt: skip
+_AGAINST = re.compile(r"(counter|anti)[ _-]?(?=clockwise)", re.IGNORECASE)
+
+
+def mirrored(name: str, classes: Sequence[str]) -> str | None:
+    """Return the mirror class among `classes`; None if there is none.
+
+    left_wave mirrors right_wave, clockwise mirrors counter_clockwise.
+    """
+    words = _words(name)
+    swapped = tuple(_SIDES.get(word, word) for word in words)
+    return next((each for each in classes if _words(each) == swapped != words), None)
+
+
+def _words(name: str) -> tuple[str, ...]:
+    against = _AGAINST.sub("counter", name.casefold())
+    return tuple(word for word in re.split(r"[^a-z0-9]+", against) if word)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Feed:
+    """All the data of a run. Every draw depends only on the seed.
+
+    train       batches of all sets together, changed at random at each draw
+    validation  batches that choose the best epoch, by name, without random changes
+    test        batches that judge the best weights, by name
+    known       up to 256 training samples of each set of events, without random changes
+    split       the samples in files, by part
+    notes       assumptions made when opening them, one line each
+    """
+
+    train: AnyBatches
+    validation: dict[str, AnyBatches]
+    test: dict[str, AnyBatches]
+    known: tuple[AnyBatches, ...]
+    split: datasets.Split
+    notes: tuple[str, ...]
+
+
+def load_feed(config: Config, sets: Sequence[TrainingSet] | None = None) -> Feed:
+    """Open and split all sets of a configuration, or use `sets` if they are open already.
+
+    Raises the errors of `load_sets`.
+    """
+    sets = load_sets(config) if sets is None else sets
+    cache = (
+        datasets.Cache(memory_gb=_MEMORY_GB)
+        if any(each.entry.kind in EMULATED for each in sets)
+        else None
+    )
+    memory = Memory(_HELD_BYTES, replaces=False)
+    return Feed(
+        _training_batches(sets, config, cache, memory),
+        {
+            each.entry.title: judged_part(
+                each, _held(each, each.parts.validation, memory), config, cache
+            )
+            for each in sets
+            if len(each.parts.validation)
+        },
+        {
+            each.entry.title: judged_part(each, each.parts.test, config, cache)
+            for each in sets
+            if len(each.parts.test)
+        },
+        tuple(
+            judged_part(each, _some(each.parts.train), config, cache)
+            for each in sets
+            if isinstance(each.parts.train, Samples)
+        ),
+        split_in_files(sets),
+        tuple(note for each in sets for note in each.notes),
+    )
+
+
+def emulated(sets: Sequence[TrainingSet], cache: datasets.Cache) -> list[tuple[Samples, int]]:
+    """Return the samples that a run emulates once and finds in the cache later."""
+    parts = [part for each in sets if each.entry.kind in EMULATED for part in each.parts]
+    kept = [part.cached(cache) for part in parts if isinstance(part, Samples) and not part.draws]
+    return [(samples, number) for samples in kept for number in range(len(samples))]
+
+
+def _some(samples: Samples) -> Samples:
+    """Return at most `_KNOWN` samples, evenly spaced."""
+    step = -(-len(samples) // _KNOWN)
+    return samples.choose(range(0, len(samples), step))
+
+
+def split_in_files(sets: Sequence[TrainingSet]) -> datasets.Split:
+    """Return the samples in files of all sets, by part."""
+    split = datasets.Split([], [], [])
+    for each in sets:
+        for part, rows in zip(split, each.parts.rows, strict=True):
+            part += [row for row in rows if row.path is not None]
+    return split
+
+
+def _held(
+    each: TrainingSet, samples: Samples | ImageSamples, memory: Memory
+) -> Samples | ImageSamples:
+    """Return samples that are read once, if they come from files that no cache keeps."""
+    if isinstance(samples, ImageSamples) or each.entry.kind in EMULATED:
+        return samples
+    return samples.adapted(EventsInMemory(memory))
+
+
+def _training_batches(
+    sets: Sequence[TrainingSet], config: Config, cache: datasets.Cache | None, memory: Memory
+) -> AnyBatches:
+    # A point set draws other events each time, even without random changes.
+    draws_points = config.input.representation == POINTS
+    shares = [
+        datasets.BatchShare(
+            samples=_held(each, each.parts.train, memory),
+            count=each.entry.count,
+            vary=each.entry.vary(always=draws_points),
+            relabel=_mirror(each) if each.entry.mirrored and each.entry.vary() else None,
+            encode=_encode(each.entry, config),
+            balanced=each.entry.balanced,
+        )
+        for each in sets
+    ]
+    steps = config.loop.steps or None
+    if all(share.encode is not None for share in shares):
+        return datasets.ImageBatches(shares, seed=config.seed, steps=steps)
+    return datasets.Batches(
+        shares,
+        representation_of(config.input),
+        size=network_size(config),
+        seed=config.seed,
+        steps=steps,
+        weigh=is_weighed(config.input),
+        cache=cache,
+    )
+
+
+def _mirror(each: TrainingSet) -> Callable[[str, Filter], str]:
+    """Return the function that gives a sample's class after a random change, flips included."""
+    classes = each.parts.train.classes
+
+    def relabel(name: str, changed: Filter) -> str:
+        return mirrored(name, classes) or name if getattr(changed, "flipped_x", False) else name
+
+    return relabel
+
+
+def _encode(entry: DataConfig, config: Config) -> datasets.Encode | None:
+    if not isinstance(entry.augment, datasets.ImageChanges):
+        return None
+    return encode_of(entry.encoder, config.input, network_size(config), entry.augment)
+
+
+def judged_part(
+    each: TrainingSet, samples: Samples | ImageSamples, config: Config, cache: datasets.Cache | None
+) -> AnyBatches:
+    """Return batches that judge samples of a set, without random changes: epoch 0.
+
+    cache  keeps what is emulated
+    """
+    if isinstance(samples, Samples):
+        if cache is not None and each.entry.kind in EMULATED and not samples.draws:
+            samples = samples.cached(cache)  # the batches keep only tensors
+        return judged_batches(samples, config.input, network_size(config), cache)
+    encode = encode_of(each.entry.encoder, config.input, network_size(config))
+    return judged_images(samples, encode, config.seed)
+
+
+class RepeatedEpochs:
+    """The batches of a run: those of the first epochs again and again.
+
+    epochs  number of different epochs; 0: all differ
+    first   layers of which the batches are the outputs, as float16; None: batches are inputs
+    """
+
+    def __init__(
+        self, batches: AnyBatches, epochs: int, first: nn.Module | None, device: torch.device
+    ) -> None:
+        self._batches, self._epochs, self._first, self._device = batches, epochs, first, device
+        self._kept: dict[int, list[tuple[Tensor, Tensor]]] = {}
+        self._room = _REPEATED_BYTES
+
+    def epoch(
+        self, number: int, *, first: int = 0, part: tuple[int, int] = WHOLE
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield batches and labels, as of `dvskit.datasets.Batches.epoch`."""
+        number = number % self._epochs if self._epochs else number
+        if number in self._kept:
+            yield from self._kept[number][first:]
+            return
+        made: list[tuple[Tensor, Tensor]] = []
+        for counts, labels in self._batches.epoch(number, first=first, part=part):
+            if self._first is None:
+                yield counts, labels
+                continue
+            with torch.no_grad():
+                outputs = self._first(counts.to(self._device).float()).half()
+            made.append((outputs, labels))
+            yield outputs, labels
+        size = sum(outputs.nbytes for outputs, _ in made)
+        if made and self._epochs and not first and size <= self._room:
+            self._kept[number] = made
+            self._room -= size

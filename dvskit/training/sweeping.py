@@ -28,12 +28,10 @@ from dvskit.models.run_samples import used_samples
 from dvskit.models.scores import mean_interval, wilson
 from dvskit.training.checkpoint import check_same_run, check_same_samples
 from dvskit.training.config import Config, changed_config, config_values, load_config
-from dvskit.training.feed import split_in_files
-from dvskit.training.loop import train
+from dvskit.training.labels import start_of, train, with_earlier_samples
+from dvskit.training.loop import Progress
 from dvskit.training.losses import check_loss
-from dvskit.training.running import Progress
-from dvskit.training.sets import load_sets
-from dvskit.training.start import start_of, with_earlier_samples
+from dvskit.training.sets import load_sets, split_in_files
 
 _LONGEST_NAME = 100  # of a folder
 _OF_RUNS = {"seed": "set seeds instead", "output": "each run has its own folder in it"}

@@ -48,9 +48,9 @@ from dvskit.models import InputConfig
 from dvskit.models.device import has_fast_bfloat16
 from dvskit.networks import Layered
 from dvskit.training import Config, DataConfig, LoopConfig
-from dvskit.training.device import keep_memory, training_precision
-from dvskit.training.feed import load_feed
-from dvskit.training.losses import make_optimiser, take_step
+from dvskit.training.distributed import keep_memory, training_precision
+from dvskit.training.losses import make_optimizer, take_step
+from dvskit.training.sets import load_feed
 from tests.benchmarks import spiking_peers
 from tests.benchmarks.measured import TOP, release
 from tests.benchmarks.spiking_peers import Run
@@ -162,7 +162,7 @@ def serve(name: str, folder: str, seed: int) -> None:
     precision = "auto" if kind == "dvskit" else "float32"
     precision = next((word for word in how if "float" in word), precision)
     holder = nn.ParameterList(way.weights)
-    optimiser = make_optimiser(holder, LOOP)
+    optimiser = make_optimizer(holder, LOOP)
     for number, asked in enumerate(sys.stdin):
         begun, busy, right = time.perf_counter(), time.process_time(), []
         if asked.strip() == "test":
@@ -175,7 +175,7 @@ def serve(name: str, folder: str, seed: int) -> None:
             with training_precision(CPU, precision):
                 logits = way.run(counts.float())
             loss = functional.cross_entropy(logits.float(), labels)
-            take_step(optimiser, loss, LOOP, LOOP.learning_rate)
+            take_step(optimiser, loss, rate=LOOP.learning_rate)
         print(json.dumps([time.perf_counter() - begun, time.process_time() - busy]), flush=True)
 
 

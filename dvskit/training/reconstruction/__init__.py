@@ -13,7 +13,7 @@ from dvskit.training.reconstruction.config import (
     SequencesConfig,
     load_reconstruction_config,
 )
-from dvskit.training.reconstruction.run import TrainedReconstruction, train_reconstruction
+from dvskit.training.reconstruction.images import TrainedReconstruction, train_reconstruction
 
 __all__ = [
     "ReconstructionConfig",
