@@ -180,13 +180,13 @@ def make_run(folder: Path) -> None:
     from dvskit.filters import Vary
     from dvskit.models import InputConfig
     from dvskit.networks import MotionLIF
-    from dvskit.training import DataConfig, LoopConfig, train
+    from dvskit.training import LoopConfig, RecordingData, train
 
     changes = Vary(shift_px=5.0, rotate_deg=5.0, zoom=0.1, time_scale=0.1, drop=0.2)
     train(
         MotionLIF(width=64, height=64, pool=2, classes=len(GESTURES)),
         open_samples(folder / "gestures"),
-        data=(DataConfig(count=16, validation=0.2, test=0.2, augment=changes),),
+        data=(RecordingData(count=16, validation=0.2, test=0.2, augment=changes),),
         input=InputConfig(bins=20, bin_us=70_000),
         loop=LoopConfig(epochs=12, steps=12, learning_rate=2e-3, label_smoothing=0.05),
         output=str(folder / "run"),

@@ -60,7 +60,7 @@ def config_for(bars: Path, output: Path, epochs: int = 2) -> Config:
     from dvskit.filters import Vary
     from dvskit.models import InputConfig
     from dvskit.networks import ConvLIF
-    from dvskit.training import Config, DataConfig, LoopConfig
+    from dvskit.training import Config, LoopConfig, RecordingData
 
     return Config(
         name="bars",
@@ -69,7 +69,7 @@ def config_for(bars: Path, output: Path, epochs: int = 2) -> Config:
         network=ConvLIF(width=16, height=16, classes=2, channels=(4, 4), kernel=3),
         input=InputConfig(bins=6, bin_us=1_500),
         data=(
-            DataConfig(
+            RecordingData(
                 path=str(bars),
                 count=8,
                 validation=0.2,

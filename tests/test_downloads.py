@@ -17,7 +17,7 @@ import tonic.download_utils
 
 from dvskit.datasets import PUBLIC_SETS, PublicSet, open_public, open_samples
 from dvskit.errors import ConfigError, FormatError, MissingFileError, OutputError
-from dvskit.training import Config, DataConfig
+from dvskit.training import Config, RecordingData
 from dvskit.training.sets import load_sets
 from tests.laws import refused
 from tests.test_datasets import folder_of
@@ -188,7 +188,7 @@ def test_a_configuration_downloads_its_set(digits, tmp_path):
     (one,) = load_sets(config)
     assert [len(part) for part in one.parts] == [2, 0, 1]
     with refused(ConfigError, "download", "set"):
-        DataConfig(download=True)
+        RecordingData(download=True)
 
 
 def nested(name: str, folder: Path) -> bytes:

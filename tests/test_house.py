@@ -28,6 +28,7 @@ ORDER = [
     "_random_kernels",
     "_files",
     "_toml",
+    "_tables",
     "_interrupt",
     "events",
     "streams",

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from dvskit.datasets import ImageChanges
 from dvskit.errors import ConfigError
-from dvskit.filters import Vary
-from dvskit.models.entries import DataConfig
+from dvskit.training import ImageData
 from dvskit.training.config import Config, config_from, config_values
 from dvskit.training.sets import load_feed
 from tests.laws import refused
@@ -118,9 +117,6 @@ def test_bounds_out_of_range_are_refused(given: dict[str, float], named: str) ->
 
 
 def test_events_and_images_take_each_their_own_changes() -> None:
-    for kind, changes in (("images", Vary(drop=0.1)), ("recordings", ALL)):
-        with pytest.raises(ConfigError, match=r"kind .* takes a"):
-            DataConfig(kind=kind, augment=changes)
     with pytest.raises(ConfigError, match=r"unknown key data.poisson.augment.drop; "):
         config_from({"data": [{"kind": "images", "augment": {"drop": 0.1}}]})
 
@@ -134,9 +130,7 @@ def test_a_configuration_changes_what_is_learned_from_and_not_what_is_judged(
         idx(tmp_path / f"{part}-labels-idx1-ubyte.gz", np.arange(count) % 10)
 
     def config(augment: ImageChanges) -> Config:
-        entry = DataConfig(
-            kind="images", path=str(tmp_path), encoder="direct", count=8, augment=augment
-        )
+        entry = ImageData(path=str(tmp_path), encoder="direct", count=8, augment=augment)
         return Config(data=(entry,))
 
     plain, varied = (load_feed(config(changes)) for changes in (ImageChanges(), ALL))

@@ -210,7 +210,7 @@ def test_errors_name_the_layer_its_index_the_shape_and_the_fix(layers: Any, name
         ({"inputs": 0}, "inputs = 0"),
         ({"beta": 1.5}, "beta = 1.5"),
         ({"gain": 0}, "gain = 0"),
-        ({"width": "12"}, "width is '12'"),
+        ({"width": "12"}, "width = '12'"),
         ({"layer": []}, "'layers'"),
     ],
 )
@@ -250,7 +250,8 @@ def test_layers_train_are_saved_and_come_back(bars: Path, tmp_path: Path, layers
 def test_training_falls_back_to_float32_where_bfloat16_is_not_faster(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from dvskit.training import device
+    from dvskit.models import device
+    from dvskit.training.distributed import training_precision
 
     module = small("4C3", "lif", "3").build()
     x = counts(small("3"))
@@ -262,5 +263,5 @@ def test_training_falls_back_to_float32_where_bfloat16_is_not_faster(
     ):
         (tmp_path / "cpuinfo").write_text(f"vendor_id : {vendor}\nflags : fpu {flags} sse")
         monkeypatch.setattr(device, "_CPUINFO", tmp_path / "cpuinfo")
-        with device.training_precision(torch.device("cpu")):
+        with training_precision(torch.device("cpu")):
             assert module[0](x.float()).dtype == dtype

@@ -248,7 +248,7 @@ def test_neighbours_vote_for_a_class() -> None:
         ({"width": 8}, ["8x34"]),
         ({"name": "motion-lif", "neurons": "LIF"}, ["'LIF'"]),
         ({"beta": 1.5}, ["beta = 1.5"]),
-        ({"kernel": "5"}, ["conv-lif", "kernel is '5'"]),
+        ({"kernel": "5"}, ["network.kernel = '5'"]),
         ({"channels": 12}, ["channels = 12"]),
         ({"threshold": 0}, ["threshold = 0"]),
         ({"name": "motion-lif", "betas": 0.5}, ["betas = 0.5"]),

@@ -18,7 +18,7 @@ from dvskit.encoders.names import ENCODERS
 from dvskit.errors import ConfigError, DvskitError
 from dvskit.models import InputConfig, load_model
 from dvskit.networks import Layered
-from dvskit.training import Config, DataConfig, LoopConfig
+from dvskit.training import Config, ImageData, LoopConfig
 from tests.drawn_samples import events_of
 from tests.laws import forgotten, refused, refused_command
 from tests.test_images import digits  # noqa: F401 (a fixture)
@@ -99,7 +99,7 @@ def test_a_model_learns_from_spikes_of_three_channels_and_is_judged_by_them(
 ) -> None:
     output = tmp_path_factory.mktemp("run")
     words = ("4C3", "lif", "M8", "11")
-    data = DataConfig(kind="images", encoder="three", path=str(tmp_path), count=4, validation=0.0)
+    data = ImageData(encoder="three", path=str(tmp_path), count=4, validation=0.0)
     config = Config(
         output=str(output),
         network=Layered(layers=words, width=28, height=28, inputs=3, classes=11),
@@ -118,8 +118,8 @@ def test_a_model_learns_from_spikes_of_three_channels_and_is_judged_by_them(
     assert list(found.values()) == pytest.approx(shares)
     with refused(ConfigError, "images"):
         evaluation.classify(model, events_of(1, 50))
-    with refused(ConfigError, "data.brust.encoder", "'burst'"):
-        DataConfig(kind="images", encoder="brust").check_names()
+    with refused(ConfigError, "data.brust", "'burst'"):
+        Config(data=(ImageData(encoder="brust"),))
     judge = ("eval", output, tmp_path, "--split", "all")
     assert "encoded by three" in "".join(run(*judge)[1:])
     refused_command(run(*judge, "--encoder", "burst"), "'burst'", "2 channels", "3")

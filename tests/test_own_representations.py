@@ -266,7 +266,7 @@ def test_an_input_that_cannot_be_is_refused_with_the_configuration(
 
 
 def test_parameters_are_a_table_and_networks_say_how_many_channels_they_take() -> None:
-    with refused(ConfigError, "input.parameters = 3"):
+    with refused(ConfigError, "parameters = 3"):
         InputConfig(parameters=3)
     with refused(ConfigError, "'conv-lif'", "2"):
         Config(network=ConvLIF(), input=replace(INPUT, representation="three", channels=3))

@@ -18,7 +18,7 @@ from dvskit.datasets import (
     register_public_set,
 )
 from dvskit.errors import ConfigError, DvskitError, FormatError
-from dvskit.training import DataConfig
+from dvskit.training import RecordingData
 from dvskit.training.sets import load_sets
 from tests.examples import example_of
 from tests.laws import refused
@@ -88,7 +88,7 @@ def test_a_registered_set_is_opened_by_name_in_a_configuration_and_as_an_object(
 
 def test_the_set_of_an_installed_package_is_found(tmp_path, monkeypatch):
     install(tmp_path, monkeypatch, "setpackage", EXTENSION.read_text())
-    DataConfig(set="named-recordings").check_names()
+    RecordingData(set="named-recordings").check_names()
     assert "named-recordings" in PUBLIC_SETS.registered()
 
 

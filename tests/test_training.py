@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,18 @@ from dvskit.errors import ConfigError, FormatError, ModelError, OutputError
 from dvskit.formats import save_events
 from dvskit.models import InputConfig, Model
 from dvskit.networks import ConvLIF
-from dvskit.training import Config, DataConfig, LoopConfig, Progress, Trained
+from dvskit.training import (
+    Config,
+    DataConfig,
+    DrawnData,
+    ImageData,
+    LoopConfig,
+    Progress,
+    RecordingData,
+    SaccadeData,
+    Trained,
+    VideoData,
+)
 from dvskit.training.sets import load_feed, load_sets
 from tests.bars import config_for, moving_bar, write_bars
 from tests.laws import refused
@@ -309,13 +321,13 @@ def test_an_entry_is_known_by_its_name_its_kind_or_its_number(tmp_path: Path) ->
         ("[data]\npath = 'x'", {}, ["[[data]]"]),
         ("[[data]]\nkind = 'video'", {}, ["data.kind", "'videos'"]),
         ("[[data]]\ncount = 0", {}, ["data.recordings.count", 0]),
-        ("[[data]]\nfps = 30", {}, ["data.recordings.fps", "'recordings'"]),
+        ("[[data]]\nfps = 30", {}, ["data.recordings.fps"]),
         ("[[data]]\nvalidation = 0.6\ntest = 0.4", {}, ["0.6", "0.4"]),
         ("[[data]]\nsize = [3]", {}, ["width, height"]),
         ("[[data]]\n[[data]]", {}, ["'recordings'"]),
         ("[[data]]\nkind='images'\nencoder='rate'", {}, ["data.rate.encoder", "'rate'"]),
         ("[[data]]\nset = 'dvs-gesture'", {}, ["set", "'dvs-gesture'", "'dvs128-gesture'"]),
-        ("[[data]]\nkind = 'videos'\nset = 'n-mnist'", {}, ["'videos'"]),
+        ("[[data]]\nkind = 'videos'\nset = 'n-mnist'", {}, ["data.videos.set"]),
         ("[network]\nname = 'point-net'", {}, ["'point-net'", "point_set"]),
         ("[input]\nrepresentation = 'point_set'\npoints = 9", {}, ["'conv-lif'"]),
     ],
@@ -363,8 +375,8 @@ def config_of(images: Path, *data: DataConfig, steps: int = 2) -> Config:
     )
 
 
-def of_images(images: Path, kind: str = "images", **keys: object) -> DataConfig:
-    return DataConfig(kind=kind, path=str(images), **{"validation": 0.25, "skip": 20} | keys)
+def of_images(images: Path, kind: Any = ImageData, **keys: object) -> DataConfig:
+    return kind(path=str(images), **{"validation": 0.25, "skip": 20} | keys)
 
 
 @pytest.mark.slow
@@ -375,7 +387,7 @@ def test_images_encoded_and_moved_are_learned_together_without_those_left_out(
         images,
         of_images(images, count=3),
         of_images(images, encoder="latency", count=2),
-        of_images(images, "saccades", count=2, limit=5),
+        of_images(images, SaccadeData, count=2, limit=5),
     )
     trained = training.train(config, output=str(images / "run"))
     assert list(trained.results) == ["poisson", "latency", "saccades"]
@@ -397,12 +409,16 @@ def test_images_encoded_and_moved_are_learned_together_without_those_left_out(
 def test_sets_that_do_not_fit_together_are_refused(images: Path, bars: Path) -> None:
     one = config_for(bars, Path("unused")).data[0]
     for entries, kind, named in [
-        ((of_images(images), of_images(images, "saccades", validation=0.5)), ConfigError, "train/"),
-        ((DataConfig(path=str(bars)), of_images(images)), ConfigError, "left, right"),
-        ((DataConfig(kind="videos", path=str(bars)),), FormatError, "0.npz"),
+        (
+            (of_images(images), of_images(images, SaccadeData, validation=0.5)),
+            ConfigError,
+            "train/",
+        ),
+        ((RecordingData(path=str(bars)), of_images(images)), ConfigError, "left, right"),
+        ((VideoData(path=str(bars)),), FormatError, "0.npz"),
         ((), ConfigError, "[[data]]"),
         ((of_images(images, skip=60),), ConfigError, "skip = 60"),
-        ((DataConfig(kind="drawn", gestures=("bow",)),), ConfigError, "bow"),
+        ((DrawnData(gestures=("bow",)),), ConfigError, "bow"),
         ((replace(one, path=""),), ConfigError, "data.recordings"),
         ((replace(one, validation=0.0),), ConfigError, "validation"),
     ]:

@@ -21,7 +21,7 @@ from dvskit.errors import ConfigError, FormatError, OutputError
 from dvskit.events import Events
 from dvskit.formats import save_events
 from dvskit.networks import Layered
-from dvskit.training import Callbacks, Config, DataConfig, Progress, train_folder
+from dvskit.training import Callbacks, Config, Progress, RecordingData, train_folder
 from dvskit.training.folder_choices import ChosenConfig, choose, inspect_samples
 from dvskit.training.labels import with_classes
 from dvskit.training.sets import load_feed, load_sets, mirrored
@@ -58,7 +58,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def chosen_for(root: Path, **keys: object) -> ChosenConfig:
     """What would be chosen; a training for each choice would take minutes."""
-    entry = DataConfig(path=str(root), name="samples")
+    entry = RecordingData(path=str(root), name="samples")
     return choose(inspect_samples(open_samples(root), root), replace(Config(data=(entry,)), **keys))  # type: ignore[arg-type]
 
 

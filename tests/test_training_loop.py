@@ -145,7 +145,7 @@ def test_running_in_chunks_of_time_gives_the_same_gradients(bars: Path) -> None:
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])
 def test_optimizers_take_their_parameters_from_the_configuration(name: str) -> None:
-    loop = LoopConfig(optimiser=name, betas=(0.5, 0.8), learning_rate=0.1, weight_decay=0.3)
+    loop = LoopConfig(optimizer=name, betas=(0.5, 0.8), learning_rate=0.1, weight_decay=0.3)
     module = nn.Linear(1, 1, bias=False)
     twin = nn.Parameter(module.weight.detach().clone())
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name]

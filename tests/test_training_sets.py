@@ -13,7 +13,15 @@ from dvskit.datasets import GESTURES, Cache, open_public
 from dvskit.errors import ConfigError, MissingFileError
 from dvskit.models import InputConfig
 from dvskit.networks import ConvLIF
-from dvskit.training import Config, DataConfig, LoopConfig
+from dvskit.training import (
+    Config,
+    DataConfig,
+    DepthData,
+    DrawnData,
+    LoopConfig,
+    RecordingData,
+    VideoData,
+)
 from dvskit.training.config import config_from
 from dvskit.training.sets import Feed, emulated, load_feed, load_sets
 from tests.laws import refused, refused_command
@@ -42,7 +50,7 @@ def config_of(*entries: DataConfig, output: Path, classes: int = 2) -> Config:
 def videos(tmp_path: Path) -> DataConfig:
     names = [f"{label}/{k}.mp4" for label in ("bow", "wave") for k in range(3)]
     root = folder(tmp_path / "videos", *names)
-    return DataConfig(kind="videos", path=str(root), preset="noisy", fps=50, group="none")
+    return VideoData(path=str(root), preset="noisy", fps=50, group="none")
 
 
 def depth(tmp_path: Path) -> DataConfig:
@@ -51,12 +59,12 @@ def depth(tmp_path: Path) -> DataConfig:
         for k in range(3):
             clip = replace(SWING, depth_m=SWING.depth_m + 0.01 * (k + 3 * (label == "bow")))
             write_npz(tmp_path / "depth" / label / f"{k}.npz", clip)
-    return DataConfig(kind="depth", path=str(tmp_path / "depth"), group="none")
+    return DepthData(path=str(tmp_path / "depth"), group="none")
 
 
 def drawn(tmp_path: Path) -> DataConfig:
     gestures = ("hand_clap", "air_guitar")
-    return DataConfig(kind="drawn", each=3, gestures=gestures, duration_us=60_000, fps=100)
+    return DrawnData(each=3, gestures=gestures, duration_us=60_000, fps=100)
 
 
 MADE = {"videos": videos, "depth": depth, "drawn": drawn}
@@ -132,7 +140,7 @@ def test_the_recipe_of_dvs128_gesture_runs_on_its_archive(tmp_path: Path) -> Non
 
 
 def test_a_public_set_that_is_missing_says_where_it_is_to_be_had(tmp_path: Path) -> None:
-    entry = DataConfig(set="dvs128-gesture", path=str(tmp_path / "absent"))
+    entry = RecordingData(set="dvs128-gesture", path=str(tmp_path / "absent"))
     with refused(MissingFileError, tmp_path / "absent", "https://research.ibm.com"):
         load_sets(config_of(entry, output=tmp_path / "run"))
     with refused(ConfigError, "path"):

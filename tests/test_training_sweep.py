@@ -18,7 +18,7 @@ from dvskit.training.sweeping import Combination, Score
 from tests.bars import config_for, moving_bar
 from tests.laws import refused, refused_command
 
-KEYS = {"network.beta": [0.5, 0.8], "loop.optimiser": ["adam"]}
+KEYS = {"network.beta": [0.5, 0.8], "loop.optimizer": ["adam"]}
 
 
 def quick(bars: Path, output: Path) -> Config:
@@ -45,12 +45,12 @@ def test_a_sweep_trains_each_combination_for_each_seed_once(bars: Path, tmp_path
     assert seen == [(0, 4), (1, 4)]
     assert begun == [2, 3]  # the others have ended: one is judged again
     assert [dict(each.values) for each in found.combinations] == [
-        {"network.beta": "0.5", "loop.optimiser": "adam"},
-        {"network.beta": "0.8", "loop.optimiser": "adam"},
+        {"network.beta": "0.5", "loop.optimizer": "adam"},
+        {"network.beta": "0.8", "loop.optimizer": "adam"},
     ]
-    folder = tmp_path / "sweep" / "network.beta=0.8,loop.optimiser=adam" / "seed-4"
+    folder = tmp_path / "sweep" / "network.beta=0.8,loop.optimizer=adam" / "seed-4"
     resolved = training.load_config(folder / "config.toml")
-    assert (resolved.seed, resolved.network.beta, resolved.loop.optimiser) == (4, 0.8, "adam")
+    assert (resolved.seed, resolved.network.beta, resolved.loop.optimizer) == (4, 0.8, "adam")
     alone = training.train(replace(resolved, output=str(tmp_path / "alone")))
     score = found.combinations[1].scores[4]
     assert score.accuracy == alone.results["recordings"].accuracy

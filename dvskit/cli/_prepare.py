@@ -45,7 +45,7 @@ def emulate_sets(file: Path, config: Config, crew: Crew) -> None:
 
     A clip that fails is left to the training, which reports it.
     """
-    from dvskit._toml import to_toml
+    from dvskit._tables import to_toml
     from dvskit.datasets import Cache
     from dvskit.training.config import config_values
 

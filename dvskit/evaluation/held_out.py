@@ -13,7 +13,7 @@ from dvskit.datasets.samples import Part
 from dvskit.encoders.names import ENCODERS, Encoder
 from dvskit.errors import ConfigError, FormatError, did_you_mean
 from dvskit.formats.image_list import IMAGE_SUFFIXES
-from dvskit.models.entries import DataConfig, data_from, parts_of
+from dvskit.models.entries import DataConfig, ImageData, data_from, parts_of
 from dvskit.models.model import Model
 from dvskit.models.run_samples import Used, fingerprint
 
@@ -130,7 +130,7 @@ def choose_encoder(model: Model, encoder: str | Encoder | None) -> str | Encoder
     """
     if encoder is not None:
         return encoder
-    trained = list(dict.fromkeys(e.encoder for e in _entries(model) if e.kind == "images"))
+    trained = list(dict.fromkeys(e.encoder for e in _entries(model) if isinstance(e, ImageData)))
     if len(trained) == 1:
         return trained[0]
     others = ", ".join(name for name in ENCODERS if name not in trained)

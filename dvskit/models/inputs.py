@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dvskit import datasets
-from dvskit._arguments import check_arguments
+from dvskit._checks import check_fields, check_whole, checked
 from dvskit.datasets import AdaptedSamples, ImageSamples, LazySample, Samples
 from dvskit.datasets.batches import Fitted
 from dvskit.encoders.names import Encoder
@@ -36,7 +36,6 @@ _WEIGHED = "counts"  # only its values depend on how many pixels were merged int
 _MOST_INPUT = 1 << 32  # bytes of the input of one sample
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputConfig:
     """How events become tensors: `bins` of `bin_us` microseconds from the first event on.
@@ -57,17 +56,18 @@ class InputConfig:
         )
     """
 
-    bins: int = 20
-    bin_us: int = 15_500
+    bins: int = checked(check_whole, 1, default=20)
+    bin_us: int = checked(check_whole, 1, default=15_500)
     representation: str = "counts"
-    channels: int = 2
-    points: int = 1024
+    channels: int = checked(check_whole, 1, default=2)
+    points: int = checked(check_whole, 1, default=1024)
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not isinstance(self.parameters, Mapping):
             raise ConfigError(
-                f"input.parameters = {self.parameters!r} is not a table; write [input.parameters]"
+                f"InputConfig: parameters = {self.parameters!r} is not a table of values"
             )
         values = {key: _plain(key, value) for key, value in self.parameters.items()}
         object.__setattr__(self, "parameters", values)
@@ -105,8 +105,8 @@ def _plain(key: str, value: Any) -> Any:
     if isinstance(value, bool | int | float | str):
         return value
     raise ConfigError(
-        f"input.parameters.{key} is {type(value).__name__}; give a number, a text, true or false, "
-        "or a list of these"
+        f"InputConfig: parameters.{key} is {type(value).__name__}; give a number, a text, true or "
+        "false, or a list of these"
     )
 
 
@@ -161,10 +161,6 @@ def check_input(given: InputConfig, network: Network) -> tuple[int, ...]:
                 f"network = {type(network).__name__} has no {key}; describe a module with "
                 "dvskit.networks.ModuleNetwork, or pass it to train(module, samples)"
             )
-    for key in ("bins", "bin_us", "points", "channels"):
-        value = getattr(given, key)
-        if value <= 0:
-            raise ConfigError(f"input.{key} = {value} is not above 0")
     _check_size(given, network)
     inputs = getattr(network, "inputs", 2)
     if inputs != given.channels:

@@ -8,8 +8,9 @@ weights.safetensors against the network's shapes, before memory is allocated.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from os import PathLike
 from pathlib import Path
@@ -18,8 +19,8 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from dvskit import _files
-from dvskit._arguments import check_arguments
-from dvskit._toml import section, table_of, to_toml
+from dvskit._checks import check_number
+from dvskit._tables import read_table, to_toml
 from dvskit.datasets import Emulation, ImageSamples, Samples
 from dvskit.emulator import EmulatorParams
 from dvskit.emulator.params import as_params
@@ -28,7 +29,6 @@ from dvskit.errors import (
     DvskitError,
     ModelError,
     OutputError,
-    did_you_mean,
     one_line,
 )
 from dvskit.events import Size
@@ -36,8 +36,14 @@ from dvskit.models.device import pick_device
 from dvskit.models.entries import data_from
 from dvskit.models.inputs import FITTED_FILE, InputConfig, check_input, fitted_file, with_fitted
 from dvskit.models.likeness import ActivityLikeness, read_likeness, write_likeness
-from dvskit.models.own_networks import check_answer, check_restorable, check_same_again, described
-from dvskit.models.rejection import Reject, reject_from
+from dvskit.models.own_networks import (
+    check_answer,
+    check_restorable,
+    check_same_again,
+    check_samples,
+    described,
+)
+from dvskit.models.rejection import Reject
 from dvskit.models.run_samples import Used, read_split, split_text
 from dvskit.networks import Network, NetworkModule, is_own, network_from, network_values
 from dvskit.networks.model_folder import (
@@ -52,13 +58,13 @@ from dvskit.networks.model_folder import (
 )
 from dvskit.networks.network import Maker, default_arguments, outline
 from dvskit.tensors import load_features, save_features
+from dvskit.video import Light
 
 _TOML = "model.toml"
 _WEIGHTS = "weights.safetensors"
 _SPLIT = "split.csv"
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Model:
     """A network with its weights, its input settings and its classes.
@@ -98,15 +104,15 @@ class Model:
     @property
     def emulation(self) -> Emulation:
         """How videos become events for it: as its training clips did, else by an ideal sensor."""
-        return emulation_from(self.about, self.size, self.name)
+        with _named(self.name):
+            return read_table(_About, self.about).emulation.for_size(self.size)
 
     @property
     def reject(self) -> Reject:
         """The limits below which a live decision names no class."""
-        return reject_from(self.about, self.name)
+        return read_about(self.about, self.name).reject
 
 
-@check_arguments
 def save_model(folder: str | PathLike[str], model: Model, *, overwrite: bool = False) -> Path:
     """Write model.toml, weights.safetensors and split.csv to a folder, and return it.
 
@@ -132,7 +138,7 @@ def save_model(folder: str | PathLike[str], model: Model, *, overwrite: bool = F
 def write_model(folder: str | PathLike[str], model: Model) -> Path:
     """Do as `save_model` with overwrite=True, for a network checked before its training."""
     target = Path(folder)
-    check_about(model.about, f"{model.name}: about")
+    read_about(model.about, model.name)
     check_restorable(model.network, model.module)
     state = model.module.state_dict()
     check_finite(state, model.name, infinite=state if is_own(model.network) else ())
@@ -174,7 +180,6 @@ def make_folder(folder: Path) -> None:
         raise OutputError(f"{folder}: cannot be made: {error.strerror or error}") from error
 
 
-@check_arguments
 def load_model(
     name_or_path: str | PathLike[str], *, networks: Mapping[str, Maker] | None = None
 ) -> Model:
@@ -212,7 +217,6 @@ def as_model(model: Model | str | PathLike[str]) -> Model:
     )
 
 
-@check_arguments
 def model_of(
     module: nn.Module | Network, samples: Samples | ImageSamples, input: InputConfig | None = None
 ) -> Model:
@@ -235,6 +239,7 @@ def model_of(
         model = dvskit.models.model_of(Mean(), samples)
         dvskit.evaluation.classify(model, "digits/0/00001.bin")  # {"0": 0.33, ...}
     """
+    check_samples("model_of", samples)
     given = input or InputConfig()
     network: Network
     weighted: nn.Module
@@ -247,22 +252,89 @@ def model_of(
     return Model(network.name, network, weighted, given, samples.classes)
 
 
-_NEEDED = ("name", "classes", "network", "input")
-_ABOUT: Mapping[str, type] = {
-    "start": str, "seed": int, "steps": int, "reject": dict, "emulation": dict,
-    "data": list, "scores": dict, "likeness": dict,
-}  # fmt: skip
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _EmulationTable:
+    """The table [emulation]; of the sensor only values that differ from the ideal one."""
+
+    size: tuple[int, ...] = ()
+    whole: bool = False
+    upsample: bool = False
+    seed: int = 0
+    light: Light | None = None
+    fps: float = 0.0
+    sensor: EmulatorParams = field(default_factory=EmulatorParams)
+
+    def for_size(self, size: Size) -> Emulation:
+        """Return the emulation, by default at a model's size."""
+        width, height = self.size or size
+        return Emulation(
+            params=self.sensor,
+            size=(width, height),
+            whole=self.whole,
+            upsample=self.upsample,
+            seed=self.seed,
+            light=self.light,
+            fps=self.fps or None,
+        )
+
+
+def emulation_values(how: Emulation) -> dict[str, Any]:
+    """Return an emulation as the table [emulation]."""
+    params = as_params(how.params)
+    values = {each.name: getattr(params, each.name) for each in fields(params)}
+    sensor = {each.name: values[each.name] for each in fields(params)
+              if values[each.name] != each.default}  # fmt: skip
+    plain = {name: getattr(how, name) for name in ("whole", "upsample", "seed", "light")}
+    return {"size": how.size or (), **plain, "fps": how.fps or 0.0, "sensor": sensor}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _About:
+    """The tables of model.toml beside the network and its input."""
+
+    start: str = ""
+    seed: int = 0
+    steps: int = 0
+    reject: Reject = field(default_factory=Reject)
+    emulation: _EmulationTable = field(default_factory=_EmulationTable)
+    data: tuple[Mapping[str, Any], ...] = ()
+    scores: Mapping[str, Any] = field(default_factory=dict)
+    likeness: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for each in self.data:
+            data_from(each)
+        for name, ends in self.likeness.items():
+            for end in ends:
+                check_number(f"likeness.{name}", end)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ModelTable(_About):
+    """The whole of model.toml."""
+
+    name: str
+    classes: tuple[str, ...]
+    network: Mapping[str, Any]
+    input: InputConfig
+    weights_sha256: str = ""
+
+    def __post_init__(self) -> None:
+        _About.__post_init__(self)
+        twice = [name for name, count in Counter(self.classes).items() if count > 1]
+        if twice:
+            raise ConfigError(f"classes: {twice[0]!r} occurs twice")
 
 
 class Described(NamedTuple):
-    """The content of model.toml; `digest` is that of the weights, None without one."""
+    """The content of model.toml; `digest` is that of the weights, "" without one."""
 
     name: str
     network: Network
     input: InputConfig
     classes: tuple[str, ...]
     about: dict[str, Any]
-    digest: object
+    digest: str
 
 
 def read_description(path: Path, networks: Mapping[str, Maker] | None = None) -> Described:
@@ -274,66 +346,36 @@ def read_description(path: Path, networks: Mapping[str, Maker] | None = None) ->
             f"{path}: is no classifier: its task is {str(task)[:40]!r}"
             + (f"; use it with {TASKS[task]}" if task in TASKS else "")
         )
-    try:
-        return _described(values, path, networks)
-    except ModelError:
-        raise
-    except DvskitError as error:
-        raise ModelError(f"{path}: {one_line(error)}") from error
-
-
-def _described(
-    values: Mapping[str, Any], path: Path, networks: Mapping[str, Maker] | None
-) -> Described:
-    missing = [key for key in _NEEDED if key not in values]
-    if missing:
-        raise ConfigError(f"{', '.join(missing)} is missing; give a folder that training wrote")
-    about = {key: value for key, value in values.items() if key not in (*_NEEDED, DIGEST)}
-    check_about(about, path)
-    name, classes = values["name"], _classes(values["classes"])
-    if not isinstance(name, str):
-        raise ConfigError(f"name = {name!r} is {type(name).__name__}; it must be a text")
-    network = network_from(table_of("network", values["network"]), networks)
-    given: InputConfig = section("input", InputConfig, table_of("input", values["input"]))
-    if fitted_file(given) not in (None, Path(FITTED_FILE)):  # a model reads its own files only
-        raise ConfigError(
-            f"input.parameters.fitted must be {FITTED_FILE!r}, beside it; save the model again"
-        )
-    given = with_fitted(given, path.parent / FITTED_FILE)
-    check_input(given, network)
-    if len(classes) != network.classes:
-        raise ConfigError(f"{len(classes)} class names for {network.classes} logits")
-    reject_from(about, str(path))
-    emulation_from(about, (network.width, network.height), str(path))
-    return Described(name, network, given, classes, about, values.get(DIGEST))
-
-
-def _classes(given: Any) -> tuple[str, ...]:
-    if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
-        raise ConfigError(f"classes = {str(given)[:40]}: must be a list of texts")
-    twice = [name for place, name in enumerate(given) if name in given[:place]]
-    if twice:
-        raise ConfigError(f"classes: {twice[0]!r} occurs twice")
-    return tuple(given)
-
-
-def check_about(about: Mapping[str, Any], where: object) -> None:
-    """Raise ModelError for unknown keys and wrong values beside the network and its input."""
-    for key, value in about.items():
-        if key not in _ABOUT:
-            known = (*_NEEDED, *_ABOUT)
-            raise ModelError(f"{where}: unknown key {key!r}; {did_you_mean(key, known)}")
-        if not isinstance(value, _ABOUT[key]) or isinstance(value, bool):
-            kind = {"str": "a text", "int": "a whole number", "dict": "a table"}.get(
-                _ABOUT[key].__name__, "a list of tables"
+    with _named(path):
+        table = read_table(_ModelTable, values)
+        network, given = network_from(table.network, networks), table.input
+        if fitted_file(given) not in (None, Path(FITTED_FILE)):  # a model reads its own files only
+            raise ConfigError(
+                f"input.parameters.fitted must be {FITTED_FILE!r}, beside it; save the model again"
             )
-            raise ModelError(f"{where}: {key} = {str(value)[:40]}; it must be {kind}")
-    for each in about.get("data", []):
-        data_from(table_of("data", each))
-    for key, ends in about.get("likeness", {}).items():
-        paired = isinstance(ends, list | tuple) and len(ends) == 2
-        if not paired or not all(isinstance(x, int | float) and math.isfinite(x) for x in ends):
-            raise ConfigError(f"likeness.{key} = {str(ends)[:40]}: must be two finite numbers")
+        given = with_fitted(given, path.parent / FITTED_FILE)
+        check_input(given, network)
+        if len(table.classes) != network.classes:
+            raise ConfigError(f"{len(table.classes)} class names for {network.classes} logits")
+        table.emulation.for_size(Size(network.width, network.height))
+    known = {each.name for each in fields(_About)}
+    about = {key: value for key, value in values.items() if key in known}
+    return Described(table.name, network, given, table.classes, about, table.weights_sha256)
+
+
+def read_about(about: Mapping[str, Any], where: object) -> _About:
+    """Return tables of a model beside the network and its input. Raises ModelError."""
+    with _named(where):
+        return read_table(_About, about)
+
+
+@contextmanager
+def _named(where: object) -> Iterator[None]:
+    """Turn errors of a description into a ModelError with its place."""
+    try:
+        yield
+    except DvskitError as error:
+        raise ModelError(f"{where}: {one_line(error)}") from error
 
 
 def new_module(described: Described, weights: Path) -> nn.Module:
@@ -359,40 +401,3 @@ def new_module(described: Described, weights: Path) -> nn.Module:
     module = outlined if is_own(network) else network.build()
     load_weights(weights, module, described.digest)
     return module
-
-
-_PLAIN = ("whole", "upsample", "seed", "light")
-
-
-def emulation_values(how: Emulation) -> dict[str, Any]:
-    """Return an emulation as plain values; of the sensor only those that differ from ideal."""
-    params = as_params(how.params)
-    sensor = {
-        each.name: getattr(params, each.name)
-        for each in fields(EmulatorParams)
-        if getattr(params, each.name) != each.default
-    }
-    size = [] if how.size is None else list(how.size)
-    plain = {name: getattr(how, name) for name in _PLAIN}
-    return {"size": size, **plain, "fps": how.fps or 0.0, "sensor": sensor}
-
-
-def emulation_from(about: Mapping[str, Any], size: tuple[int, int], where: str) -> Emulation:
-    """Return the emulation in a model's tables, default that of an ideal sensor.
-
-    size  of the model's sensor. Raises ModelError for an invalid table.
-    """
-    values = about.get("emulation", {})
-    known = ("size", "fps", "sensor", *_PLAIN)
-    try:
-        for key in values:
-            if key not in known:
-                raise ConfigError(f"unknown key {key!r}; {did_you_mean(key, known)}")
-        return Emulation(
-            params=EmulatorParams(**values.get("sensor", {})),
-            size=tuple(values.get("size", ())) or size,
-            fps=values.get("fps") or None,
-            **{name: values[name] for name in _PLAIN if name in values},
-        )
-    except (DvskitError, TypeError, AttributeError, ValueError) as error:
-        raise ModelError(f"{where}: [emulation] is wrong: {one_line(error)}") from error

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from dvskit._toml import to_toml
+from dvskit._tables import to_toml
 from dvskit.datasets import ImageSamples, Samples, SplitSamples
 from dvskit.errors import ArgumentError, ConfigError, one_line
 from dvskit.events import Size

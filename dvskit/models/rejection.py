@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import check_fields, check_number, checked
 from dvskit.datasets import ImageBatches
-from dvskit.errors import ConfigError, ModelError, did_you_mean
 from dvskit.models.inputs import AnyBatches, InputConfig, is_weighed
 from dvskit.models.scores import logits_of
 
 HALF = "the default: above all other classes together"
-_KEYS = ("confidence", "events_per_second", "how")
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True)
 class Reject:
     """Limits below which a live decision names no class.
@@ -40,39 +36,18 @@ class Reject:
         decisions = dvskit.evaluation.decide(model, "digits/0/00001.bin", reject=reject)
     """
 
-    confidence: float = 0.5
-    events_per_second: float = 0.0
+    confidence: float = checked(check_number, 0, 1, default=0.5)
+    events_per_second: float = checked(check_number, 0, default=0.0)
     how: str = HALF
 
     def __post_init__(self) -> None:
-        if not 0 <= self.confidence <= 1:
-            raise ConfigError(f"reject: confidence = {self.confidence} is outside 0..1")
-        if not 0 <= self.events_per_second < math.inf:
-            raise ConfigError(
-                f"reject: events_per_second = {self.events_per_second} is no rate; give a finite "
-                "number of at least 0"
-            )
+        check_fields(self)
 
     def why(self, confidence: float, events_per_second: float) -> str:
         """Return why a decision is withheld, "few events" or "unsure"; "" if it is not."""
         if not events_per_second or events_per_second < self.events_per_second:
             return "few events"
         return "unsure" if confidence < self.confidence else ""
-
-
-def reject_from(about: Mapping[str, Any], where: str) -> Reject:
-    """Return the limits in [reject] of a model's file, default if it has none.
-
-    where  the file, in errors. Raises ModelError for an invalid table.
-    """
-    table = about.get("reject", {})
-    try:
-        unknown = [key for key in table if key not in _KEYS]
-        if unknown:
-            raise ConfigError(f"unknown key reject.{unknown[0]}; {did_you_mean(unknown[0], _KEYS)}")
-        return Reject(**table)
-    except (ConfigError, TypeError, AttributeError) as error:
-        raise ModelError(f"{where}: [reject]: {error}") from error
 
 
 LOST = 0.05

@@ -27,13 +27,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
-from functools import partial
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from torch import nn
 
 from dvskit._arguments import check_arguments
+from dvskit._tables import read_table, table_of
 from dvskit.errors import REGISTER_FIRST, ConfigError, did_you_mean, one_line
 from dvskit.networks.chains import ConvLIF, MotionLIF, PointNet
 from dvskit.networks.layered import Layered
@@ -81,7 +81,6 @@ _DVSKIT: Mapping[str, Maker] = {
 NETWORKS: Registry[Maker] = Registry("network", _DVSKIT)
 """The kinds of networks by name."""
 _LARGEST = 2**31 - 1  # for whole numbers: torch counts elements in 64 bits
-_PLAIN = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
 _NEEDED = ("name", "width", "height", "classes")
 
 
@@ -161,45 +160,30 @@ def network_from(values: Mapping[str, Any], networks: Mapping[str, Maker] | None
         network = dvskit.networks.network_from({"name": "conv-lif", "width": 64, "height": 64})
         network.classes  # 10, the default of ConvLIF
     """
-    name = values.get("name", "layers" if "layers" in values else "conv-lif")
+    table = table_of(values, "network")
+    name = table.get("name", "layers" if "layers" in table else "conv-lif")
     if not isinstance(name, str):
         raise ConfigError(f"network.name = {name!r} must be a text")
-    _check_numbers("network", values)
-    kind = networks[name] if networks and name in networks else _registered(name)
+    _check_numbers("network", table)
+    kind: Any = networks[name] if networks and name in networks else _registered(name)
     known = _fields(kind)
-    for key in values:
-        if key in known:
-            continue
+    for key in table:
         others = [other for other in NETWORKS if key in _fields(NETWORKS[other])]
-        if others:
+        if key not in known and others:
             raise ConfigError(
                 f"unknown network.{key}, as network.name is {name!r}; {' or '.join(others)} has it"
             )
-        raise ConfigError(f"unknown network.{key}; {did_you_mean(key, known)}")
-    made = _made(name, kind, values)
-    for key, value in values.items():  # Python accepts 5.0 and true as whole numbers
-        wanted, _ = known[key]
-        if type(value) not in _PLAIN.get(wanted, (type(value),)):
-            raise ConfigError(
-                f"network.{key} = {value!r} is {type(value).__name__}; it must be {wanted}"
-            )
-    return made
-
-
-def _made(name: str, kind: Maker, values: Mapping[str, Any]) -> Network:
-    make: Any = kind if _describes(kind) else partial(ModuleNetwork, module=kind)
+        if key not in known:
+            raise ConfigError(f"unknown network.{key}; {did_you_mean(key, known)}")
     try:
-        made: Network = make(**values)
-    except (TypeError, ValueError) as error:  # an ArgumentError names the field
-        needed = [key for key, (_, needed) in _fields(kind).items() if needed and key not in values]
-        if needed:
-            raise ConfigError(f"network {name!r} needs network.{needed[0]}") from None
-        if isinstance(error, TypeError):
-            raise ConfigError(f"a field of network {name} has the wrong type: {error}") from error
+        if not _describes(kind):
+            return read_table(ModuleNetwork, {**table, "module": kind}, "network")
+        network: Network = read_table(kind, table, "network")
+    except (TypeError, ValueError) as error:  # of a class of the caller's
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"network {name!r}: {one_line(error)}") from error
-    return made
+    return network
 
 
 def _registered(name: str) -> Maker:
@@ -254,13 +238,7 @@ def is_own(network: Network) -> bool:
     return type(network) not in _DVSKIT.values()
 
 
-def _fields(kind: Any) -> dict[str, tuple[str, bool]]:
-    """Return the fields of a network's table, each with its type and whether it has no default."""
-    return {
-        each.name: (
-            each.type if isinstance(each.type, str) else getattr(each.type, "__name__", ""),
-            each.default is MISSING and each.default_factory is MISSING,
-        )
-        for each in fields(kind if _describes(kind) else ModuleNetwork)
-        if each.name != "module"
-    }
+def _fields(kind: Any) -> list[str]:
+    """Return the keys of a network's table."""
+    found = fields(kind if _describes(kind) else ModuleNetwork)
+    return [each.name for each in found if each.name != "module"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from dvskit._files import whole_file
-from dvskit.errors import ConfigError, DvskitError, ModelError, did_you_mean, one_line
+from dvskit._tables import read_table
+from dvskit.errors import DvskitError, ModelError, one_line
 from dvskit.events import as_size
 from dvskit.networks.exchange import silence
 from dvskit.networks.model_folder import (
@@ -29,10 +30,22 @@ from dvskit.networks.onnx_step import export
 from dvskit.reconstruction.network import ReconstructionNetwork
 
 TASK = "reconstruction"
-_KEYS = ("task", "name", "network")
-_ABOUT: Mapping[str, type] = {
-    "start": str, "seed": int, "steps": int, "sequences": dict, "scores": dict,
-}  # fmt: skip
+_ABOUT = ("start", "seed", "steps", "sequences", "scores")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ModelTable:
+    """The content of model.toml."""
+
+    task: str
+    name: str
+    network: ReconstructionNetwork
+    weights_sha256: str = ""
+    start: str = ""
+    seed: int = 0
+    steps: int = 0
+    sequences: Mapping[str, Any] = field(default_factory=dict)
+    scores: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,49 +91,15 @@ def load_reconstruction_model(name_or_path: str | PathLike[str]) -> Reconstructi
             "classifier with dvskit classify --model"
         )
     try:
-        name, network, about = _described(values)
+        table = read_table(_ModelTable, values)
+        shapes = outline(table.network).state_dict()  # type: ignore[arg-type]
     except DvskitError as error:
         raise ModelError(f"{path}: {one_line(error)}") from error
-    try:
-        shapes = outline(network).state_dict()  # type: ignore[arg-type]
-    except ConfigError as error:
-        raise ModelError(f"{path}: {one_line(error)}") from error
     check_header(folder / WEIGHTS, shapes)
-    module = network.build()
+    module = table.network.build()
     load_weights(folder / WEIGHTS, module, values.get(DIGEST))
-    return ReconstructionModel(name, network, module.eval(), about)
-
-
-def _described(values: Mapping[str, Any]) -> tuple[str, ReconstructionNetwork, dict[str, Any]]:
-    missing = [key for key in _KEYS if key not in values]
-    if missing:
-        raise ConfigError(f"{', '.join(missing)} is missing; give a folder that training wrote")
-    if not isinstance(values["name"], str):
-        raise ConfigError(f"name = {values['name']!r} is no text")
-    about = {key: value for key, value in values.items() if key not in (*_KEYS, DIGEST)}
-    for key, value in about.items():
-        if key not in _ABOUT:
-            raise ConfigError(f"unknown key {key!r}; {did_you_mean(key, (*_KEYS, *_ABOUT))}")
-        if not isinstance(value, _ABOUT[key]) or isinstance(value, bool):
-            raise ConfigError(f"{key} = {str(value)[:40]} is {type(value).__name__}")
-    return values["name"], network_of(values["network"]), about
-
-
-def network_of(values: Any) -> ReconstructionNetwork:
-    """Return the description in a table [network]. Raises ConfigError."""
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"network = {str(values)[:40]} is not a table; write [network]")
-    known = {item.name: item for item in fields(ReconstructionNetwork)}
-    for key, value in values.items():
-        if key not in known:
-            raise ConfigError(f"unknown key network.{key}; {did_you_mean(key, known)}")
-        wanted, several = known[key].type, isinstance(value, list | tuple)
-        if several != str(wanted).startswith("tuple") or not all(
-            type(each) is int for each in (value if several else (value,))
-        ):
-            kind = "a list of whole numbers" if not several and wanted != "int" else "whole numbers"
-            raise ConfigError(f"network.{key} = {str(value)[:40]!r}; give {kind}")
-    return ReconstructionNetwork(**values)
+    about = {key: value for key, value in values.items() if key in _ABOUT}
+    return ReconstructionModel(table.name, table.network, module.eval(), about)
 
 
 def to_onnx(

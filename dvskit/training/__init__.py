@@ -10,7 +10,17 @@ keep_memory()                                            # before a training loo
 `dvskit.models` saves and loads models; `dvskit.evaluation` evaluates them and lets them decide.
 """
 
-from dvskit.models.entries import DataConfig
+from dvskit.models.entries import (
+    DataConfig,
+    DepthData,
+    DrawnData,
+    ImageData,
+    MixedData,
+    RecordingData,
+    SaccadeData,
+    SkeletonData,
+    VideoData,
+)
 from dvskit.training.config import Config, LoopConfig, load_config, write_config
 from dvskit.training.distributed import is_main_process, keep_memory
 from dvskit.training.folder import Callbacks, FolderRun, train_folder
@@ -23,12 +33,20 @@ __all__ = [
     "Combination",
     "Config",
     "DataConfig",
+    "DepthData",
+    "DrawnData",
     "FolderRun",
+    "ImageData",
     "LoopConfig",
+    "MixedData",
     "Progress",
+    "RecordingData",
+    "SaccadeData",
+    "SkeletonData",
     "Sweep",
     "SweepRun",
     "Trained",
+    "VideoData",
     "is_main_process",
     "keep_memory",
     "load_config",

@@ -23,11 +23,12 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from dvskit import _files
-from dvskit._toml import parse_toml, to_toml, toml_text
+from dvskit._tables import to_toml, toml_text
+from dvskit._toml import parse_toml
 from dvskit.errors import FormatError, ModelError, OutputError
 from dvskit.models.model import make_folder
 from dvskit.models.run_samples import Used, read_split, split_from, split_text
-from dvskit.training.config import Config, load_config
+from dvskit.training.config import Config, load_config, with_new_names
 
 _GROUPS = ("weights", "best", "moments", "average")
 _CHECKPOINT, _CONFIG, _LOG, _SPLIT = (
@@ -223,7 +224,7 @@ def check_same_text(folder: Path, before: str, now: Mapping[str, Any]) -> None:
     before  the TOML text of that configuration. See `check_same_values`
     """
     try:
-        values = parse_toml(before)
+        values = with_new_names(parse_toml(before))
     except ValueError as error:
         raise OutputError(f"{folder}: its configuration is not TOML: {error}; {_FIX}") from error
     check_same_values(folder, values, now)

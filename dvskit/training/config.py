@@ -3,43 +3,50 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from os import PathLike
 from typing import Any
 
 from dvskit import _files
-from dvskit._arguments import check_arguments
-from dvskit._toml import parse_toml, plain_values, section, table_of, to_toml
+from dvskit._checks import (
+    check_choice,
+    check_fields,
+    check_number,
+    check_seed,
+    check_whole,
+    checked,
+)
+from dvskit._tables import read_table, to_toml
+from dvskit._toml import parse_toml
 from dvskit.errors import ConfigError, MissingFileError, did_you_mean
 from dvskit.models.entries import (
     DataConfig,
-    check_choice,
+    FileData,
+    RecordingData,
     data_from,
     data_values,
-    kind_of,
     title_of,
 )
 from dvskit.models.inputs import InputConfig, check_input
 from dvskit.networks import ConvLIF, Network, network_from, network_values
 
 LOSSES = ("mean", "each-step", "count", "first-spike")
-OPTIMISERS = ("adamw", "adam")
+OPTIMIZERS = ("adamw", "adam")
 SCHEDULES = ("cosine", "constant")
 PRECISIONS = ("auto", "float32", "bfloat16")
 KEPT = ("best", "last")
 TRAINED = ("all", "dense")
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopConfig:
     """Length and settings of training. A step takes one batch of all entries [[data]] together.
 
     epochs           the most; fewer with `patience`
     steps            of an epoch; 0: until each sample of the entry with the most steps came once
-    optimiser        "adamw" or "adam"; they differ in weight_decay
-    betas            of the optimiser's two running means
+    optimizer        "adamw" or "adam"; they differ in weight_decay
+    betas            of the optimizer's two running means
     learning_rate    of the first step
     schedule         "cosine": the rate falls along a cosine to 0 over all steps; "constant"
     weight_decay     "adamw" subtracts it from the weights, "adam" adds it to the gradient
@@ -62,54 +69,30 @@ class LoopConfig:
         loop = dvskit.training.LoopConfig(epochs=10, learning_rate=1e-3, loss="count", patience=3)
     """
 
-    epochs: int = 20
-    steps: int = 0
-    optimiser: str = "adamw"
+    epochs: int = checked(check_whole, 1, default=20)
+    steps: int = checked(check_whole, default=0)
+    optimizer: str = checked(check_choice, OPTIMIZERS, default="adamw")
     betas: tuple[float, float] = (0.9, 0.999)
-    learning_rate: float = 4e-3
-    schedule: str = "cosine"
-    weight_decay: float = 1e-2
-    label_smoothing: float = 0.05
-    loss: str = "mean"
-    clip_norm: float = 0.0
-    precision: str = "auto"
-    keep: str = "best"
-    patience: int = 0
-    stop: int = 0
-    trained_layers: str = "all"
-    drawn_epochs: int = 0
-    chunk_steps: int = 0
+    learning_rate: float = checked(check_number, above=0, default=4e-3)
+    schedule: str = checked(check_choice, SCHEDULES, default="cosine")
+    weight_decay: float = checked(check_number, 0, default=1e-2)
+    label_smoothing: float = checked(check_number, 0, below=1, default=0.05)
+    loss: str = checked(check_choice, LOSSES, default="mean")
+    clip_norm: float = checked(check_number, 0, default=0.0)
+    precision: str = checked(check_choice, PRECISIONS, default="auto")
+    keep: str = checked(check_choice, KEPT, default="best")
+    patience: int = checked(check_whole, default=0)
+    stop: int = checked(check_whole, default=0)
+    trained_layers: str = checked(check_choice, TRAINED, default="all")
+    drawn_epochs: int = checked(check_whole, default=0)
+    chunk_steps: int = checked(check_whole, default=0)
 
     def __post_init__(self) -> None:
-        for key in ("epochs", "learning_rate"):
-            if not getattr(self, key) > 0:
-                raise ConfigError(f"loop.{key} = {getattr(self, key)} is not above 0")
-        for key in (
-            "steps",
-            "drawn_epochs",
-            "weight_decay",
-            "clip_norm",
-            "patience",
-            "stop",
-            "chunk_steps",
-        ):
-            if not getattr(self, key) >= 0:
-                raise ConfigError(f"loop.{key} = {getattr(self, key)} is below 0")
-        if not 0 <= self.label_smoothing < 1:
-            raise ConfigError(
-                f"loop.label_smoothing = {self.label_smoothing}; give 0 <= label_smoothing < 1"
-            )
-        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
-            raise ConfigError(f"loop.betas = {self.betas}; give two numbers, 0 <= beta < 1")
-        check_choice("loop.optimiser", self.optimiser, OPTIMISERS)
-        check_choice("loop.schedule", self.schedule, SCHEDULES)
-        check_choice("loop.loss", self.loss, LOSSES)
-        check_choice("loop.precision", self.precision, PRECISIONS)
-        check_choice("loop.keep", self.keep, KEPT)
-        check_choice("loop.trained_layers", self.trained_layers, TRAINED)
+        check_fields(self)
+        for beta in self.betas:
+            check_number("betas", beta, 0, below=1, owner="LoopConfig")
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """All settings of a training run. With code and processor they determine its result.
@@ -125,14 +108,14 @@ class Config:
             name="digits",
             output="runs/digits",
             network=dvskit.networks.ConvLIF(classes=3),
-            data=(dvskit.training.DataConfig(path="digits"),),
+            data=(dvskit.training.RecordingData(path="digits"),),
             loop=dvskit.training.LoopConfig(epochs=3),
         )
         dvskit.training.write_config(config, "digits.toml")  # dvskit.training.train("digits.toml")
     """
 
     name: str = "model"
-    seed: int = 0
+    seed: int = checked(check_seed, default=0)
     output: str = "runs/model"
     start: str = ""
     network: Network = field(default_factory=ConvLIF)
@@ -141,8 +124,7 @@ class Config:
     loop: LoopConfig = field(default_factory=LoopConfig)
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ConfigError(f"seed = {self.seed} is below 0")
+        check_fields(self)
         check_input(self.input, self.network)
         if self.loop.trained_layers == "dense" and not self.start:
             raise ConfigError(
@@ -164,7 +146,6 @@ class Config:
 _SECTIONS: dict[str, type[Any]] = {"input": InputConfig, "loop": LoopConfig}
 
 
-@check_arguments
 def load_config(path: str | PathLike[str], overrides: Mapping[str, str] | None = None) -> Config:
     """Return the configuration in a TOML file, changed by `overrides` such as {"loop.epochs": "3"}.
 
@@ -205,7 +186,16 @@ def toml_values(
         raise ConfigError(f"{path}: is not TOML: {error}") from error
     for key, text in (overrides or {}).items():
         _override(values, key, text)
-    return values
+    return with_new_names(values)
+
+
+def with_new_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tables of a configuration with the keys of this version: optimizer."""
+    loop = values.get("loop")
+    if not isinstance(loop, Mapping) or "optimiser" not in loop:
+        return dict(values)
+    new = {("optimizer" if key == "optimiser" else key): loop[key] for key in loop}
+    return {**values, "loop": new}
 
 
 def changed_config(config: Config, overrides: Mapping[str, str]) -> Config:
@@ -242,56 +232,50 @@ def _entry(entries: list[dict[str, Any]], word: str, key: str) -> dict[str, Any]
         if int(word) == len(entries):
             entries.append({})
         return entries[int(word)]
-    for told in (title_of, kind_of):
-        found = [entry for entry in entries if told(entry) == word]
+    for name in (title_of, _kind):
+        found = [entry for entry in entries if name(entry) == word]
         if len(found) == 1:
             return found[0]
     hint = did_you_mean(word, list(map(title_of, entries))) if entries else "there is none"
     raise ConfigError(f"{key}: no entry [[data]] called {word!r}; {hint}")
 
 
+def _kind(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("kind", RecordingData.kind))
+
+
 def config_from(values: Mapping[str, Any]) -> Config:
     """Return the configuration in nested tables. Raises ConfigError as `load_config` does."""
-    given: dict[str, Any] = {}
-    for key, value in values.items():
-        if key == "data":
-            given[key] = tuple(map(data_from, _entries(value)))
-        elif key == "network":
-            given[key] = network_from(table_of(key, value))
-        elif key in _SECTIONS:
-            given[key] = section(key, _SECTIONS[key], table_of(key, value))
-        else:
-            given[key] = value
-    top: Config = section("", Config, given)
-    return top
+    given = dict(values)
+    if "network" in given:
+        given["network"] = network_from(given["network"])
+    if isinstance(given.get("data"), list):
+        given["data"] = tuple(map(data_from, given["data"]))
+    return read_table(Config, given)
 
 
-def _entries(value: Any) -> Sequence[Mapping[str, Any]]:
-    if not isinstance(value, list) or not all(isinstance(entry, Mapping) for entry in value):
-        raise ConfigError(f"data = {value!r} is not a list of tables; write [[data]] above each")
-    return value
+def files_of(config: Config) -> FileData:
+    """Return the first entry [[data]] of a configuration of files, as that of `train_folder`.
+
+    Raises ConfigError for another configuration.
+    """
+    if config.data and isinstance(config.data[0], FileData):
+        return config.data[0]
+    raise ConfigError(f"{config.output}: its configuration has no files to learn from")
 
 
 def config_values(config: Config) -> dict[str, Any]:
     """Return a configuration as nested tables, the inverse of `config_from`."""
-    values: dict[str, Any] = {}
-    for item in fields(config):
-        value = getattr(config, item.name)
-        if item.name == "network":
-            value = network_values(value)
-        elif item.name == "input":
-            value = value.values
-        elif item.name == "loop":
-            value = plain_values(value)
-        elif item.name == "data":
-            value = [data_values(entry) for entry in value]
-        values[item.name] = value
+    values = {each.name: getattr(config, each.name) for each in fields(config)}
+    values["network"] = network_values(config.network)
+    values["input"] = config.input.values
+    values["data"] = list(map(data_values, config.data))
+    values["loop"] = asdict(config.loop)
     if not config.start:  # runs of versions without start can continue
         del values["start"]
     return values
 
 
-@check_arguments
 def write_config(config: Config, path: str | PathLike[str]) -> None:
     """Write the resolved configuration: all values, also defaults.
 

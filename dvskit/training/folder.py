@@ -21,7 +21,7 @@ from dvskit._threads import thread_count
 from dvskit.datasets import Cache, ImageSamples, open_samples
 from dvskit.errors import ConfigError, count_of, one_line
 from dvskit.models.device import started_together, torch_threads
-from dvskit.models.entries import DataConfig
+from dvskit.models.entries import RecordingData
 from dvskit.models.model import load_model, make_folder
 from dvskit.models.rejection import Reject
 from dvskit.models.run_samples import used_samples
@@ -32,7 +32,7 @@ from dvskit.training.checkpoint import (
     check_same_values,
     config_on_disk,
 )
-from dvskit.training.config import Config, changed_config, config_values
+from dvskit.training.config import Config, changed_config, config_values, files_of
 from dvskit.training.folder_choices import (
     PEOPLE_MODEL,
     ChosenSetting,
@@ -231,12 +231,12 @@ def _prepared(
     before         the configuration of the run that this one continues
     chooses_start  whether a shipped model may be the start, in place of that of `asked`
     """
-    path, salvage = asked.data[0].path, asked.data[0].salvage
+    path, salvage = files_of(asked).path, files_of(asked).salvage
     samples = open_samples(path, strict=not salvage)
     begun: list[ChosenSetting] = []
     said: set[str] = set()
     while True:
-        without = asked.data[0].without
+        without = files_of(asked).without
         contents = inspect_samples(samples, path, without=without)
         if chooses_start and not begun:
             begun.append(choose_start(contents, asked, limit.start_chosen))
@@ -335,7 +335,7 @@ def _asked(
         seed=seed,
         output=str(output) if output is not None else f"runs/{name}",
         start=start,
-        data=(DataConfig(path=str(folder), name="samples", salvage=salvage),),
+        data=(RecordingData(path=str(folder), name="samples", salvage=salvage),),
     )
 
 
@@ -346,14 +346,14 @@ def _asked_for(changes: Mapping[str, str]) -> Iterator[ChosenSetting]:
 
 def _without(config: Config, names: Sequence[str]) -> Config:
     """Return a configuration without some samples in its first entry [[data]]."""
-    first, *others = config.data
+    first, others = files_of(config), config.data[1:]
     without = tuple(dict.fromkeys((*first.without, *names)))
     return replace(config, data=(replace(first, without=without), *others))
 
 
 def _judging_settings(config: Config) -> tuple[object, ...]:
     """Return the settings that decide which samples judge, and that none chooses an epoch."""
-    (first, *others) = config.data
+    first, others = files_of(config), config.data[1:]
     shares = first.by, first.group, first.validation, first.test, first.skip, first.limit
     return *shares, len(others), config.seed, config.loop.keep
 
@@ -365,7 +365,7 @@ def _continued(asked: Config, before: Config, *, keeps_start: bool) -> Config:
 
     Raises OutputError if the run in the output folder had other arguments.
     """
-    was, entry = before.data[0], asked.data[0]
+    was, entry = files_of(before), files_of(asked)
     if Path(was.path).resolve() == Path(entry.path).resolve():
         entry = replace(entry, path=was.path)
     asked = replace(
@@ -378,8 +378,8 @@ def _continued(asked: Config, before: Config, *, keeps_start: bool) -> Config:
             "name": config.name,
             "seed": config.seed,
             "start": config.start,
-            "path": [each.path for each in config.data],
-            "salvage": config.data[0].salvage,
+            "path": [getattr(each, "path", "") for each in config.data],
+            "salvage": files_of(config).salvage,
         }
         for config in (before, asked)
     )
@@ -487,7 +487,7 @@ def write_card(run: FolderRun, config: Config, contents: FolderContents) -> None
 
 def _card_text(run: FolderRun, config: Config, contents: FolderContents) -> str:
     trained, result = run.trained, run.result
-    (entry,) = config.data
+    entry = files_of(config)
     data, reject = Path(entry.path).name, trained.model.reject
     folder, same = (_from_here(path) for path in (trained.folder, trained.folder / "config.toml"))
     again = [_from_here(entry.path), "-o", "OUTPUT"]

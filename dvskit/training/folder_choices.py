@@ -37,7 +37,7 @@ from dvskit.errors import ConfigError, DvskitError, FormatError, count_of, one_l
 from dvskit.events import Size
 from dvskit.filters import Vary
 from dvskit.formats import open_events
-from dvskit.models.entries import DataConfig, parts_of
+from dvskit.models.entries import DATA_KINDS, FileData, parts_of
 from dvskit.models.inputs import POINTS, InputConfig, judged_batches
 from dvskit.models.likeness import activity_of
 from dvskit.models.model import Model, load_model
@@ -45,7 +45,7 @@ from dvskit.models.run_samples import used_samples
 from dvskit.models.scores import logits_of
 from dvskit.networks import Layered, Network
 from dvskit.scenes import read_depth_clip
-from dvskit.training.config import Config, LoopConfig
+from dvskit.training.config import Config, LoopConfig, files_of
 from dvskit.training.labels import common_samples, layers_before_dense, with_classes
 from dvskit.training.sets import EMULATED, FolderNote, load_sets, mirrored, network_size
 from dvskit.video import FrameSource
@@ -372,7 +372,7 @@ def choose(contents: FolderContents, config: Config, start: Model | None = None)
     else:
         given, network = _network_of(start, contents, choices)
     entry, parts, left_out = _split(
-        contents, replace(config.data[0], kind=contents.kind), config.seed, choices
+        contents, _entry(contents, files_of(config)), config.seed, choices
     )
     entry = replace(
         entry,
@@ -500,9 +500,15 @@ def _window_words(given: InputConfig) -> str:
     return f"{given.bins} bins of {given.bin_us / 1000:g} ms"
 
 
+def _entry(contents: FolderContents, asked: FileData) -> Any:
+    """Return the entry of the folder's kind, with what a call asks for."""
+    kind = DATA_KINDS[contents.kind]
+    return kind(**{key: getattr(asked, key) for key in ("name", "path", "salvage", "without")})
+
+
 def _split(
-    contents: FolderContents, entry: DataConfig, seed: int, choices: _Choices
-) -> tuple[DataConfig, SplitSamples[Samples], int]:
+    contents: FolderContents, entry: FileData, seed: int, choices: _Choices
+) -> tuple[FileData, SplitSamples[Samples], int]:
     """Return the entry with its shares, the samples split by it, and the parts to leave out."""
     why = ""
     for way in _splits(contents):
@@ -527,7 +533,7 @@ def _split(
     raise ConfigError(f"{entry.path}: cannot be trained on{why}")
 
 
-def _grouped(contents: FolderContents, entry: DataConfig) -> Samples:
+def _grouped(contents: FolderContents, entry: FileData) -> Samples:
     """Return the samples of a folder, without groups if the entry has none."""
     if entry.group != "none" or not any(row.group for row in contents.samples.rows):
         return contents.samples

@@ -215,7 +215,7 @@ def _places(sets: Sequence[TrainingSet]) -> Iterator[_Place]:
     cache = Cache()
     for each in sets:
         emulated = each.entry.kind in EMULATED
-        for part in each.parts if emulated or each.entry.salvage else ():
+        for part in each.parts if emulated or getattr(each.entry, "salvage", False) else ():
             assert not isinstance(part, ImageSamples)
             samples = part.cached(cache) if emulated else part
             for number in range(len(part)):

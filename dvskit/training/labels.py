@@ -26,7 +26,7 @@ from dvskit.datasets import ImageBatches, Split
 from dvskit.errors import ConfigError, FittedWarning, warn
 from dvskit.layers.dense import part_of_batch
 from dvskit.models.device import pick_device
-from dvskit.models.entries import DataConfig, data_values
+from dvskit.models.entries import ClipData, DataConfig, DepthData, data_values
 from dvskit.models.inputs import AnyBatches, InputConfig, is_weighed
 from dvskit.models.likeness import ActivityLikeness, fit_likeness, likeness_of
 from dvskit.models.model import Model, emulation_values, load_model, write_model
@@ -368,8 +368,8 @@ def _judged(config: Config, task: LabelsTask, at: Checkpoint, used: tuple[Used, 
     test = world.from_main(test)
     likeness = _likeness(task)
     measured = likeness is None and world.is_main
-    clips = [entry for entry in config.data if entry.kind in ("videos", "mixed", "depth")]
-    clips.sort(key=lambda entry: entry.kind == "depth")
+    clips = [entry for entry in config.data if isinstance(entry, ClipData)]
+    clips.sort(key=lambda entry: isinstance(entry, DepthData))
     about: dict[str, Any] = {
         **({} if task.start is None else {"start": task.start.name}),
         "seed": config.seed,

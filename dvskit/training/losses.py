@@ -121,7 +121,7 @@ _SCHEDULES: Mapping[str, Callable[[float], float]] = {
 
 def make_optimizer(module: nn.Module, loop: LoopConfig) -> torch.optim.Optimizer:
     """Return the optimizer of a module's weights."""
-    return _OPTIMIZERS[loop.optimiser](
+    return _OPTIMIZERS[loop.optimizer](
         module.parameters(), lr=loop.learning_rate, betas=loop.betas, weight_decay=loop.weight_decay
     )
 

@@ -22,7 +22,19 @@ from dvskit.emulator.params import as_params
 from dvskit.errors import ConfigError, FormatError
 from dvskit.events import Filter, Size
 from dvskit.models.device import started_together
-from dvskit.models.entries import DataConfig, Parts, parts_of
+from dvskit.models.entries import (
+    ClipData,
+    DataConfig,
+    DrawnData,
+    FileData,
+    ImageData,
+    Parts,
+    RecordingData,
+    SaccadeData,
+    SkeletonData,
+    VideoData,
+    parts_of,
+)
 from dvskit.models.inputs import (
     POINTS,
     AnyBatches,
@@ -36,7 +48,6 @@ from dvskit.models.own_networks import GivenSamples, check_samples, described
 from dvskit.networks import Network
 from dvskit.scenes import PERSON_GESTURES
 from dvskit.training.config import Config, load_config
-from dvskit.video import Light
 
 _KNOWN = 256  # training samples for the likeness measure
 _MEMORY_GB = 1.0  # for emulated events in memory, besides those on disk
@@ -117,12 +128,12 @@ def _with_samples(config: Config, samples: GivenSamples) -> tuple[Config, tuple[
     )
     if len(config.data) > 1:
         raise ConfigError("samples are one set, but the configuration has more; leave out data")
-    kind = "images" if are_images else "recordings"
-    entry = config.data[0] if config.data else DataConfig(kind=kind, name="samples")
-    if entry.path or entry.kind != kind:
+    kind: type[ImageData | RecordingData] = ImageData if are_images else RecordingData
+    entry = config.data[0] if config.data else kind(name="samples")
+    if not isinstance(entry, kind) or entry.path:
         raise ConfigError(
-            f"data: of kind {entry.kind!r} with path {entry.path!r}, but the samples are passed: "
-            f"use DataConfig(kind={kind!r}, name='samples', ...) without a path"
+            f"data: {type(entry).__name__} or its path does not fit the samples that are passed: "
+            f"use {kind.__name__}(name='samples', ...) without a path"
         )
     parts = samples if split else parts_of(samples, entry, config.seed)  # type: ignore
     config = replace(config, data=(entry,))
@@ -204,17 +215,19 @@ def _check_leaks_between(sets: Sequence[TrainingSet], seed: int) -> None:
 
 def _placed(row: Sample, entry: DataConfig, seed: int) -> Sample:
     """Return a row whose name and group include its folder, or its drawn people."""
-    drawn = f"{entry.kind} {entry.seed or seed}"
-    place = str(Path(entry.path).resolve()) if entry.path else drawn
+    if isinstance(entry, DrawnData):
+        place = f"{entry.kind} {entry.seed or seed}"
+    else:
+        place = str(Path(getattr(entry, "path", "")).resolve())
     group = None if row.group is None else f"{row.group} of {place}"
     return row._replace(name=f"{place}/{row.name}", group=group)
 
 
-def _open(entry: DataConfig, config: Config) -> Samples:
+def _open(entry: FileData, config: Config) -> Samples:
     """Open the samples of a folder or list, and check that all are of the entry's kind."""
     if not entry.path:
         raise ConfigError(f"data.{entry.title}: no path; name a folder of {entry.kind}")
-    if entry.set:
+    if isinstance(entry, RecordingData) and entry.set:
         download = entry.download and started_together() == 1  # several would write to one folder
         return datasets.open_public(
             entry.set, entry.path, strict=not entry.salvage, download=download
@@ -232,56 +245,53 @@ def _open(entry: DataConfig, config: Config) -> Samples:
     return samples
 
 
-def _reading(entry: DataConfig, config: Config) -> SampleReading:
+def _reading(entry: FileData, config: Config) -> SampleReading:
     return SampleReading(emulation_of(entry, config), strict=not entry.salvage)
 
 
-def emulation_of(entry: DataConfig, config: Config) -> datasets.Emulation:
+def emulation_of(entry: FileData, config: Config) -> datasets.Emulation:
     """Return the emulation of an entry's clips when they are judged."""
-    params = as_params(entry.preset or None)
-    if entry.threshold:
-        params = replace(params, threshold_on=entry.threshold, threshold_off=entry.threshold)
-    return datasets.Emulation(
-        params=params,
-        size=_size(entry, config),
-        whole=entry.whole,
-        upsample=entry.upsample,
-        seed=config.seed,
-        redraw=entry.redraw,
-        fps=entry.fps or None,
-        light=cast(Light, entry.light) if entry.light else None,
-    )
+    given: dict[str, Any] = {"size": _size(entry.size, config), "seed": config.seed}
+    if isinstance(entry, ClipData):
+        given |= {"params": as_params(entry.preset or None), "redraw": entry.redraw}
+    if isinstance(entry, VideoData):
+        given |= {"whole": entry.whole, "upsample": entry.upsample}
+        given |= {"fps": entry.fps or None, "light": entry.light or None}
+        if entry.threshold:
+            both = {"threshold_on": entry.threshold, "threshold_off": entry.threshold}
+            given["params"] = replace(given["params"], **both)
+    return datasets.Emulation(**given)
 
 
-def _size(entry: DataConfig, config: Config) -> tuple[int, int]:
-    width, height = entry.size or (config.network.width, config.network.height)
+def _size(size: tuple[int, ...], config: Config) -> tuple[int, int]:
+    width, height = size or (config.network.width, config.network.height)
     return width, height
 
 
-def _open_images(entry: DataConfig, config: Config) -> ImageSamples:
+def _open_images(entry: ImageData | SaccadeData, config: Config) -> ImageSamples:
     if not entry.path:
         raise ConfigError(f"data.{entry.title}: no path; name a folder of images")
     return datasets.open_images(entry.path)
 
 
-def _move_images(entry: DataConfig, config: Config) -> Samples:
-    moved = datasets.MovedImages(_open_images(entry, config), _size(entry, config))
+def _move_images(entry: SaccadeData, config: Config) -> Samples:
+    moved = datasets.MovedImages(_open_images(entry, config), _size(entry.size, config))
     return moved if entry.redraw else moved.without_draws()
 
 
-def _draw(entry: DataConfig, config: Config) -> Samples:
+def _draw(entry: DrawnData, config: Config) -> Samples:
     return datasets.DrawnSamples(
         entry.each,
         seed=entry.seed or config.seed,
         gestures=entry.gestures or PERSON_GESTURES,
-        size=_size(entry, config),
+        size=_size(entry.size, config),
         duration_us=entry.duration_us,
         fps=round(entry.fps) or _DRAWN_FPS,
         close=entry.close,
     )
 
 
-def _draw_moved(entry: DataConfig, config: Config) -> Samples:
+def _draw_moved(entry: SkeletonData, config: Config) -> Samples:
     if not entry.path:
         raise ConfigError(f"data.{entry.title}: no path; name a folder or an .npz of skeletons")
     return datasets.SkeletonSamples(
@@ -289,7 +299,7 @@ def _draw_moved(entry: DataConfig, config: Config) -> Samples:
         entry.each,
         seed=entry.seed or config.seed,
         actions=entry.gestures,
-        size=_size(entry, config),
+        size=_size(entry.size, config),
         duration_us=entry.duration_us,
         fps=round(entry.fps) or _DRAWN_FPS,
     )
@@ -301,7 +311,7 @@ _FILES: Mapping[str, tuple[str, ...]] = {
     "depth": ("depth clip",),
     "mixed": ("recording", "video", "folder of images"),
 }
-KINDS: Mapping[str, Callable[[DataConfig, Config], Samples | ImageSamples]] = {
+KINDS: Mapping[str, Callable[[Any, Config], Samples | ImageSamples]] = {
     "recordings": _open,
     "videos": _open,
     "mixed": _open,
@@ -469,7 +479,7 @@ def _mirror(each: TrainingSet) -> Callable[[str, Filter], str]:
 
 
 def _encode(entry: DataConfig, config: Config) -> datasets.Encode | None:
-    if not isinstance(entry.augment, datasets.ImageChanges):
+    if not isinstance(entry, ImageData):
         return None
     return encode_of(entry.encoder, config.input, network_size(config), entry.augment)
 
@@ -485,6 +495,7 @@ def judged_part(
         if cache is not None and each.entry.kind in EMULATED and not samples.draws:
             samples = samples.cached(cache)  # the batches keep only tensors
         return judged_batches(samples, config.input, network_size(config), cache)
+    assert isinstance(each.entry, ImageData)
     encode = encode_of(each.entry.encoder, config.input, network_size(config))
     return judged_images(samples, encode, config.seed)
 

@@ -20,7 +20,7 @@ import torch
 
 from dvskit import _files
 from dvskit._arguments import check_arguments
-from dvskit._toml import toml_text
+from dvskit._tables import toml_text
 from dvskit.errors import ConfigError, ModelError
 from dvskit.models.device import started_together
 from dvskit.models.model import load_model
@@ -46,7 +46,7 @@ class SweepRun:
         config = dvskit.training.Config(
             output="runs/sweep",
             network=dvskit.networks.ConvLIF(classes=3),
-            data=(dvskit.training.DataConfig(path="digits"),),
+            data=(dvskit.training.RecordingData(path="digits"),),
             loop=dvskit.training.LoopConfig(epochs=1, steps=1),
         )
 
@@ -90,7 +90,7 @@ class Combination:
         config = dvskit.training.Config(
             output="runs/sweep",
             network=dvskit.networks.ConvLIF(classes=3),
-            data=(dvskit.training.DataConfig(path="digits"),),
+            data=(dvskit.training.RecordingData(path="digits"),),
             loop=dvskit.training.LoopConfig(epochs=1, steps=1),
         )
         first = dvskit.training.sweep(config, {"network.beta": [0.5, 0.7]}).combinations[0]
@@ -136,7 +136,7 @@ class Sweep:
         config = dvskit.training.Config(
             output="runs/sweep",
             network=dvskit.networks.ConvLIF(classes=3),
-            data=(dvskit.training.DataConfig(path="digits"),),
+            data=(dvskit.training.RecordingData(path="digits"),),
             loop=dvskit.training.LoopConfig(epochs=1, steps=1),
         )
         swept = dvskit.training.sweep(config, {"network.beta": [0.5, 0.7]})
@@ -178,7 +178,7 @@ def sweep(
         config = dvskit.training.Config(
             output="runs/sweep",
             network=dvskit.networks.ConvLIF(classes=3),
-            data=(dvskit.training.DataConfig(path="digits"),),
+            data=(dvskit.training.RecordingData(path="digits"),),
             loop=dvskit.training.LoopConfig(epochs=1, steps=1),
         )
         keys = {"network.beta": [0.5, 0.7]}

@@ -47,7 +47,7 @@ from dvskit.datasets import Samples, open_samples, split_by_share
 from dvskit.models import InputConfig
 from dvskit.models.device import has_fast_bfloat16
 from dvskit.networks import Layered
-from dvskit.training import Config, DataConfig, LoopConfig
+from dvskit.training import Config, LoopConfig, RecordingData
 from dvskit.training.distributed import keep_memory, training_precision
 from dvskit.training.losses import make_optimizer, take_step
 from dvskit.training.sets import load_feed
@@ -72,7 +72,7 @@ class Ours:
     """dvskit's own network and data, as its trainer has them."""
 
     def __init__(self, folder: str, seed: int) -> None:
-        entry = DataConfig(path=folder, count=BATCH, by="share", **SPLIT)
+        entry = RecordingData(path=folder, count=BATCH, by="share", **SPLIT)
         given = InputConfig(bins=BINS, bin_us=BIN_US)
         self.feed = load_feed(Config(network=NETWORK, data=(entry,), input=given, seed=seed))
         self.run: Any = NETWORK.build()

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from os import PathLike
 from typing import Any
 
-from dvskit._arguments import check_arguments, check_fields, checked, in_range
-from dvskit._toml import section, table_of
+from dvskit._checks import check_fields, check_number, check_seed, check_whole, checked
+from dvskit._tables import read_table
 from dvskit.errors import ConfigError
-from dvskit.reconstruction.model import TASK, network_of
+from dvskit.reconstruction.model import TASK
 from dvskit.reconstruction.network import ReconstructionNetwork
 from dvskit.training.config import toml_values
 
 KINDS = ("photographs", "crossings", "planes", "people", "clips")
 PARTS = ("train", "validation", "judged")
+
+
+def _check_range(name: str, value: tuple[float, float], *, owner: str) -> None:
+    least, most = value
+    if not 0 <= least <= most < float("inf"):
+        raise ConfigError(
+            f"{owner}: {name} = {list(value)}; give [least, most], 0 <= least <= most"
+        )
+
+
+def _check_positive_range(name: str, value: tuple[float, float], *, owner: str) -> None:
+    _check_range(name, value, owner=owner)
+    check_number(name, value[0], above=0, owner=owner)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,59 +59,47 @@ class SequencesConfig:
     Raises ConfigError for values out of range.
     """
 
-    train: int = checked(in_range, 1, 10**7, default=1400)
-    validation: int = checked(in_range, 1, 10**6, default=48)
-    judged: int = checked(in_range, 1, 10**6, default=64)
-    windows: int = checked(in_range, 2, 10_000, default=20)
-    side: int = checked(in_range, 16, 4096, default=128)
-    photographs: float = checked(in_range, 0, 1e6, default=0.5)
-    crossings: float = checked(in_range, 0, 1e6, default=0.15)
-    planes: float = checked(in_range, 0, 1e6, default=0.05)
-    people: float = checked(in_range, 0, 1e6, default=0.1)
-    clips: float = checked(in_range, 0, 1e6, default=0.2)
+    train: int = checked(check_whole, 1, 10**7, default=1400)
+    validation: int = checked(check_whole, 1, 10**6, default=48)
+    judged: int = checked(check_whole, 1, 10**6, default=64)
+    windows: int = checked(check_whole, 2, 10_000, default=20)
+    side: int = checked(check_whole, 16, 4096, default=128)
+    photographs: float = checked(check_number, 0, 1e6, default=0.5)
+    crossings: float = checked(check_number, 0, 1e6, default=0.15)
+    planes: float = checked(check_number, 0, 1e6, default=0.05)
+    people: float = checked(check_number, 0, 1e6, default=0.1)
+    clips: float = checked(check_number, 0, 1e6, default=0.2)
     photograph_files: tuple[str, ...] = ()
     clip_files: tuple[str, ...] = ()
     validation_photographs: tuple[str, ...] = ("coffee", "china")
     validation_clips: tuple[str, ...] = ()
     judged_photographs: tuple[str, ...] = ("rocket", "flower")
     judged_clips: tuple[str, ...] = ()
-    window_ms: tuple[float, float] = (15.0, 90.0)
-    events_per_pixel: tuple[float, float] = (0.1, 1.0)
-    by_count: float = checked(in_range, 0, 1, default=0.2)
-    threshold_on: tuple[float, float] = (0.1, 0.6)
-    off_ratio: tuple[float, float] = (0.65, 1.25)
-    sigma_ratio: tuple[float, float] = (0.0, 0.2)
-    shot_hz: tuple[float, float] = (0.0, 4.0)
-    leak_hz: tuple[float, float] = (0.0, 0.3)
-    cutoff_hz: tuple[float, float] = (40.0, 500.0)
-    refractory_us: tuple[float, float] = (0.0, 1000.0)
-    clean: float = checked(in_range, 0, 1, default=0.2)
-    cache_gb: float = checked(in_range, 0.001, 1e6, default=20.0)
+    window_ms: tuple[float, float] = checked(_check_positive_range, default=(15.0, 90.0))
+    events_per_pixel: tuple[float, float] = checked(_check_positive_range, default=(0.1, 1.0))
+    by_count: float = checked(check_number, 0, 1, default=0.2)
+    threshold_on: tuple[float, float] = checked(_check_positive_range, default=(0.1, 0.6))
+    off_ratio: tuple[float, float] = checked(_check_positive_range, default=(0.65, 1.25))
+    sigma_ratio: tuple[float, float] = checked(_check_range, default=(0.0, 0.2))
+    shot_hz: tuple[float, float] = checked(_check_range, default=(0.0, 4.0))
+    leak_hz: tuple[float, float] = checked(_check_range, default=(0.0, 0.3))
+    cutoff_hz: tuple[float, float] = checked(_check_positive_range, default=(40.0, 500.0))
+    refractory_us: tuple[float, float] = checked(_check_range, default=(0.0, 1000.0))
+    clean: float = checked(check_number, 0, 1, default=0.2)
+    cache_gb: float = checked(check_number, 0.001, 1e6, default=20.0)
 
     def __post_init__(self) -> None:
         check_fields(self)
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if str(item.type).startswith("tuple[float") and not (
-                len(value) == 2 and 0 <= value[0] <= value[1] < float("inf")
-            ):
-                raise ConfigError(
-                    f"sequences.{item.name} = {list(value)}; give [least, most], 0 <= least <= most"
-                )
-        for name in ("window_ms", "events_per_pixel", "threshold_on", "off_ratio", "cutoff_hz"):
-            if not getattr(self, name)[0] > 0:
-                raise ConfigError(f"sequences.{name}: the least must be above 0")
         if not sum(self.shares):
-            raise ConfigError(f"sequences: the shares of {', '.join(KINDS)} are all 0")
+            raise ConfigError(f"SequencesConfig: the shares of {', '.join(KINDS)} are all 0")
         if self.clips and not self.clip_files:
             raise ConfigError(
-                "sequences.clips: there are no clips; list videos in sequences.clip_files, or set "
-                "sequences.clips to 0"
+                f"SequencesConfig: clips = {self.clips} needs videos, clip_files; or set it to 0"
             )
         common = {*self.validation_photographs} & {*self.judged_photographs}
         common |= {*self.validation_clips} & {*self.judged_clips}
         if common:
-            raise ConfigError(f"sequences: {min(common)!r} is both for validation and judged")
+            raise ConfigError(f"SequencesConfig: {min(common)!r} is both for validation and judged")
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -128,27 +129,26 @@ class ReconstructionLoop:
     Raises ConfigError for values out of range.
     """
 
-    epochs: int = checked(in_range, 1, 10**6, default=34)
-    batch: int = checked(in_range, 1, 4096, default=4)
-    crop: int = checked(in_range, 16, 4096, default=64)
-    chunk: int = checked(in_range, 1, 10_000, default=20)
-    settle: int = checked(in_range, 0, 10_000, default=3)
-    learning_rate: float = checked(in_range, 1e-9, 10, default=6e-3)
-    warmup: int = checked(in_range, 0, 10**7, default=20)
-    weight_decay: float = checked(in_range, 0, 10, default=1e-4)
-    clip_norm: float = checked(in_range, 0, 1e9, default=1.0)
-    ssim: float = checked(in_range, 0, 1e3, default=0.5)
-    squared: float = checked(in_range, 0, 1e3, default=0.0)
-    temporal: float = checked(in_range, 0, 1e3, default=0.1)
-    average: float = checked(in_range, 0, 0.999999, default=0.995)
-    processes: int = checked(in_range, 0, 1024, default=1)
-    stop: int = checked(in_range, 0, 10**6, default=0)
+    epochs: int = checked(check_whole, 1, 10**6, default=34)
+    batch: int = checked(check_whole, 1, 4096, default=4)
+    crop: int = checked(check_whole, 16, 4096, default=64)
+    chunk: int = checked(check_whole, 1, 10_000, default=20)
+    settle: int = checked(check_whole, 0, 10_000, default=3)
+    learning_rate: float = checked(check_number, 1e-9, 10, default=6e-3)
+    warmup: int = checked(check_whole, 0, 10**7, default=20)
+    weight_decay: float = checked(check_number, 0, 10, default=1e-4)
+    clip_norm: float = checked(check_number, 0, 1e9, default=1.0)
+    ssim: float = checked(check_number, 0, 1e3, default=0.5)
+    squared: float = checked(check_number, 0, 1e3, default=0.0)
+    temporal: float = checked(check_number, 0, 1e3, default=0.1)
+    average: float = checked(check_number, 0, 0.999999, default=0.995)
+    processes: int = checked(check_whole, 0, 1024, default=1)
+    stop: int = checked(check_whole, 0, 10**6, default=0)
 
     def __post_init__(self) -> None:
         check_fields(self)
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconstructionConfig:
     """All settings of a run. With code and processor they determine its result.
@@ -165,7 +165,7 @@ class ReconstructionConfig:
 
     task: str = TASK
     name: str = "reconstruct"
-    seed: int = 0
+    seed: int = checked(check_seed, default=0)
     output: str = "runs/reconstruct"
     start: str = ""
     network: ReconstructionNetwork = field(default_factory=ReconstructionNetwork)
@@ -173,9 +173,8 @@ class ReconstructionConfig:
     loop: ReconstructionLoop = field(default_factory=ReconstructionLoop)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         sequences, loop = self.sequences, self.loop
-        if self.seed < 0:
-            raise ConfigError(f"seed = {self.seed} is below 0")
         if loop.crop > sequences.side:
             raise ConfigError(f"loop.crop = {loop.crop} is above sequences.side = {sequences.side}")
         if loop.crop % self.network.multiple:
@@ -198,7 +197,6 @@ class ReconstructionConfig:
         return asdict(self)
 
 
-@check_arguments
 def load_reconstruction_config(
     path: str | PathLike[str], overrides: Mapping[str, str] | None = None
 ) -> ReconstructionConfig:
@@ -212,14 +210,6 @@ def load_reconstruction_config(
 
 def reconstruction_config_from(values: Mapping[str, Any]) -> ReconstructionConfig:
     """Return the configuration in nested tables. Raises ConfigError."""
-    given = dict(values)
-    if given.get("task") != TASK:
-        raise ConfigError(f"task = {given.get('task', '')!r}; give task = {TASK!r}")
-    if "network" in given:
-        given["network"] = network_of(given["network"])
-    parts = {"sequences": SequencesConfig, "loop": ReconstructionLoop}
-    for key, kind in parts.items():
-        if key in given:
-            given[key] = section(key, kind, table_of(key, given[key]))
-    config: ReconstructionConfig = section("", ReconstructionConfig, given)
-    return config
+    if values.get("task") != TASK:
+        raise ConfigError(f"task = {values.get('task', '')!r}; give task = {TASK!r}")
+    return read_table(ReconstructionConfig, values)

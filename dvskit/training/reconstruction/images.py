@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dvskit import _files
-from dvskit._toml import to_toml
+from dvskit._tables import to_toml
 from dvskit.errors import ConfigError
 from dvskit.models.device import pick_device
 from dvskit.models.model import make_folder

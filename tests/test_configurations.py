@@ -1,0 +1,82 @@
+"""Configurations and models' files of the version before: read as ever; and errors with places."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dvskit.errors import ConfigError
+from dvskit.events import Size
+from dvskit.models.entries import data_from, data_values
+from dvskit.models.model import emulation_values, read_about, read_description
+from dvskit.networks import network_values
+from dvskit.reconstruction import load_reconstruction_model
+from dvskit.training import load_config, write_config
+from dvskit.training.config import config_from, config_values
+from dvskit.training.reconstruction import load_reconstruction_config
+from tests.laws import refused
+
+GOLDEN = json.loads((Path(__file__).parent / "references" / "configurations.json").read_text())
+MODELS = Path(__file__).parents[1]
+
+
+def values_of_model(file: Path) -> dict[str, Any]:
+    model = read_description(file)
+    network, about = model.network, read_about(model.about, file)
+    return {
+        "name": model.name, "network": network_values(network), "input": model.input.values,
+        "classes": model.classes, "about": model.about,
+        "data": [data_values(data_from(entry)) for entry in about.data],
+        "reject": asdict(about.reject),
+        "emulation": emulation_values(
+            about.emulation.for_size(Size(network.width, network.height))
+        ),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_files_of_the_version_before_have_the_same_values(name: str, tmp_path: Path) -> None:
+    file = tmp_path / Path(name).name
+    file.write_text(GOLDEN[name]["text"], encoding="utf-8")
+    if name == "models/reconstruct/model.toml":
+        model = load_reconstruction_model((MODELS / name).parent)
+        found = {"name": model.name, "network": model.network.values, "about": model.about}
+    elif file.name == "model.toml":
+        found = values_of_model(file)
+    elif "reconstruct" in name:
+        found = load_reconstruction_config(file).values
+    else:
+        config = load_config(file)
+        found = config_values(config)
+        write_config(config, file)
+        assert load_config(file) == config
+    assert json.loads(json.dumps(found)) == GOLDEN[name]["values"]
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"data": [{"kind": "videos", "fps": -1}]}, "data.videos.fps = -1"),
+        ({"data": [{"name": "mine", "fps": 1}]}, "unknown key data.mine.fps"),
+        ({"data": [{"size": [1]}]}, "data.recordings.size = (1,)"),
+        ({"data": [{"classes": {"a": 1}}]}, "data.recordings.classes"),
+        ({"data": [{"augment": {"shift_px": "a"}}]}, "data.recordings.augment.shift_px = 'a'"),
+        ({"data": [{"kind": "images", "augment": {"drop": 0.1}}]}, "data.poisson.augment.drop"),
+        ({"data": [{"kind": "film"}]}, "'film'"),
+        ({"data": {"path": "a"}}, "[[data]]"),
+        ({"loop": {"betas": [0.9, 1.0]}}, "loop.betas = 1.0"),
+        ({"loop": {"epochs": 2.5}}, "loop.epochs = 2.5"),
+        ({"loop": {"kep": "last"}}, "'keep'"),
+        ({"input": {"bins": 0}}, "input.bins = 0"),
+        ({"network": {"beta": "a"}}, "network.beta = 'a'"),
+        ({"network": 3}, "[network]"),
+        ({"seed": -1}, "seed = -1"),
+    ],
+)
+def test_an_error_of_a_configuration_names_the_place(values: dict[str, Any], named: str) -> None:
+    with refused(ConfigError, named):
+        config_from(values)
