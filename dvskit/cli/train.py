@@ -282,13 +282,14 @@ def run_sweep(config: Config, sweeps: Sequence[str], seeds: int, *, tensorboard:
             if now.scores:
                 _console.log(f"{title}: {now.remark}")
 
-        def note(run: SweepRun, text: str) -> None:
-            if run.number == 0:  # the same for all runs
-                _console.note(text)
-
         keys = _keys(sweeps)
         found = sweep(
-            config, keys, seeds=seeds, progress=follow, note=note, tensorboard=tensorboard
+            config,
+            keys,
+            seeds=seeds,
+            progress=follow,
+            note=_console.note,
+            tensorboard=tensorboard,
         )
     print(found)
     _console.say(f"{found.folder}: a model per run, and sweep.csv, this table")

@@ -12,7 +12,7 @@ import json
 import os
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,7 @@ from dvskit.models.run_samples import Used, read_split, split_from, split_text
 from dvskit.training.config import Config, load_config, with_new_names
 
 _GROUPS = ("weights", "best", "moments", "average")
-_CHECKPOINT, _CONFIG, _LOG, _SPLIT = (
-    "checkpoint.safetensors",
-    "config.toml",
-    "log.csv",
-    "split.csv",
-)
+_CHECKPOINT, _CONFIG, _SPLIT = "checkpoint.safetensors", "config.toml", "split.csv"
 
 
 @dataclass(slots=True)
@@ -80,14 +75,13 @@ class Checkpoint:
             for name, value in state.items()
         }
 
-    def record(self, row: dict[str, float], keep: str = "best") -> None:
-        """Record the end of an epoch; keep the held weights if they are the best, or the last kept.
-
-        The average of the weights is kept in their place, if there is one.
-        """
+    def record(
+        self, row: dict[str, float], weights: Mapping[str, Tensor], keep: str = "best"
+    ) -> None:
+        """Record the end of an epoch; keep its weights if they are the best, or the last kept."""
         self.epoch, self.step, self.total = self.epoch + 1, 0, 0.0
         if keep == "last" or not self.history or _merit(row) > max(map(_merit, self.history)):
-            self.best = _copied(self.average or self.weights)
+            self.best = _copied(weights)
         self.history.append(row)
 
     def restore(self, optimizer: torch.optim.Optimizer) -> None:
@@ -137,9 +131,21 @@ class RunFolder:
             at = Checkpoint(to_toml(self.values))
         else:
             check_same_text(self.path, at.config, self.values)
-        check_same_run(self.path, self.values)
+        self.is_finished()
         check_place(self.path)
         return at
+
+    def is_finished(self) -> bool:
+        """Return whether the folder holds a finished model.
+
+        Raises OutputError if the model has another configuration.
+        """
+        if not (self.path / "model.toml").is_file():
+            return False
+        if (self.path / _CONFIG).is_file():
+            text = (self.path / _CONFIG).read_text("utf-8")
+            check_same_text(self.path, text, self.values)
+        return True
 
     def begin(self, used: Sequence[Used] = ()) -> None:
         """Make the folder, and write the files that identify the run when it is resumed.
@@ -171,16 +177,23 @@ class RunFolder:
 
     def write_log(self, history: Sequence[Mapping[str, float]]) -> None:
         """Write the scores of the epochs as a table of comma-separated values."""
-        text = io.StringIO()
-        columns = dict.fromkeys(name for row in history for name in row)  # metrics come and go
-        writer = csv.DictWriter(text, list(columns))
-        writer.writeheader()
-        writer.writerows(history)
-        self._write(_LOG, text.getvalue())
+        write_table(self.path / "log.csv", history)
 
     def _write(self, name: str, data: bytes | str) -> None:
         """Write a file, whole or not at all. Raises OutputError."""
         _files.write_whole(self.path / name, data, overwrite=True)
+
+
+def write_table(
+    path: Path, rows: Sequence[Mapping[str, object]], columns: Iterable[str] = ()
+) -> None:
+    """Write rows as a table of comma-separated values: `columns`, and all others of any row."""
+    text = io.StringIO()
+    names = dict.fromkeys((*columns, *(name for row in rows for name in row)))
+    writer = csv.DictWriter(text, list(names))
+    writer.writeheader()
+    writer.writerows(rows)
+    _files.write_whole(path, text.getvalue(), overwrite=True)
 
 
 def load_checkpoint(path: Path) -> Checkpoint | None:
@@ -264,18 +277,6 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 def _shown(value: Any) -> str:
     return "missing" if value is _MISSING else toml_text(value)
-
-
-def check_same_run(folder: Path, values: Mapping[str, Any]) -> bool:
-    """Return whether the output of a configuration, given as tables, holds a finished model.
-
-    Raises OutputError if the model has another configuration.
-    """
-    if not (folder / "model.toml").is_file():
-        return False
-    if (folder / _CONFIG).is_file():
-        check_same_text(folder, (folder / _CONFIG).read_text("utf-8"), values)
-    return True
 
 
 def config_on_disk(folder: Path) -> Config | None:

@@ -6,7 +6,6 @@ If there is no time to emulate all clips, some of each class and person are used
 from __future__ import annotations
 
 import csv
-import io
 import math
 import shutil
 import statistics
@@ -23,12 +22,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dvskit import _files
 from dvskit._threads import thread_count
 from dvskit.datasets import Cache, ImageSamples, Sample, Samples, SplitSamples
 from dvskit.errors import ConfigError, DvskitError, FittedWarning, OutputError, count_of, one_line
 from dvskit.models.model import make_folder
 from dvskit.models.scores import Result, logits_of
+from dvskit.training.checkpoint import write_table
 from dvskit.training.config import Config
 from dvskit.training.folder_choices import BATCH, parts_to_leave_out, with_steps
 from dvskit.training.labels import LabelsTask, answers_of, train_sets
@@ -385,11 +384,8 @@ class PartsLeftOut:
 
     def _keep(self, rows: list[JudgedSample]) -> None:
         self.rows = rows
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [each.name for each in fields(JudgedSample)])
-        writer.writeheader()
-        writer.writerows(map(asdict, rows))
-        _files.write_whole(self._file, text.getvalue(), overwrite=True)
+        columns = [each.name for each in fields(JudgedSample)]
+        write_table(self._file, [asdict(row) for row in rows], columns)
 
 
 def _read(file: Path) -> list[JudgedSample]:

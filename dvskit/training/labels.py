@@ -54,13 +54,12 @@ from dvskit.training.distributed import (
     training_precision,
 )
 from dvskit.training.loop import (
-    Board,
     LoopPlan,
     ProgressCallback,
     Task,
-    Watch,
+    TrainingRun,
     check_tensorboard,
-    train_task,
+    points_writer,
 )
 from dvskit.training.losses import (
     LOSSES,
@@ -187,7 +186,7 @@ def train_sets(
 ) -> Trained:
     """Train by a configuration on its sets, opened and split, as `train` does; None opens them.
 
-    deadline  as in `train_task`, in one process. config.toml then says how many epochs were taken
+    deadline  as in `TrainingRun.train`, in one process. config.toml then holds the number of epochs
     """
     check_metrics(metrics or {})
     if tensorboard:
@@ -212,11 +211,11 @@ def train_sets(
             if at.has_begun:
                 check_same_samples(folder.path, used)
             folder.begin(used)
-        board = Board(folder.path, task.plan.done(at)) if tensorboard else None
-        if board is not None:
-            stack.callback(board.close)
-        watch = Watch(folder if world.is_main else None, progress, board)
-        train_task(task, at, watch, world=world, deadline=deadline)
+        points = points_writer(folder.path, task.plan.done(at)) if tensorboard else None
+        if points is not None:
+            stack.callback(points.close)
+        main = folder if world.is_main else None
+        TrainingRun(task, at, main, progress, points, world).train(deadline)
         if not task.plan.has_ended(at):
             config = replace(config, loop=replace(config.loop, stop=at.epoch))
             folder.write_config(config_values(config))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,9 @@ from dvskit.errors import ConfigError
 from dvskit.training.checkpoint import Checkpoint, RunFolder
 from dvskit.training.distributed import ALONE, World
 from dvskit.training.losses import take_step
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 Batch = TypeVar("Batch")
 _EVERY_SECONDS = 1.0  # between reports of progress within an epoch
@@ -175,43 +178,6 @@ def progress_bar(
         yield show
 
 
-class Board:
-    """Writes a run's points for TensorBoard; their x value is the number of completed steps.
-
-    output  the run's folder: the points go to its folder tensorboard
-    done    completed steps in the run's checkpoint; later points of an interrupted run are removed
-            and written again
-
-    `loss/step` and `rate` are of each step; of each epoch `loss/epoch`, and each score as
-    `validation/<score>`. Raises ConfigError unless the package tensorboard can be imported.
-    """
-
-    def __init__(self, output: Path, done: int) -> None:
-        check_tensorboard()
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._writer = SummaryWriter(str(output / "tensorboard"), purge_step=done + 1)
-
-    def step(self, done: int, loss: float, rate: float) -> None:
-        """Write the loss and the rate of a step."""
-        self._writer.add_scalar("loss/step", loss, done)
-        self._writer.add_scalar("rate", rate, done)
-
-    def epoch(self, done: int, loss: float, scores: Mapping[str, float]) -> None:
-        """Write the loss and the scores of an epoch."""
-        self._writer.add_scalar("loss/epoch", loss, done)
-        for name, value in scores.items():
-            self._writer.add_scalar(f"validation/{name}", value, done)
-
-    def flush(self) -> None:
-        """Write all points to disk."""
-        self._writer.flush()
-
-    def close(self) -> None:
-        """Write all points, and close the file."""
-        self._writer.close()
-
-
 def check_tensorboard() -> None:
     """Raise ConfigError unless the package tensorboard can be imported."""
     try:
@@ -223,68 +189,38 @@ def check_tensorboard() -> None:
         ) from None
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """What follows a run and does not change it.
+def points_writer(output: Path, done: int) -> SummaryWriter:
+    """Return the writer of a run's points for TensorBoard, to the folder tensorboard in its output.
 
+    done  completed steps in the run's checkpoint; later points of an interrupted run are removed
+          and written again
+    """
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(output / "tensorboard"), purge_step=done + 1)
+
+
+@dataclass
+class TrainingRun(Generic[Batch]):
+    """A run of a task; its changing state is in the module, the optimizer, the average and `at`.
+
+    at        the state of the run, which goes on from it; the best weights are in `at.best`
     folder    takes checkpoints and the log; None in all but the first of several processes
     progress  called about once a second and at the end of each epoch
-    board     takes points for TensorBoard
+    points    for TensorBoard, by the number of completed steps: `loss/step` and `rate` of each
+              step; of each epoch `loss/epoch`, and each score as `validation/<score>`
     """
 
+    task: Task[Batch]
+    at: Checkpoint
     folder: RunFolder | None
     progress: ProgressCallback | None = None
-    board: Board | None = None
+    points: SummaryWriter | None = None
+    world: World = ALONE
 
-    def keep(self, at: Checkpoint) -> None:
-        """Write a checkpoint."""
-        # Points first: a resumed run writes those after the checkpoint again, but not those before.
-        if self.board is not None:
-            self.board.flush()
-        if self.folder is not None:
-            self.folder.save(at)
-
-    def write_log(self, at: Checkpoint) -> None:
-        """Write the log, if it has a row."""
-        if self.folder is not None and at.history:
-            self.folder.write_log(at.history)
-
-
-def train_task(
-    task: Task[Batch],
-    at: Checkpoint,
-    watch: Watch,
-    *,
-    world: World = ALONE,
-    deadline: float = math.inf,
-) -> None:
-    """Train a task from a checkpoint to the end of its plan, or to a deadline.
-
-    at        the state of the run; it is changed, and its best weights are in `at.best`
-    deadline  a value of time.monotonic(): no further epoch begins that would end later, if it takes
-              as long as the one before. `task.plan.has_ended(at)` is then false
-
-    Raises ConfigError if the loss or the gradient is not finite.
-    """
-    run = _Run(task, at, watch, world)
-    watch.write_log(at)  # a kill may have come before its last row
-    while not task.plan.has_ended(at):
-        began = time.monotonic()
-        end = run.epoch()
-        watch.write_log(at)
-        if watch.progress is not None:
-            watch.progress(end)
-        now = time.monotonic()
-        if now + (now - began) > deadline:
-            break
-
-
-class _Run(Generic[Batch]):
-    """A run; its changing state is in the module, the optimizer, the average and `at`."""
-
-    def __init__(self, task: Task[Batch], at: Checkpoint, watch: Watch, world: World) -> None:
-        self.task, self.at, self.watch, self.world = task, at, watch, world
-        if at.weights:
+    def __post_init__(self) -> None:
+        task, at = self.task, self.at
+        if at.has_begun:
             task.module.load_state_dict(at.weights)
             at.restore(task.optimizer)
         weights = task.module.state_dict()
@@ -294,9 +230,25 @@ class _Run(Generic[Batch]):
             self.average = {key: before[key].to(value, copy=True) for key, value in weights.items()}
         self.rate = math.nan
 
-    def epoch(self) -> Progress:
+    def train(self, deadline: float = math.inf) -> None:
+        """Train to the end of the plan, or to a deadline.
+
+        deadline  a value of time.monotonic(): no further epoch begins that would end later, if it
+                  takes as long as the one before. `task.plan.has_ended(at)` is then false
+
+        Raises ConfigError if the loss or the gradient is not finite.
+        """
+        self._write_log()  # a kill may have come before its last row
+        while not self.task.plan.has_ended(self.at):
+            began = time.monotonic()
+            self._epoch()
+            now = time.monotonic()
+            if now + (now - began) > deadline:
+                break
+
+    def _epoch(self) -> None:
         """Train the rest of an epoch, judge the weights, and keep them if they are the best."""
-        task, at, plan, watch = self.task, self.at, self.task.plan, self.watch
+        task, at, plan = self.task, self.at, self.task.plan
         number = at.epoch
         began = reported = kept = time.monotonic()
         task.set_training()
@@ -304,25 +256,27 @@ class _Run(Generic[Batch]):
             loss = self._learn(batch)
             at.step += 1
             at.total += loss
-            within = at.step < plan.batches  # the epoch's end is handled below
             now = time.monotonic()
-            if within and watch.progress is not None and now - reported > _EVERY_SECONDS:
+            if at.step == plan.batches:  # the epoch's end is handled below
+                continue
+            if now - reported > _EVERY_SECONDS:
                 reported = now
-                watch.progress(Progress(number, plan.epochs, plan.done(at), plan.steps, loss))
-            if within and now - kept > _KEPT_SECONDS:
+                self._report(number, loss)
+            if now - kept > _KEPT_SECONDS:
                 kept = now
-                at.hold(task.module.state_dict(), task.optimizer, self.average)
-                watch.keep(at)
+                self._keep()
         scores = task.scores(self.average)
         loss = at.total / plan.batches
         row = {"epoch": number, "loss": loss, "rate": self.rate, **scores}
         row["seconds"] = round(time.monotonic() - began, 1)
-        at.hold(task.module.state_dict(), task.optimizer, self.average)
-        at.record(row, plan.keep)
-        if watch.board is not None:
-            watch.board.epoch(plan.done(at), loss, scores)
-        watch.keep(at)
-        return Progress(number, plan.epochs, plan.done(at), plan.steps, loss, scores)
+        at.record(row, self.average or task.module.state_dict(), plan.keep)
+        if self.points is not None:
+            self.points.add_scalar("loss/epoch", loss, plan.done(at))
+            for name, value in scores.items():
+                self.points.add_scalar(f"validation/{name}", value, plan.done(at))
+        self._keep()
+        self._write_log()
+        self._report(number, loss, scores)
 
     def _learn(self, batch: Batch) -> float:
         """Take the steps of a batch; return the mean of their losses."""
@@ -340,17 +294,36 @@ class _Run(Generic[Batch]):
                     f"{task.fault(batch)}; lower loop.learning_rate, or keep the values of your "
                     "own layers in range"
                 )
-            self._follow(step)
             total += value
-            if self.watch.board is not None:
-                self.watch.board.step(step + 1, value, self.rate)
+            if self.average:
+                self._follow(step)
+            if self.points is not None:
+                self.points.add_scalar("loss/step", value, step + 1)
+                self.points.add_scalar("rate", self.rate, step + 1)
         return total / task.plan.steps_a_batch
 
     def _follow(self, step: int) -> None:
         """Let the average of the weights follow them."""
-        if self.task.plan.average is None:
-            return
-        decay = min(self.task.plan.average, (1 + step) / (_YOUNG + step))
+        decay = min(self.task.plan.average or 0.0, (1 + step) / (_YOUNG + step))
         with torch.no_grad():
             for key, value in self.task.module.state_dict().items():
                 self.average[key].lerp_(value, 1 - decay)
+
+    def _keep(self) -> None:
+        """Write a checkpoint."""
+        self.at.hold(self.task.module.state_dict(), self.task.optimizer, self.average)
+        # Points first: a resumed run writes those after the checkpoint again, but not those before.
+        if self.points is not None:
+            self.points.flush()
+        if self.folder is not None:
+            self.folder.save(self.at)
+
+    def _write_log(self) -> None:
+        if self.folder is not None and self.at.history:
+            self.folder.write_log(self.at.history)
+
+    def _report(self, epoch: int, loss: float, scores: Mapping[str, float] | None = None) -> None:
+        if self.progress is not None:
+            plan = self.task.plan
+            done = plan.done(self.at)
+            self.progress(Progress(epoch, plan.epochs, done, plan.steps, loss, scores or {}))

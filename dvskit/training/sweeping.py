@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +16,6 @@ from typing import Any
 
 import torch
 
-from dvskit import _files
 from dvskit._arguments import check_arguments
 from dvskit._tables import toml_text
 from dvskit.errors import ConfigError, ModelError
@@ -26,7 +23,7 @@ from dvskit.models.device import started_together
 from dvskit.models.model import load_model
 from dvskit.models.run_samples import used_samples
 from dvskit.models.scores import mean_interval, wilson
-from dvskit.training.checkpoint import check_same_run, check_same_samples
+from dvskit.training.checkpoint import RunFolder, check_same_samples, write_table
 from dvskit.training.config import Config, changed_config, config_values, load_config
 from dvskit.training.labels import start_of, train, with_earlier_samples
 from dvskit.training.loop import Progress
@@ -149,7 +146,7 @@ class Sweep:
 
     def __str__(self) -> str:
         titles = ("accuracy", "standard error over seeds", "95 % interval of one run", "runs")
-        rows = [[*_heads(self.combinations), *titles]]
+        rows = [[*self.combinations[0].values, *titles]]
         for each in self.combinations:
             found = (each.accuracy, each.standard_error_over_seeds, *each.interval_95)
             mean, error, low, high = ("-" if math.isnan(x) else f"{100 * x:.2f}" for x in found)
@@ -170,7 +167,7 @@ def sweep(
     *,
     seeds: int | Sequence[int] = 1,
     progress: Callable[[SweepRun, Progress], None] | None = None,
-    note: Callable[[SweepRun, str], None] | None = None,
+    note: Callable[[str], None] | None = None,
     tensorboard: bool = False,
 ) -> Sweep:
     """Train with each combination of the values of `keys`, for each seed.
@@ -188,7 +185,7 @@ def sweep(
                  boolean, or a text, which is read as TOML if it is TOML
     seeds        how many, from the configuration's seed on, or which
     progress     called as that of `train`, with the run
-    note         called with the run and a line on an assumption
+    note         called with each line about an assumption, which is the same for all runs
     tensorboard  as in `train`, for each run
 
     Each run has a folder in `config.output`, such as loop.learning_rate=0.001/seed-1. The same call
@@ -205,13 +202,16 @@ def sweep(
     folder, found = Path(config.output), dict[tuple[str, ...], dict[int, Score]]()
     combinations: tuple[Combination, ...] = ()
     for run in runs:
-        score = _score_of(_finished(run.config) or _trained(run, progress, note, tensorboard))
-        found.setdefault(tuple(run.values.values()), {})[run.config.seed] = score
+        scores = _finished(run.config)
+        if scores is None:
+            scores = _trained(run, progress, note, tensorboard)
+            note = None  # it was called with the lines, which are the same for all runs
+        found.setdefault(tuple(run.values.values()), {})[run.config.seed] = _score_of(scores)
         combinations = tuple(
             Combination(dict(zip(run.values, values, strict=True)), scores)
             for values, scores in found.items()
         )
-        _write(folder / "sweep.csv", combinations)
+        write_table(folder / "sweep.csv", [*map(_row, combinations)])
     return Sweep(folder, combinations)
 
 
@@ -274,11 +274,12 @@ def _finished(config: Config) -> Mapping[str, Any] | None:
 
     Raises OutputError for a run with another configuration or other samples, and ModelError.
     """
-    if not check_same_run(Path(config.output), config_values(config)):
+    folder = Path(config.output)
+    if not RunFolder(folder, config_values(config)).is_finished():
         return None
     split = split_in_files(load_sets(config))
-    folder, used = Path(config.output), used_samples(split)
-    check_same_samples(folder, with_earlier_samples(start_of(config, split), used))
+    used = with_earlier_samples(start_of(config, split), used_samples(split))
+    check_same_samples(folder, used)
     scores: Mapping[str, Any] = load_model(folder).about["scores"]
     return scores
 
@@ -286,13 +287,13 @@ def _finished(config: Config) -> Mapping[str, Any] | None:
 def _trained(
     run: SweepRun,
     progress: Callable[[SweepRun, Progress], None] | None,
-    note: Callable[[SweepRun, str], None] | None,
+    note: Callable[[str], None] | None,
     tensorboard: bool,
 ) -> Mapping[str, Any]:
     trained = train(
         run.config,
         progress=None if progress is None else partial(progress, run),
-        note=None if note is None else partial(note, run),
+        note=note,
         tensorboard=tensorboard,
     )
     scores: Mapping[str, Any] = trained.model.about["scores"]
@@ -317,21 +318,16 @@ def _score_of(scores: Mapping[str, Any]) -> Score:
     return Score(fmean(shares), mean_interval(shares, intervals), fmean(chosen))
 
 
-def _heads(combinations: Sequence[Combination]) -> list[str]:
-    return list(combinations[0].values) if combinations else []
-
-
-def _write(path: Path, combinations: Sequence[Combination]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    seeds = sorted({seed for each in combinations for seed in each.scores})
-    interval = ("interval_95_low", "interval_95_high")
-    figures = ("accuracy", "standard_error_over_seeds", *interval, "validation_accuracy")
-    writer.writerow([*_heads(combinations), "runs", *figures, *(f"seed_{seed}" for seed in seeds)])
-    for each in combinations:
-        errors = (each.standard_error_over_seeds, *each.interval_95)
-        found = (each.accuracy, *errors, each.validation)
-        shown = ["" if math.isnan(value) else value for value in found]
-        alone = [each.scores[seed].accuracy if seed in each.scores else "" for seed in seeds]
-        writer.writerow([*each.values.values(), len(each.scores), *shown, *alone])
-    _files.write_whole(path, text.getvalue(), overwrite=True)
+def _row(each: Combination) -> dict[str, object]:
+    """Return the row of a combination in sweep.csv."""
+    low, high = each.interval_95
+    figures = {
+        "accuracy": each.accuracy,
+        "standard_error_over_seeds": each.standard_error_over_seeds,
+        "interval_95_low": low,
+        "interval_95_high": high,
+        "validation_accuracy": each.validation,
+    }
+    known = {name: "" if math.isnan(value) else value for name, value in figures.items()}
+    alone = {f"seed_{seed}": each.scores[seed].accuracy for seed in sorted(each.scores)}
+    return {**each.values, "runs": len(each.scores), **known, **alone}

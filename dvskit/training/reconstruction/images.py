@@ -29,7 +29,7 @@ from dvskit.reconstruction.network import ReconstructionModule, States
 from dvskit.reconstruction.scores import score_images
 from dvskit.training.checkpoint import Checkpoint, RunFolder
 from dvskit.training.distributed import keep_memory
-from dvskit.training.loop import LoopPlan, ProgressCallback, Task, Watch, train_task
+from dvskit.training.loop import LoopPlan, ProgressCallback, Task, TrainingRun
 from dvskit.training.reconstruction.config import (
     KINDS,
     ReconstructionConfig,
@@ -88,7 +88,7 @@ def train_reconstruction(
     folder.begin()
     with torch.random.fork_rng(), feed:
         task = ImagesTask(config, feed, start)
-        train_task(task, at, Watch(folder, progress))
+        TrainingRun(task, at, folder, progress).train()
         return _judged(task, at)
 
 
