@@ -359,47 +359,33 @@ def _judging_settings(config: Config) -> tuple[object, ...]:
 
 
 def _continued(asked: Config, before: Config, *, keeps_start: bool) -> Config:
-    """Return what a call asks for, for the run that it continues, with the samples of that run.
+    """Return what a call asks for, with the clips of the run that it continues.
 
     keeps_start  whether the start was chosen, not asked for
-
-    Raises OutputError if the run in the output folder had other arguments.
     """
     was, entry = files_of(before), files_of(asked)
-    if Path(was.path).resolve() == Path(entry.path).resolve():
-        entry = replace(entry, path=was.path)
-    asked = replace(
-        asked,
-        start=before.start if keeps_start else asked.start,
-        data=(replace(entry, without=was.without),),
-    )
-    had, now = (
-        {
-            "name": config.name,
-            "seed": config.seed,
-            "start": config.start,
-            "path": [getattr(each, "path", "") for each in config.data],
-            "salvage": files_of(config).salvage,
-        }
-        for config in (before, asked)
-    )
-    check_same_values(Path(asked.output), had, now)
-    return asked
+    same = Path(was.path).resolve() == Path(entry.path).resolve()
+    entry = replace(entry, path=was.path if same else entry.path, without=was.without)
+    return replace(asked, start=before.start if keeps_start else asked.start, data=(entry,))
 
 
 def _check_same(before: Config, config: Config, sets: Sequence[TrainingSet]) -> None:
-    """Raise OutputError if the run that goes on had other samples or another configuration.
+    """Raise OutputError if the run that goes on had other arguments, samples or settings.
 
     The number of steps may differ, since it depends on the time.
     """
     folder, loop = Path(before.output), config.loop
-    start = load_model(config.start) if config.start else None
-    used = used_samples(split_in_files(sets))
-    check_same_samples(folder, with_earlier_samples(start, used))
     steps = before.loop.epochs * before.loop.steps
     if steps < loop.epochs * loop.steps:
         loop = with_steps(loop, steps)
-    check_same_values(folder, config_values(before), config_values(replace(config, loop=loop)))
+    had, now = config_values(before), config_values(replace(config, loop=loop))
+    # Settings follow from arguments and samples: these are named first.
+    for key in ("name", "seed", "start"):
+        check_same_values(folder, {key: had.get(key, "")}, {key: now.get(key, "")})
+    start = load_model(config.start) if config.start else None
+    used = used_samples(split_in_files(sets))
+    check_same_samples(folder, with_earlier_samples(start, used))
+    check_same_values(folder, had, now)
 
 
 def _findings(plan: _Plan) -> Iterator[FolderNote]:
