@@ -150,7 +150,7 @@ def train_folder(
     changes: Mapping[str, str] | None = None,
     callbacks: Callbacks | None = None,
 ) -> FolderRun:
-    """Train a classifier on a folder, or a list, of labelled recordings and videos, or depth clips.
+    """Train a classifier on a folder, or a list, of labeled recordings and videos, or depth clips.
 
     The configuration is chosen by the content of the folder: see `choose`. Of fewer than 200
     samples the model learns from all. Further trainings leave out each person in turn, or a third
@@ -233,18 +233,18 @@ def _prepared(
     """
     path, salvage = files_of(asked).path, files_of(asked).salvage
     samples = open_samples(path, strict=not salvage)
-    begun: list[ChosenSetting] = []
+    start: list[ChosenSetting] = []
     said: set[str] = set()
     while True:
         without = files_of(asked).without
         contents = inspect_samples(samples, path, without=without)
-        if chooses_start and not begun:
-            begun.append(choose_start(contents, asked, limit.start_chosen))
-            if begun[0].value == PEOPLE_MODEL:
+        if chooses_start and not start:
+            start.append(choose_start(contents, asked, limit.start_chosen))
+            if start[0].value == PEOPLE_MODEL:
                 asked = replace(asked, start=PEOPLE_MODEL)
         chosen = choose(contents, asked, load_model(asked.start) if asked.start else None)
         config = _without(changed_config(chosen.config, changes), without)
-        choices = (*begun, *chosen.choices, *_asked_for(changes))
+        choices = (*start, *chosen.choices, *_asked_for(changes))
         for line in (f"{path}: {contents.words}", *map(str, choices)):
             if line not in said:
                 callbacks.say(line)

@@ -1,4 +1,4 @@
-"""What is in a folder of labelled samples, and the configuration to train on it, with reasons.
+"""What is in a folder of labeled samples, and the configuration to train on it, with reasons.
 
 `inspect_samples` reads some samples, `choose_start` picks the model to begin with, and `choose` all
 other settings.
@@ -80,7 +80,7 @@ _BLUR = 0.04  # of the side: arms and clothes are thicker or thinner
 
 @dataclass(frozen=True, slots=True)
 class FolderContents:
-    """The content of a folder, or of a list, of labelled samples.
+    """The content of a folder, or of a list, of labeled samples.
 
     samples    all of them, opened
     classes    the number of samples of each class

@@ -657,6 +657,6 @@ class FixedLayers:
             self.rest = layers.Sequence(OrderedDict(parts[count:]))
 
     def set_evaluation(self) -> None:
-        """Set the layers to evaluation: batch normalisation keeps its means, dropout is off."""
+        """Set the layers to evaluation: batch normalization keeps its means, dropout is off."""
         for each in [self.first] if self.first is not None else self._layers:
             each.eval()

@@ -2,7 +2,7 @@
 
 Each loss belongs to a readout, so that training improves the deciding quantity:
 
-    loss           readout               minimised
+    loss           readout               minimized
     "mean"         any                   the cross-entropy of the logits; for "each" its mean over
                                          the steps
     "each-step"    "each"                the cross-entropy at each step, summed over the steps

@@ -153,7 +153,7 @@ def checked_sets(sets: tuple[TrainingSet, ...], config: Config) -> tuple[Trainin
             )
     if len(classes) < 2:
         raise ConfigError(f"one class, {', '.join(classes)}: give two or more")
-    sets = tuple(replace(each, parts=_among(each.parts, classes)) for each in sets)
+    sets = tuple(replace(each, parts=_with_classes(each.parts, classes)) for each in sets)
     if len(classes) != config.network.classes:
         raise ConfigError(
             f"{len(classes)} classes in the data, network.classes = {config.network.classes}; "
@@ -169,14 +169,16 @@ def checked_sets(sets: tuple[TrainingSet, ...], config: Config) -> tuple[Trainin
     return sets
 
 
-def _among(parts: Parts, classes: tuple[str, ...]) -> Parts:
+def _with_classes(parts: Parts, classes: tuple[str, ...]) -> Parts:
     if parts.train.classes == classes:
         return parts
     return cast(Parts, SplitSamples(*(part.with_classes(classes) for part in parts)))
 
 
 def _load_set(entry: DataConfig, config: Config) -> TrainingSet:
-    samples = KINDS[entry.kind](entry, config)
+    if not getattr(entry, "path", entry.kind):
+        raise ConfigError(f"data.{entry.title}: no path; name a folder or a file of {entry.kind}")
+    samples = _OPENERS[entry.kind](entry, config)
     notes = _notes(samples)
     if entry.classes:
         try:
@@ -225,15 +227,14 @@ def _placed(row: Sample, entry: DataConfig, seed: int) -> Sample:
 
 def _open(entry: FileData, config: Config) -> Samples:
     """Open the samples of a folder or list, and check that all are of the entry's kind."""
-    if not entry.path:
-        raise ConfigError(f"data.{entry.title}: no path; name a folder of {entry.kind}")
     if isinstance(entry, RecordingData) and entry.set:
         download = entry.download and started_together() == 1  # several would write to one folder
         return datasets.open_public(
             entry.set, entry.path, strict=not entry.salvage, download=download
         )
     group = None if entry.group == "none" else entry.group
-    samples = open_files(entry.path, _reading(entry, config), group=group)
+    reading = SampleReading(emulation_of(entry, config), strict=not entry.salvage)
+    samples = open_files(entry.path, reading, group=group)
     names = _FILES[entry.kind]
     for row, found in zip(samples.rows, samples.kinds, strict=True):
         if found not in names:
@@ -243,10 +244,6 @@ def _open(entry: FileData, config: Config) -> Samples:
                 f"folder of its own, with an entry [[data]] of kind {kind!r}"
             )
     return samples
-
-
-def _reading(entry: FileData, config: Config) -> SampleReading:
-    return SampleReading(emulation_of(entry, config), strict=not entry.salvage)
 
 
 def emulation_of(entry: FileData, config: Config) -> datasets.Emulation:
@@ -269,8 +266,6 @@ def _size(size: tuple[int, ...], config: Config) -> tuple[int, int]:
 
 
 def _open_images(entry: ImageData | SaccadeData, config: Config) -> ImageSamples:
-    if not entry.path:
-        raise ConfigError(f"data.{entry.title}: no path; name a folder of images")
     return datasets.open_images(entry.path)
 
 
@@ -280,29 +275,24 @@ def _move_images(entry: SaccadeData, config: Config) -> Samples:
 
 
 def _draw(entry: DrawnData, config: Config) -> Samples:
-    return datasets.DrawnSamples(
-        entry.each,
-        seed=entry.seed or config.seed,
-        gestures=entry.gestures or PERSON_GESTURES,
-        size=_size(entry.size, config),
-        duration_us=entry.duration_us,
-        fps=round(entry.fps) or _DRAWN_FPS,
-        close=entry.close,
-    )
+    gestures = entry.gestures or PERSON_GESTURES
+    how = _drawing(entry, config)
+    return datasets.DrawnSamples(entry.each, gestures=gestures, close=entry.close, **how)
 
 
 def _draw_moved(entry: SkeletonData, config: Config) -> Samples:
-    if not entry.path:
-        raise ConfigError(f"data.{entry.title}: no path; name a folder or an .npz of skeletons")
-    return datasets.SkeletonSamples(
-        entry.path,
-        entry.each,
-        seed=entry.seed or config.seed,
-        actions=entry.gestures,
-        size=_size(entry.size, config),
-        duration_us=entry.duration_us,
-        fps=round(entry.fps) or _DRAWN_FPS,
-    )
+    how = _drawing(entry, config)
+    return datasets.SkeletonSamples(entry.path, entry.each, actions=entry.gestures, **how)
+
+
+def _drawing(entry: DrawnData | SkeletonData, config: Config) -> dict[str, Any]:
+    """Return what drawn people and moved skeletons have in common."""
+    return {
+        "seed": entry.seed or config.seed,
+        "size": _size(entry.size, config),
+        "duration_us": entry.duration_us,
+        "fps": round(entry.fps) or _DRAWN_FPS,
+    }
 
 
 _FILES: Mapping[str, tuple[str, ...]] = {
@@ -311,7 +301,7 @@ _FILES: Mapping[str, tuple[str, ...]] = {
     "depth": ("depth clip",),
     "mixed": ("recording", "video", "folder of images"),
 }
-KINDS: Mapping[str, Callable[[Any, Config], Samples | ImageSamples]] = {
+_OPENERS: Mapping[str, Callable[[Any, Config], Samples | ImageSamples]] = {
     "recordings": _open,
     "videos": _open,
     "mixed": _open,
@@ -321,7 +311,6 @@ KINDS: Mapping[str, Callable[[Any, Config], Samples | ImageSamples]] = {
     "images": _open_images,
     "saccades": _move_images,
 }
-"""The functions that open the set of an entry, by its kind."""
 EMULATED = frozenset(("videos", "mixed", "depth", "drawn", "skeletons", "saccades"))
 """The kinds whose events are emulated, and kept on disk afterwards."""
 
@@ -387,7 +376,7 @@ def load_feed(config: Config, sets: Sequence[TrainingSet] | None = None) -> Feed
         _training_batches(sets, config, cache, memory),
         {
             each.entry.title: judged_part(
-                each, _held(each, each.parts.validation, memory), config, cache
+                each, _read_once(each, each.parts.validation, memory), config, cache
             )
             for each in sets
             if len(each.parts.validation)
@@ -429,7 +418,7 @@ def split_in_files(sets: Sequence[TrainingSet]) -> datasets.Split:
     return split
 
 
-def _held(
+def _read_once(
     each: TrainingSet, samples: Samples | ImageSamples, memory: Memory
 ) -> Samples | ImageSamples:
     """Return samples that are read once, if they come from files that no cache keeps."""
@@ -445,7 +434,7 @@ def _training_batches(
     draws_points = config.input.representation == POINTS
     shares = [
         datasets.BatchShare(
-            samples=_held(each, each.parts.train, memory),
+            samples=_read_once(each, each.parts.train, memory),
             count=each.entry.count,
             vary=each.entry.vary(always=draws_points),
             relabel=_mirror(each) if each.entry.mirrored and each.entry.vary() else None,

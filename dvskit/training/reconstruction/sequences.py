@@ -82,8 +82,12 @@ def materials(sequences: SequencesConfig) -> dict[str, Material]:
     clips that their kinds need; MissingFileError.
     """
     drawn = sequences.photographs or sequences.crossings or sequences.planes
-    photographs = _photographs(sequences) if drawn else {}
-    clips = _clips(sequences) if sequences.clips else {}
+    photographs: dict[str, Path] = {}
+    if drawn:
+        own = {file.stem: file for file in _existing(sequences.photograph_files)}
+        photographs = package_photographs() | own
+    clip_files = _existing(sequences.clip_files if sequences.clips else ())
+    clips = {"/".join(file.parts[-2:]): file for file in clip_files}
     named = {"validation": sequences.validation_photographs, "judged": sequences.judged_photographs}
     patterns = {"validation": sequences.validation_clips, "judged": sequences.judged_clips}
     parts: dict[str, Material] = {}
@@ -111,22 +115,13 @@ def materials(sequences: SequencesConfig) -> dict[str, Material]:
     return parts
 
 
-def _photographs(sequences: SequencesConfig) -> dict[str, Path]:
-    found = package_photographs()
-    for file in map(Path, sequences.photograph_files):
-        if not file.is_file():
-            raise MissingFileError(file)
-        found[file.stem] = file
-    return found
-
-
-def _clips(sequences: SequencesConfig) -> dict[str, Path]:
-    found = {}
-    for file in map(Path, sequences.clip_files):
-        if not file.exists():
-            raise MissingFileError(file)
-        found["/".join(file.parts[-2:])] = file
-    return found
+def _existing(files: Iterable[str]) -> list[Path]:
+    """Return files, or folders, as paths. Raises MissingFileError."""
+    paths = list(map(Path, files))
+    for path in paths:
+        if not path.exists():
+            raise MissingFileError(path)
+    return paths
 
 
 def _ends_in(path: Path, pattern: str) -> bool:
