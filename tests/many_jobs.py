@@ -1,4 +1,4 @@
-"""A command for one file made one for many: it copies, and does as the file's name says."""
+"""A command on many files: it copies them, and does as their names say."""
 
 from __future__ import annotations
 
@@ -9,14 +9,23 @@ from pathlib import Path
 
 from dvskit._files import whole_file
 from dvskit.cli import _console
-from dvskit.cli._many import Command
-from dvskit.cli._trees import Inputs
+from dvskit.cli._batch import Crew, write_events
+from dvskit.cli._inputs import Inputs, Paths
 from dvskit.errors import FormatError
 
+NOTES = Inputs("note", lambda path: path.suffix == ".in", lambda path: False, lambda: {".in"})
 
-@Command(
-    Inputs("note", lambda path: path.suffix == ".in", lambda path: False, lambda: {".in"}), "Words."
-)
+
+def copy_all(
+    *words: str, jobs: int | None = 1, cluster: str | None = None, to: str = ".out",
+    force: bool = False, times: int = 1,
+) -> None:  # fmt: skip
+    """Copy the files of a folder into another one."""
+    paths = Paths.from_words(list(words), None, NOTES, camera=None, usage="name two folders")
+    given = {"to": to, "force": force, "times": times}
+    write_events(copy, paths, Crew(jobs, cluster), given)
+
+
 def copy(file: Path, out: Path, to: str | None = None, force: bool = False, times: int = 1) -> int:
     """Copy a file of one event some times; its name says what goes wrong."""
     with whole_file(out, overwrite=force) as partial:

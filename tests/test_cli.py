@@ -17,8 +17,7 @@ import typer
 
 import dvskit
 from dvskit import cli
-from dvskit.cli import _console
-from dvskit.cli._commands import ANSWERS
+from dvskit.cli import ANSWERS, _console
 from dvskit.errors import FormatError
 from dvskit.video import open_frames, write_video
 from tests.laws import refused_command, scattered
@@ -132,7 +131,7 @@ MISTAKES = {
     "convert a.npz b.npz --crop 0,0,99,9": "99|20x10",
     "convert a.npz b.npz --crop 0,0": "--crop|'0,0'",
     "emulate clip": "clip",
-    "emulate --camera 0": "event file",
+    "emulate --camera 0": "--camera 0",
     "emulate clip b.raw --camera 0": "output",
     "emulate clip a.bin --fps 9": "a.bin|read",
     "emulate clip b.raw --fps 0": "fps|0.0",

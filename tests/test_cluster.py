@@ -14,14 +14,14 @@ import pytest
 import typer
 
 import dvskit
-from dvskit.cli import _cluster
-from dvskit.cli._trees import FileJob
+from dvskit.cli import _workers
+from dvskit.cli._inputs import FileJob
 from dvskit.errors import ConfigError, OutputError
 from tests.bars import blown_up, moving_bar
 from tests.clusters import LocalCluster
 from tests.conftest import skip_or_fail
 from tests.laws import refused
-from tests.many_jobs import copy
+from tests.many_jobs import copy_all
 from tests.processes import wait_until
 from tests.sample_files import recording
 from tests.test_cli import usage_error
@@ -38,10 +38,6 @@ def dask():
 def cluster(tmp_path_factory, dask):
     with LocalCluster(tmp_path_factory.mktemp("dask")) as started:
         yield started
-
-
-def run_copy(address, *words, jobs=None):
-    copy(paths=list(words), output=None, jobs=jobs, cluster=address, to=".out", force=False)
 
 
 @pytest.mark.slow(seconds=4)
@@ -115,7 +111,7 @@ def test_files_of_killed_workers_are_complete_once(here, cluster, capsys):  # no
             cluster.replace(number)
 
     killer = beside(kill)
-    run_copy(cluster.address, "i", "o")
+    copy_all("i", "o", jobs=None, cluster=cluster.address)
     killer.join()
     assert files_in(here / "o") == {f"{name}.out": b"1" for name in names}
     assert capsys.readouterr().err.endswith("o: 30 files written\n")
@@ -133,7 +129,7 @@ def test_a_file_that_kills_its_workers_fails_alone(here, cluster, capsys):  # no
 
     reviver = beside(revive)
     with pytest.raises(typer.Exit):
-        run_copy(cluster.address, "i", "o", jobs=1)
+        copy_all("i", "o", cluster=cluster.address)
     reviver.join()
     err = capsys.readouterr().err
     assert "failed: i/b-dies.in: 2 workers died" in err
@@ -151,7 +147,7 @@ def test_a_lost_scheduler_is_one_line(here, dask, tmp_path_factory):  # noqa: F8
     with LocalCluster(tmp_path_factory.mktemp("lost")) as cluster:
         killer = beside(kill)
         with refused(OutputError, "scheduler", "of 20 files are done"):
-            run_copy(cluster.address, "i", "o")
+            copy_all("i", "o", jobs=None, cluster=cluster.address)
         killer.join()
 
 
@@ -161,9 +157,9 @@ def test_a_worker_with_several_threads_is_an_error_that_names_the_option(monkeyp
         sync=lambda function, callback_timeout: {"tcp://a:1": 1, "tcp://b:2": 8},
         get_executor=lambda pure: SimpleNamespace(shutdown=lambda wait: None),
     )  # fmt: skip
-    monkeypatch.setattr(_cluster, "_connected", lambda address: client)  # a scheduler is slow
+    monkeypatch.setattr(_workers, "_connected", lambda address: client)  # a scheduler is slow
     with refused(ConfigError, "tcp://b:2", "8 threads", "--nthreads 1"):
-        _cluster.Cluster("tcp://s:3", None)
+        _workers.Cluster("tcp://s:3", None)
 
 
 def test_without_distributed_one_line_names_what_to_install(run, monkeypatch, tmp_path):
@@ -174,7 +170,7 @@ def test_without_distributed_one_line_names_what_to_install(run, monkeypatch, tm
 
 
 def done_there(file, out, folder=Path(), version=dvskit.__version__):
-    return _cluster._do(lambda job: None, FileJob(file, out, 1), folder, False, version)
+    return _workers.do_elsewhere(lambda job: None, FileJob(file, out, 1), folder, False, version)
 
 
 def test_a_worker_reports_paths_it_does_not_see_and_another_version(tmp_path):

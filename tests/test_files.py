@@ -22,7 +22,7 @@ import torch
 
 import dvskit
 from dvskit import _files
-from dvskit.cli._jobs import remove_begun
+from dvskit.cli._workers import remove_begun
 from dvskit.errors import DamagedFileError, FormatError, OutputError
 from dvskit.formats import formats
 from dvskit.models import InputConfig, Model, save_model

@@ -15,9 +15,9 @@ import pytest
 import dvskit
 from dvskit._files import whole_file
 from dvskit.cli._clips import find_clip
-from dvskit.cli._many import command_of
+from dvskit.cli._inputs import RECORDINGS, find_jobs
 from dvskit.cli._options import Reading
-from dvskit.cli._trees import find_jobs
+from dvskit.cli.emulate import VIDEOS
 from dvskit.datasets.files import kind_of
 from dvskit.datasets.folders import walk
 from dvskit.errors import ConfigError, FormatError, MissingFileError, ModelError, VideoError
@@ -99,11 +99,10 @@ def test_everyone_agrees_on_what_a_path_is(tmp_path):
     assert {path for path in kinds if kind_of(path)} == recordings | clips - {video}
     assert set(find_recordings(tmp_path / "set").recordings) == recordings | clips
     # The inputs of `convert` and `emulate`; a recording with frames is a clip for `emulate`.
-    for name, wanted in (
-        ("convert", recordings),
-        ("emulate", clips - {root / "depth.npz"} | {root / "camera"}),
+    for inputs, wanted in (
+        (RECORDINGS, recordings),
+        (VIDEOS, clips - {root / "depth.npz"} | {root / "camera"}),
     ):
-        inputs = command_of(f"dvskit.cli.{name}").inputs
         plan = find_jobs([str(tmp_path / "set")], tmp_path / "out", inputs, ".raw")
         assert {job.file for job in plan.jobs} == wanted
     # What `info`, `cloud`, `plot`, `render` and `view` emulate.
@@ -126,7 +125,7 @@ def test_hidden_files_are_ignored_by_all(tmp_path, monkeypatch, name):
     assert [leaf.path.name for leaf in walk(tmp_path / "set").leaves] == ["events.raw"]
     found = find_recordings(tmp_path / "set")
     assert ([path.name for path in found.recordings], found.others) == (["events.raw"], [])
-    plan = find_jobs(["set"], Path("out"), command_of("dvskit.cli.convert").inputs, ".npz")
+    plan = find_jobs(["set"], Path("out"), RECORDINGS, ".npz")
     assert ([job.file.name for job in plan.jobs], plan.others) == (["events.raw"], [])
 
 

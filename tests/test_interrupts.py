@@ -124,7 +124,7 @@ HEAD = """
 import sqlite3, sys, tempfile, time
 from pathlib import Path
 from dvskit import _files, _interrupt
-from dvskit.cli import _console
+from dvskit.cli import _binding
 from dvskit.errors import VideoError
 
 sys.path.insert(0, "fake")
@@ -147,7 +147,8 @@ def work():
     WORK
 
 with _interrupt.interruptible():
-    _console.command(work)()
+    with _binding.errors_in_one_line():
+        work()
 """
 NATIVE = """
     half()

@@ -11,7 +11,7 @@ import tomllib
 
 import pytest
 
-from dvskit.cli._commands import MODULES
+from dvskit.cli import MODULES
 from tests.sample_files import folder, video
 from tests.tree import SAMPLES, text_of
 

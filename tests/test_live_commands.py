@@ -9,7 +9,7 @@ import pytest
 
 import dvskit
 from dvskit import _interrupt
-from dvskit.cli._commands import MODULES
+from dvskit.cli import MODULES
 from dvskit.evaluation import classify
 from dvskit.formats.ros.live import RosTopic
 from dvskit.models import save_model

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import typer
 
-from dvskit.cli._jobs import JobResult
-from dvskit.cli._manifest import Manifest, options_hash  # a command takes too long for each byte
-from dvskit.cli._trees import MANIFEST, FileJob
+from dvskit.cli._batch import Manifest, options_hash  # a command takes too long for each byte
+from dvskit.cli._inputs import MANIFEST, FileJob
+from dvskit.cli._workers import JobResult
 from dvskit.errors import OutputError
 from tests.laws import refused
-from tests.many_jobs import copy
+from tests.many_jobs import copy_all
 from tests.test_many import here, touch  # noqa: F401 (fixture)
 
 NAMES = ["a.out", "x/b, c.out", 'd"\n.out', "\udce9.out"]
@@ -78,15 +78,10 @@ def test_the_hash_is_of_options_and_of_the_preset_that_they_name(tmp_path):
     assert len(set(hashes)) == 4
 
 
-def run_copy(to=".out", **given):
-    words = {"paths": ["i", "o"], "output": None, "cluster": None, "force": False}
-    copy(jobs=1, to=to, **words | given)
-
-
 def test_reruns_do_what_failed_and_skip_what_is_done(here, capsys):  # noqa: F811
     touch(here / "i", "a.in", "b-broken.in", "manifest.in")
     with pytest.raises(typer.Exit):
-        run_copy(to=".csv")
+        copy_all("i", "o", to=".csv")
     assert "failed: i/manifest.in: " in capsys.readouterr().err
     assert [(row["file"], row["events"], row["error"]) for row in rows(here / "o")] == [
         ("a.csv", "1", ""), ("b-broken.csv", "", "is broken"),
@@ -94,7 +89,7 @@ def test_reruns_do_what_failed_and_skip_what_is_done(here, capsys):  # noqa: F81
     assert all(row["host"] and float(row["seconds"]) >= 0 for row in rows(here / "o"))
     (here / "i" / "manifest.in").unlink()
     touch(here / "o", "b-broken.csv")
-    run_copy(to=".csv")
+    copy_all("i", "o", to=".csv")
     err = capsys.readouterr().err
     assert f"o: 1 existing file is not in {MANIFEST}" in err
     assert "0 files written, 2 skipped" in err
@@ -103,12 +98,12 @@ def test_reruns_do_what_failed_and_skip_what_is_done(here, capsys):  # noqa: F81
 @pytest.mark.slow
 def test_outputs_of_other_options_are_an_error_until_force(here):  # noqa: F811
     touch(here / "i", "a.in")
-    run_copy()
+    copy_all("i", "o")
     with refused(OutputError, "o/a.out", "1 file", "--force"):
-        run_copy(times=2)
+        copy_all("i", "o", times=2)
     assert (here / "o" / "a.out").read_bytes() == b"1"
-    run_copy(times=2, force=True)
+    copy_all("i", "o", times=2, force=True)
     assert (here / "o" / "a.out").read_bytes() == b"11"
     assert [row["events"] for row in rows(here / "o")] == ["1", "2"]
-    run_copy(times=2)  # skips it
+    copy_all("i", "o", times=2)  # skips it
     assert len(rows(here / "o")) == 2

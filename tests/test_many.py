@@ -18,7 +18,7 @@ import dvskit
 from dvskit._files import partial_path
 from dvskit.errors import OutputError
 from tests.laws import refused, refused_command
-from tests.many_jobs import copy
+from tests.many_jobs import copy_all
 from tests.processes import wait_until
 from tests.sample_files import recording
 
@@ -246,15 +246,11 @@ def test_each_clip_draws_its_own_noise_as_a_single_command_and_samples_do(run, t
 # --- what goes wrong ------------------------------------------------------------------------------
 
 
-def run_copy(*words, jobs=2, force=False):
-    copy(paths=list(words), output=None, jobs=jobs, cluster=None, to=".out", force=force)
-
-
 @pytest.mark.slow
 def test_a_process_that_dies_and_a_bug_fail_alone_and_leave_nothing(here, capsys):
     touch(here / "i", "a.in", "b-dies.in", "c-bug.in", "d-broken.in", "e.in")
     with pytest.raises(typer.Exit) as ended:
-        run_copy("i", "o")
+        copy_all("i", "o", jobs=2)
     assert ended.value.exit_code == 1
     err = capsys.readouterr().err
     for name, why in (("b-dies", "code 7"), ("c-bug", "KeyError"), ("d-broken", "is broken")):
@@ -268,7 +264,7 @@ def test_a_process_that_dies_and_a_bug_fail_alone_and_leave_nothing(here, capsys
 def test_a_full_disk_stops_all_with_one_line(here, capsys):
     touch(here / "i", "a.in", "b-full.in", "c-slow.in", "d.in", "sub/e.in")
     with refused(OutputError, "o/b-full.out", "No space left on device", "1 of 5 files are done"):
-        run_copy("i", "o", jobs=1)
+        copy_all("i", "o")
     assert capsys.readouterr().err == "dvskit: note: o/a.out: was copied\n"
     assert files_in(here / "o") == {"a.out": b"1"}
     assert not (here / "o" / "sub").exists()
@@ -281,7 +277,7 @@ def test_old_files_of_a_killed_run_are_removed(here, capsys):
     for name, age_s in ((left.name, 4000), (partial_path(left.with_name("a.out")).name, 60)):
         (here / "o" / name).write_bytes(b"half")
         os.utime(here / "o" / name, (time.time() - age_s,) * 2)
-    run_copy("i", "o", jobs=1)
+    copy_all("i", "o")
     assert left.name in capsys.readouterr().err
     kept = files_in(here / "o")
     assert left.name not in kept
@@ -291,12 +287,12 @@ def test_old_files_of_a_killed_run_are_removed(here, capsys):
 CODE = """
 import sys, typer
 from dvskit import _interrupt
-from dvskit.cli import _console
-from tests.many_jobs import copy
+from dvskit.cli import _binding
+from tests.many_jobs import copy_all
 with _interrupt.interruptible():
     try:
-        given = dict(paths=["i", "o"], output=None, jobs=2, cluster=None, to=".out", force=False)
-        _console.command(copy)(**given)
+        with _binding.errors_in_one_line():
+            copy_all("i", "o", jobs=2)
     except typer.Exit as ended:
         sys.exit(ended.exit_code)
 """

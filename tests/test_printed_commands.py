@@ -9,7 +9,8 @@ import pytest
 import typer
 
 import dvskit
-from dvskit.cli import _commands, app
+from dvskit.cli import MODULES as COMMANDS
+from dvskit.cli import app
 from tests.bars import write_bars
 from tests.printed_commands import (
     check,
@@ -48,7 +49,7 @@ def test_the_commands_in_texts_of_the_source_parse() -> None:
     for module in MODULES:
         for text in texts_of(module):
             for words in said_in(text):
-                if words[1] in _commands.MODULES:
+                if words[1] in COMMANDS:
                     check_mention(words)
                     found += len(words) > 2
     assert found > 10

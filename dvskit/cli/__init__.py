@@ -1,4 +1,4 @@
-"""The command line, one module per command, imported when it is used.
+"""The command line: its commands, in a module each or several, imported when they are used.
 
 Only this folder prints, prompts or exits.
 """
@@ -6,18 +6,143 @@ Only this folder prints, prompts or exits.
 from __future__ import annotations
 
 import sys
+from difflib import get_close_matches
+from importlib import import_module
 from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from dvskit import __version__, _interrupt
 from dvskit.cli import _console
-from dvskit.cli._commands import Commands
+from dvskit.cli._binding import bound
 from dvskit.errors import one_line
+
+# The commands, in the order of the help: their modules, and functions if they have other names.
+MODULES = {
+    "info": "info", "convert": "convert", "merge": "merge", "filters": "filters",
+    "emulate": "emulate", "calibrate": "calibrate", "cloud": "cloud", "render": "render",
+    "view": "view", "corners": "corners", "flow": "flow", "motion": "motion", "track": "track",
+    "reconstruct": "reconstruct", "train": "train", "teach": "teach", "eval": "evaluate",
+    "classify": "classify", "cameras": "cameras", "ros": "ros", "demo": "demo", "sample": "sample",
+    "doctor": "doctor", "plot": "plot",
+}  # fmt: skip
+_FUNCTIONS = {"eval": "evaluate"}
+# How to continue after Ctrl-C.
+_INTERRUPTED = {
+    "teach": "run the same command again to continue; recorded clips are kept",
+    "train": "run the same command again to continue",
+    "view": "run the same command again to show the recordings",
+}
+_CLOSE = 0.8  # the least similarity of a suggested command
+_CTRL_C = 130  # what Typer returns for Ctrl-C outside a command
+
+# Base class of the parser's errors; typer exports only its children.
+_WrongWords: Any = typer.BadParameter.__mro__[2]
+
+# Options of other tools and of earlier releases: the command, "" for all; the typed option; and the
+# end of the message.
+_MEANT = {
+    ("convert", "--scale"): "--fit WIDTHxHEIGHT scales",
+    ("convert", "--resize"): "--fit WIDTHxHEIGHT scales",
+    ("emulate", "--scale"): "--size WIDTHxHEIGHT scales",
+    ("emulate", "--resize"): "--size WIDTHxHEIGHT scales",
+    ("render", "--resize"): "--scale N scales",
+    ("cloud", "--scale"): "--pixels WIDTHxHEIGHT scales",
+    ("", "--out"): "its name is --output now",
+    ("motion", "--camera"): "its name is --lens FILE now",
+    ("train", "--from"): "its name is --start MODEL now",
+}
+
+# Unknown commands, and the rest of the message: "there is no command 'track' in this version; ...".
+_ANSWERS = {
+    "corner harris features track-corners": "`dvskit corners FILE -o tracks.csv` tracks corners",
+    "optical-flow opticalflow": "`dvskit flow FILE -o OUT` gives the velocity of each event",
+    "stabilise stabilize warp contrast cmax imu":
+        "`dvskit motion FILE` estimates motion, also beside the IMU's; `dvskit render --stabilise` "
+        "removes it",
+    "tracking tracker objects cluster clusters":
+        "`dvskit track FILE -o objects.csv` follows moving objects",
+    "reconstruction e2vid firenet images":
+        "`dvskit reconstruct FILE -o OUT` turns events into images",
+    "frames": "`dvskit render FILE -o FOLDER` draws events as PNG frames; `dvskit convert --bins` "
+        "writes tensors",
+    "camera list-cameras usb devices": "`dvskit cameras` lists USB event cameras",
+    "record stream": "`dvskit convert --camera evk4 OUT` records a USB event camera; `dvskit "
+        "emulate --camera 0 OUT` takes a webcam",
+    "topic topics rostopic listen publish subscribe play rosbag":
+        "`dvskit ros listen` and `dvskit ros play` connect to topics of ROS 2; `dvskit convert "
+        "BAG OUT` reads bags",
+    "learn fit": "`dvskit train FOLDER` trains on a folder with a folder for each class",
+    "test train-test traintest score accuracy":
+        "`dvskit eval MODEL DATA` scores a model; `dvskit train FOLDER` holds clips out and tests",
+    "samples example examples quickstart tutorial": "`dvskit demo` shows the whole path; `dvskit "
+        "sample` writes files to try the other commands on",
+    "evaluate": "`dvskit eval MODEL DATA` scores a model",
+    "predict infer inference recognise recognize live":
+        "`dvskit classify FILE --model MODEL` classifies; with --live it decides as events arrive",
+    "list-filters filter denoise noise-filter":
+        "`dvskit filters` lists the filters; `dvskit convert IN OUT --filter NAME` applies them",
+    "v2e esim simulate simulator synth video2events vid2e":
+        "`dvskit emulate VIDEO OUT` turns a video into events, with `--preset v2e` in v2e's steps",
+    "upsample slomo interpolate": "`dvskit emulate VIDEO OUT --upsample` adds frames",
+    "crop cut trim slice split window":
+        "`dvskit convert IN OUT` cuts, with --start, --stop and --crop",
+    "resize scale downsample": "`dvskit convert IN OUT --fit WIDTHxHEIGHT` scales events",
+    "tensor tensors voxel voxelize bin histogram":
+        "`dvskit convert IN OUT.npy --bins 20` writes tensors; --as names others",
+    "show play visualise visualize viewer display":
+        "`dvskit view FILE` shows a recording, `dvskit cloud` and `dvskit render` draw it",
+    "animate video gif mp4": "`dvskit render FILE -o OUT.mp4` draws a video of events",
+    "raster rate isi noise spectrum flicker confusion curves":
+        "`dvskit plot` draws plots: see `dvskit plot --help`",
+    "stats stat describe show-info inspect header": "`dvskit info FILE` shows what a file holds",
+    "export save write import onnx nir":
+        "`dvskit convert IN OUT` writes event files; networks go to NIR, ONNX and snntorch in "
+        "Python (dvskit.networks)",
+    "help": "`dvskit --help` lists the commands",
+}  # fmt: skip
+ANSWERS = {word: answer for words, answer in _ANSWERS.items() for word in words.split()}
+
+
+class _Commands(TyperGroup):
+    """The commands, loaded when used; an unknown one gets a hint at another command or package."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands."""
+        return list(MODULES)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command; None if there is none of that name."""
+        if cmd_name in MODULES and cmd_name not in self.commands:
+            module = import_module(f"dvskit.cli.{MODULES[cmd_name]}")
+            command = getattr(module, _FUNCTIONS.get(cmd_name, cmd_name))
+            interrupted = _INTERRUPTED.get(cmd_name, _interrupt.BEGIN_ANEW)
+            self.commands[cmd_name] = bound(cmd_name, command, interrupted)
+        return self.commands.get(cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command in the arguments. Raises a usage error for an unknown one."""
+        name = args[0] if args else ""
+        if name and name not in MODULES and not name.startswith("-"):
+            ctx.fail(_unknown_command(name))
+        return super().resolve_command(ctx, args)
+
+
+def _unknown_command(name: str) -> str:
+    """Return the message about a command that does not exist."""
+    word, known = name.strip().lower().replace("_", "-"), sorted(MODULES)
+    if word in ANSWERS:
+        return f"there is no command {name!r} in this version; {ANSWERS[word]}"
+    near = [each for each in known if len(word) > 2 and each.startswith(word)]
+    near = near or get_close_matches(word, known, n=1, cutoff=_CLOSE)
+    hint = f"did you mean {near[0]!r}?" if near else f"commands: {', '.join(known)}"
+    return f"there is no command {name!r}; {hint}"
+
 
 app = typer.Typer(
     name="dvskit",
-    cls=Commands,
+    cls=_Commands,
     help="Event cameras: read event files, emulate events from video, train spiking networks, "
     "draw event clouds and videos.",
     no_args_is_help=True,
@@ -68,49 +193,29 @@ def main() -> None:
     sys.exit(ended_with if isinstance(ended_with, int) else 0)
 
 
-_CTRL_C = 130  # what Typer returns for Ctrl-C outside a command
-
-# Base class of the parser's errors; typer exports only its children.
-_WrongWords: Any = typer.BadParameter.__mro__[2]
-
-
-# Options of other tools: the command, the typed option, and the end of the message.
-_MEANT = {
-    ("convert", "--scale"): "--fit WIDTHxHEIGHT scales",
-    ("convert", "--resize"): "--fit WIDTHxHEIGHT scales",
-    ("emulate", "--scale"): "--size WIDTHxHEIGHT scales",
-    ("emulate", "--resize"): "--size WIDTHxHEIGHT scales",
-    ("render", "--resize"): "--scale N scales",
-    ("cloud", "--scale"): "--pixels WIDTHxHEIGHT scales",
-}
-# Options of earlier releases: the command, "" for all, and the new name.
-_RENAMED = {
-    ("", "--out"): "--output",
-    ("motion", "--camera"): "--lens FILE",
-    ("train", "--from"): "--start MODEL",
-}
-
-
 def _tell_usage(error: Any) -> int:
     """Print one line about a wrong command line; return the exit code."""
     message = one_line(error.format_message()).replace(": Value error, ", ": ", 1)
     context = getattr(error, "ctx", None)
     where = "dvskit" if context is None else context.command_path
     asked = getattr(error, "option_name", None)
-    command = where.rpartition(" ")[2]
-    renamed = _RENAMED.get((command, str(asked))) or _RENAMED.get(("", str(asked)))
-    meant = _MEANT.get((command, str(asked))) or (renamed and f"its name is {renamed} now")
-    if meant is not None:
+    meant = _meant(where.rpartition(" ")[2], asked) if asked else ""
+    if meant:
         message = f"No such option: {asked}; {meant}"
-    elif asked and where.endswith("emulate"):
-        from dvskit.emulator.params import V2E_NAMES, answer_for
-
-        ours = V2E_NAMES.get(asked.lstrip("-").replace("-", "_"), "")
-        if ours:
-            by_set = f" (--set {ours.split(',')[0]}=...)" if "_" in ours.split(" ")[0] else ""
-            message = f"No such option: {asked}; {answer_for(asked)}{by_set}"
     if type(error).__name__ == "NoArgsIsHelpError":
         print(error.format_message(), file=sys.stderr)
     else:
         print(f"dvskit: error: {message.rstrip('.')} ({where} --help)", file=sys.stderr)
     return int(error.exit_code)
+
+
+def _meant(command: str, asked: str) -> str:
+    """Return the end of the message about an unknown option; empty if no other one is meant."""
+    meant = _MEANT.get((command, asked)) or _MEANT.get(("", asked), "")
+    if meant or command != "emulate":
+        return meant
+    from dvskit.emulator.params import V2E_NAMES, answer_for
+
+    ours = V2E_NAMES.get(asked.lstrip("-").replace("-", "_"), "")
+    by_set = f" (--set {ours.split(',')[0]}=...)" if "_" in ours.split(" ")[0] else ""
+    return f"{answer_for(asked)}{by_set}" if ours else ""

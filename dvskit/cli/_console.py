@@ -2,72 +2,57 @@
 
 from __future__ import annotations
 
-import errno
-import functools
 import json
-import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Protocol, Self
 
-import typer
-
-from dvskit import _files, _interrupt
+from dvskit import _interrupt
 from dvskit._arguments import parse_us
 from dvskit._progress import Bar, Display, Nowhere, ProgressState, Terminal
 from dvskit.errors import (
     ConfigError,
-    DvskitError,
+    FittedWarning,
     LastFrameWarning,
     LeftOutWarning,
     PackageError,
     ScaleWarning,
     UnitWarning,
-    explained,
-    one_line,
+    count_of,
     printable,
 )
-from dvskit.formats.network import lost_senders
 
 if TYPE_CHECKING:
     from dvskit.events import Events
-
-# A Python keyword with its value, names of times, fps, or a function; then the option or command.
-_PYTHON_AND_SHELL = re.compile(
-    r"(?:\w+=(?:\([^()]*\)|\S+)|\w+_us(?: and \w+_us)*|fps|dvskit\.\w+) \(((?:--|dvskit )[^()]+)\)"
-)
 
 # An address; a Path merges its slashes. Credentials may stand in front of @, and in the query.
 _ADDRESS = re.compile(
     r"\b(s3|gs|gcs|https?|memory|file):/+(?:[^\s/@]*@)?([^\s?]*)(\?\S*?(?=:?(?:\s|$)))?"
 )
-
-_LOST_SENDER = 3  # the exit code if the sender of a stream was lost
+_NOTED = (FittedWarning, ScaleWarning, LeftOutWarning, LastFrameWarning)
+_LOG_S = 60.0  # between lines of a log
 
 quiet = False
 debug = False
 # Set in a process that does one of many jobs: takes the messages in place of stderr.
 reports: Reports | None = None
-
-Function = TypeVar("Function", bound=Callable[..., Any])
+stand_ins: dict[str, str] = {}  # addresses by the temporary files that hold their content
+_fitted: dict[str, list[FittedWarning]] = {}  # the recordings fitted in each way
 
 
 class Reports(Display, Protocol):
     """Takes the messages of one of many jobs, and reports its result itself."""
 
-    def note(self, text: str) -> None:
+    def note(self, said: str | Warning) -> None:
         """Take a note for the user."""
 
     def announce(self, text: str) -> None:
         """Take a message before long work."""
-
-
-stand_ins: dict[str, str] = {}  # addresses by the temporary files that hold their content
 
 
 def shown(text: str) -> str:
@@ -102,36 +87,30 @@ def log(text: str) -> None:
         _line(f"dvskit: {text}")
 
 
-def note(text: str) -> None:
-    """Print a note. It is never silenced, so that no loss stays unreported."""
-    if reports is None:
-        _line(f"dvskit: note: {for_shell(text)}")
-    else:
-        reports.note(for_shell(text))
+def note(said: str | Warning) -> None:
+    """Print a note. It is never silenced, so that no loss stays unreported.
+
+    Of recordings fitted in one way only the first is noted; `end_notes` sums up the others.
+    """
+    if reports is not None:
+        reports.note(said)
+        return
+    if isinstance(said, FittedWarning):
+        alike = _fitted.setdefault(said.how, [])
+        alike.append(said)
+        if len(alike) > 1:
+            return
+    _line(f"dvskit: note: {for_shell(str(said))}")
 
 
-def tell(text: str) -> None:
-    """Print a message about a failed command. It is never silenced."""
-    _line(f"dvskit: {text}")
-
-
-def put(*lines: str) -> None:
-    """Print lines of results on stdout."""
-    print("\n".join(map(printable, lines)), flush=True)
-
-
-def _line(text: str) -> None:
-    print(printable(shown(text)), file=sys.stderr, flush=True)
-
-
-def failed(text: str, trace: str = "") -> None:
-    """Report that one of many has failed; never silenced. `trace` is printed with --debug."""
-    tell(f"failed: {text}")
-    if debug and trace:
-        print(trace, file=sys.stderr)
-
-
-_NOTED = (ScaleWarning, LeftOutWarning, LastFrameWarning)
+def end_notes() -> None:
+    """Print a note on the recordings that were fitted like one before."""
+    for how, (_, *more) in _fitted.items():
+        if more:
+            dropped, total = sum(each.dropped for each in more), sum(each.total for each in more)
+            what = count_of(len(more), "more recording")
+            _line(f"dvskit: note: {FittedWarning(what, how, dropped, total)}")
+    _fitted.clear()
 
 
 @contextmanager
@@ -140,11 +119,11 @@ def warnings_as_notes() -> Iterator[None]:
     with warnings.catch_warnings():
         before = warnings.showwarning
 
-        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        def show(message: Warning | str, category: type[Warning], *where: object) -> None:
             if category in _NOTED:
-                note(str(message))
+                note(message)
             else:
-                before(printable(str(message)), category, *where)
+                before(printable(str(message)), category, *where)  # type: ignore[arg-type]
 
         warnings.showwarning = show  # type: ignore[assignment]
         warnings.simplefilter("ignore", UnitWarning)
@@ -153,12 +132,78 @@ def warnings_as_notes() -> Iterator[None]:
         yield
 
 
-def for_shell(text: str) -> str:
-    """Return a message of the library in the words of the shell.
+def tell(text: str) -> None:
+    """Print a message about a failed command. It is never silenced."""
+    _line(f"dvskit: {text}")
 
-    The library names a fix for Python, then for the shell: "pass overwrite=True (--force)".
+
+def failed(text: str, trace: str = "") -> None:
+    """Report that one of many has failed; never silenced. `trace` is printed with --debug."""
+    tell(f"failed: {for_shell(text)}")
+    if debug and trace:
+        print(trace, file=sys.stderr)
+
+
+def put(*lines: str) -> None:
+    """Print lines of results on stdout."""
+    print("\n".join(map(printable, lines)), flush=True)
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON on stdout."""
+    put(*json.dumps(value, indent=1, ensure_ascii=False).split("\n"))
+
+
+def _line(text: str) -> None:
+    print(printable(shown(text)), file=sys.stderr, flush=True)
+
+
+# Values in messages of the library: text, a pair, true or false; or none, as in "size=".
+_VALUE = r"""'[^']*'|"[^"]*"|\([^()]*\)|True|False|(?=[\s;,)]|$)"""
+# A keyword of Python with its value, and the option, if the message names it for the shell, too.
+_KEYWORD = re.compile(rf"(?<![\w:,.=-])(\w+)=({_VALUE})(?: \(((?:--|dvskit )[^()]+)\))?")
+# Other names of Python, if the message names the option or command.
+_PYTHON_AND_SHELL = re.compile(
+    r"(?:\w+=\S+|\w+_us(?: and \w+_us)*|fps|dvskit\.\w+) \(((?:--|dvskit )[^()]+)\)"
+)
+_WRONG = re.compile(r"(?:\b[A-Za-z]\w+: )?\b(\w+) = (?=\S+ is n)")
+_UNIT = re.compile(r"_(?:us|ms|s|hz|px|mm)$")
+# Parameters of the library that are options of another name.
+_LIBRARY = {"strict": "salvage", "overwrite": "force", "format": "from_", "camera": "lens"}
+
+options: dict[str, str] = {}  # of the running command, by its parameters
+typed: set[str] = set()  # those parameters that were typed
+
+
+def for_shell(text: str) -> str:
+    """Return a message of the library with the options of the command for Python's parameters.
+
+    "pass overwrite=True" becomes "pass --force", and "Style: width_mm = 1.0 is not a number above
+    20" becomes "--width 1.0 is not a number above 20" if that was typed.
     """
-    return _PYTHON_AND_SHELL.sub(r"\1", shown(text))
+    text = _PYTHON_AND_SHELL.sub(r"\1", _KEYWORD.sub(_keyword_for_shell, shown(text)))
+    return _WRONG.sub(_wrong_for_shell, text)
+
+
+def _keyword_for_shell(found: re.Match[str]) -> str:
+    name, value, option = found.groups()
+    option = option or options.get(_parameter(name))
+    if option is None or found[3]:
+        return option or found[0]
+    if value.startswith("("):
+        value = "x".join(word.strip() for word in value[1:-1].upper().split(","))
+    return f"{option} {value.strip(chr(39) + chr(34))}" if value[:1] not in "TF" else option
+
+
+def _wrong_for_shell(found: re.Match[str]) -> str:
+    name = _parameter(found[1])
+    return f"{options[name]} " if name in typed else found[0]
+
+
+def _parameter(name: str) -> str:
+    """Return the parameter of the command for a parameter of the library."""
+    names = (_LIBRARY.get(name, ""), name, f"{name}_", _UNIT.sub("", name))
+    return next((each for each in names if each in options), "")
 
 
 def announce_compiling() -> None:
@@ -170,71 +215,10 @@ def announce_compiling() -> None:
     )
 
 
-def print_json(value: object) -> None:
-    put(*json.dumps(value, indent=1, ensure_ascii=False).split("\n"))
-
-
-_LOG_S = 60.0  # between lines of a log
-_FULL = (  # a disk of none of the outputs
-    "; free some space, or name other folders for temporary files (TMPDIR) and for compiled loops "
-    "(NUMBA_CACHE_DIR)"
-)
-
-
-def help_of(function: Callable[..., Any]) -> str:
-    """Return a docstring as help text, without line breaks inside paragraphs."""
-    return "\n\n".join(" ".join(part.split()) for part in (function.__doc__ or "").split("\n\n"))
-
-
 def check_torch() -> None:
     """Raise ConfigError unless torch is installed, for commands that load it late."""
     if find_spec("torch") is None:
         raise PackageError("torch")
-
-
-def command(function: Function, interrupted: str = _interrupt.BEGIN_ANEW) -> Function:
-    """Turn the exceptions of a command into one line on stderr and an exit code.
-
-    interrupted  how to continue after Ctrl-C
-    """
-
-    @functools.wraps(function)
-    def guarded(*args: Any, **kwargs: Any) -> Any:
-        _interrupt.advise(interrupted)
-        _files.written = {}
-        lost_senders.clear()
-        try:
-            result = function(*args, **kwargs)
-        except BrokenPipeError:
-            # The reader of a pipe has seen enough; python must not complain while it exits.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
-        except (KeyboardInterrupt, Exception) as error:
-            if _interrupt.caused(error):
-                _interrupt.report()
-                raise typer.Exit(_interrupt.exit_code()) from None
-            known = explained(error)
-            if debug or not isinstance(known, DvskitError | OSError | MemoryError):
-                raise
-            fix = _FULL if isinstance(known, OSError) and known.errno == errno.ENOSPC else ""
-            _line(f"dvskit: error: {for_shell(one_line(known))}{fix}")
-            # ConfigError includes wrong option values, which the parser cannot detect.
-            code = 2 if isinstance(known, ConfigError) else 1
-            raise typer.Exit(_LOST_SENDER if lost_senders else code) from None
-        finally:
-            _note_left_over()
-        if lost_senders:
-            tell(f"error: {lost_senders[0]}: the sender was lost; its events so far were used")
-            raise typer.Exit(_LOST_SENDER)
-        return result
-
-    return guarded  # type: ignore[return-value]
-
-
-def _note_left_over() -> None:
-    for target, paths in _files.left_over():
-        names = ", ".join(path.name for path in paths)
-        note(f"{target}: a killed command left {names} beside it; remove this if none writes it")
 
 
 class Stop:

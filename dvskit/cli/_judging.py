@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import warnings
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -18,7 +15,7 @@ from rich.cells import cell_len, set_cell_size
 
 from dvskit.cli import _console
 from dvskit.cli._options import Reading, Spikes
-from dvskit.errors import FittedWarning, count_of, printable
+from dvskit.errors import printable
 
 if TYPE_CHECKING:
     from dvskit.datasets import FileSamples
@@ -58,33 +55,6 @@ SplitOption = Annotated[
         "its test images.",
     ),
 ]
-
-
-@contextmanager
-def fits_noted() -> Iterator[None]:
-    """Print a note on the first recording fitted in some way, and one on all others like it."""
-    alike: dict[str, list[FittedWarning]] = defaultdict(list)
-
-    def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
-        if not isinstance(message, FittedWarning):
-            before(message, category, *where)
-            return
-        alike[message.how].append(message)
-        if len(alike[message.how]) == 1:
-            _console.note(str(message))
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", FittedWarning)
-            before, warnings.showwarning = warnings.showwarning, show  # type: ignore[assignment]
-            yield
-    finally:
-        for how, (_, *more) in alike.items():
-            if more:
-                what = count_of(len(more), "more recording")
-                dropped = sum(each.dropped for each in more)
-                total = sum(each.total for each in more)
-                _console.note(str(FittedWarning(what, how, dropped, total)))
 
 
 def say_passed_over(files: list[Path]) -> None:
@@ -138,8 +108,7 @@ class Folder:
         """Return the result of the measured samples, and print its notes."""
         from dvskit.evaluation.judging import described
 
-        with fits_noted():
-            result = described(self.judging, found.result, found.overlooked)
+        result = described(self.judging, found.result, found.overlooked)
         if self.files is not None:
             for number, damage in sorted(self.files.damage.items()):
                 _console.note(f"{self.files.rows[number].where}: {damage}")

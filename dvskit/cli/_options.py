@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import Field, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 import typer
 
@@ -25,7 +24,6 @@ from dvskit.formats import (
     is_standard,
     open_events,
 )
-from dvskit.formats.addresses import LiveAddress, scheme_of
 from dvskit.formats.network import is_network
 from dvskit.formats.table import named_format
 from dvskit.streams import Intrinsics
@@ -74,7 +72,7 @@ REQUIRED = inspect.Parameter.empty
 def option(words: str, *names: str, default: Any = None, shown: Any = True, **rest: Any) -> Any:
     """Return an option with its help text and its default.
 
-    Use it as the default of a dataclass field, or of a parameter of a command; see `spread`.
+    Use it as the default of a dataclass field, or of a parameter of a command; see `_binding`.
 
     words  the help; "{filters}" in it stands for the names of all filters: see `LISTS`
     names  as they are typed, if they differ from the field's name
@@ -236,81 +234,16 @@ class Span:
         return name + part if self.start or self.stop else name
 
 
-def spread(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a command for typer: parameters that are dataclasses are replaced by their options.
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How events are written: the options --to and --force."""
 
-    The command line shows the fields of a dataclass in place of the parameter, also of nested
-    dataclasses; the command itself is called with the dataclass. The default of a field or
-    parameter is the result of `option` or `argument`.
-    """
-    known = inspect.signature(command, eval_str=True)
-    groups, usual = {}, {}
-    shown: list[inspect.Parameter] = []
-    for each in known.parameters.values():
-        if is_dataclass(each.annotation):
-            groups[each.name] = each.annotation
-        elif isinstance(each.default, Field):
-            usual[each.name] = each.default.default
-        shown += _options_of(each.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+    to: ToOption = None
+    force: Force = False
 
-    def gathered(*paths: Path, **given: Any) -> Any:
-        given = {name: _as_shown(value) for name, value in given.items()}
-        for name, group in groups.items():
-            given[name] = _gather(group, given)
-        return command(*map(_as_shown, paths), **usual | given)
-
-    return shown_as(gathered, command, known.replace(parameters=shown))
-
-
-def _as_shown(value: Any) -> Any:
-    """Return a path, or each of a list, as an address if it is one: that keeps its slashes."""
-    if isinstance(value, list):
-        return [_as_shown(each) for each in value]
-    return LiveAddress(value) if isinstance(value, Path) and scheme_of(value) else value
-
-
-def _options_of(parameter: inspect.Parameter) -> Iterator[inspect.Parameter]:
-    """Yield a parameter for typer; for a dataclass, the options in it."""
-    hint, default = parameter.annotation, parameter.default
-    if is_dataclass(hint):
-        hints = get_type_hints(hint, include_extras=True)
-        for each in fields(hint):
-            yield from _options_of(
-                inspect.Parameter(
-                    each.name, parameter.kind, default=each, annotation=hints[each.name]
-                )
-            )
-        return
-    if isinstance(default, Field):
-        made = default.metadata.get("option")
-        hint = hint if made is None else Annotated[hint, made]
-        parameter = parameter.replace(default=default.default, annotation=hint)
-    yield parameter
-
-
-def _gather(group: Any, given: dict[str, Any]) -> Any:
-    """Take the options of a dataclass out of `given`; return the dataclass."""
-    hints = get_type_hints(group)
-    values = {}
-    for name in (each.name for each in fields(group)):
-        if is_dataclass(hints[name]):
-            values[name] = _gather(hints[name], given)
-        elif name in given:
-            values[name] = given.pop(name)
-    return group(**values)
-
-
-def shown_as(
-    called: Callable[..., Any], command: Callable[..., Any], signature: inspect.Signature
-) -> Callable[..., Any]:
-    """Return `called` with the name and help of a command, and the parameters of a signature.
-
-    The command line shows these.
-    """
-    functools.update_wrapper(called, command)
-    called.__signature__ = signature  # type: ignore[attr-defined]
-    called.__annotations__ = {name: each.annotation for name, each in signature.parameters.items()}
-    return called
+    def options(self) -> dict[str, Any]:
+        """Return both by their names."""
+        return {"to": self.to, "force": self.force}
 
 
 @contextmanager

@@ -5,10 +5,9 @@ Recordings are mapped into memory, so a job works on a temporary file, which is 
 
 from __future__ import annotations
 
-import functools
 import os
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,10 +15,10 @@ from typing import Any, NamedTuple
 from dvskit import _files
 from dvskit.cli import _console
 from dvskit.errors import ConfigError, DvskitError, FormatError, OutputError, one_line
+from dvskit.formats.addresses import LiveAddress, scheme_of
 
 _ADDRESS = re.compile(r"(s3|gs|gcs|https?|memory|file):/+(.*)", re.DOTALL)
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
-_INPUTS = {"file", "files", "frames", "recording"}  # parameters of commands
 _WHOLE = ("s3", "gs", "gcs", "memory")  # stores where an object appears once it is complete
 
 
@@ -87,6 +86,13 @@ def existing(folder: str) -> set[Path]:
     return set()
 
 
+def exists(address: str) -> bool:
+    """Return whether there is a file at an address. Raises OutputError."""
+    with _told(address, OutputError):
+        files, path = _opened(address)
+        return bool(files.exists(path))
+
+
 def size_of(address: str) -> int:
     """Return the bytes of a file; 0 if they are unknown."""
     with suppress(Exception):
@@ -145,40 +151,70 @@ def _put(files: Any, data: bytes | Path, path: str) -> None:
         files.pipe_file(path, data)
 
 
-@contextmanager
-def staged(file: Path | None, out: Path | None, *, force: bool) -> Iterator[tuple[Any, Any]]:
-    """Yield local paths in place of addresses; an output is stored after a clean exit.
+class Staging(ExitStack):
+    """Local files in place of addresses, for the time of a command.
 
-    Raises FormatError for the input; OutputError for the output, and if it exists without `force`.
+    Its outputs are stored at their addresses after a clean exit.
     """
-    source, target = address_of(file), address_of(out)
-    if source is None and target is None:
-        yield file, out
-        return
-    if target is not None:
-        check_writable(target)
-    with _files.temporary_folder() as folder:
-        local: list[Any] = [file, out]
-        for place, address in enumerate((source, target)):
-            if address is not None:
-                named = Path(folder, str(place), Path(address.partition("?")[0]).name)
-                named.parent.mkdir()
-                _console.stand_ins[str(named)] = address
-                local[place] = named
-        if source is not None:
-            fetch(source, local[0])
-        if target is not None and not force:
-            with _told(target, OutputError):
-                files, path = _opened(target)
-                if files.exists(path):
-                    raise OutputError(
-                        f"{_console.shown(target)}: exists already; --force replaces it"
-                    )
-        yield local[0], local[1]
-        if target is not None:
-            if not local[1].is_file():
-                raise OutputError(f"{_console.shown(target)}: no folder can be written there")
-            store(local[1], target)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._outputs: list[tuple[Path, str]] = []
+
+    def inputs(self, path: Any) -> Any:
+        """Return a path, or each of a list, with the file at an address fetched.
+
+        Raises FormatError.
+        """
+        if isinstance(path, list):
+            return [self.inputs(each) for each in path]
+        address = address_of(path)
+        if address is None:
+            return with_slashes(path)
+        local = self._local(address)
+        fetch(address, local)
+        return local
+
+    def output(self, path: Path, *, force: bool) -> Path:
+        """Return the path to write, which is then stored at an address.
+
+        Raises OutputError if nothing can be written there, or a file exists without `force`.
+        """
+        address = address_of(path)
+        if address is None:
+            return path
+        check_writable(address)
+        if not force and exists(address):
+            raise OutputError(f"{_console.shown(address)}: exists already; --force replaces it")
+        local = self._local(address)
+        self._outputs.append((local, address))
+        return local
+
+    def _local(self, address: str) -> Path:
+        folder = self.enter_context(_files.temporary_folder())
+        local = Path(folder, Path(address.partition("?")[0]).name)
+        _console.stand_ins[str(local)] = address
+        return local
+
+    def __exit__(self, *raised: Any) -> None:
+        """Store the outputs, unless an error was raised, and remove the local files."""
+        try:
+            for local, address in self._outputs if raised[0] is None else ():
+                if not local.is_file():
+                    raise OutputError(f"{_console.shown(address)}: no folder can be written there")
+                store(local, address)
+        finally:
+            super().__exit__(*raised)
+
+
+def with_slashes(path: Any) -> Any:
+    """Return a path, or each of a list, as an address if it is one of live events.
+
+    An address keeps its slashes.
+    """
+    if isinstance(path, list):
+        return [with_slashes(each) for each in path]
+    return LiveAddress(path) if isinstance(path, Path) and scheme_of(path) else path
 
 
 def _opened(address: str) -> tuple[Any, str]:
@@ -213,24 +249,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, PermissionError):
         return f"access is denied ({text}); check the credentials"
     return text if isinstance(error, OSError) else f"{type(error).__name__}: {text}"
-
-
-def fetched(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a command that takes addresses for its inputs, and for its output `out`."""
-
-    @functools.wraps(command)
-    def run(**given: Any) -> Any:
-        with ExitStack() as stack:
-            for name in _INPUTS & given.keys():
-                value = given[name]
-                paths = value if isinstance(value, list) else [value]
-                local = [
-                    stack.enter_context(staged(path, None, force=False))[0] for path in paths
-                ]  # fmt: skip
-                given[name] = local if isinstance(value, list) else local[0]
-            if isinstance(given.get("out"), Path):
-                force = given.get("force", False)
-                given["out"] = stack.enter_context(staged(None, given["out"], force=force))[1]
-            return command(**given)
-
-    return run

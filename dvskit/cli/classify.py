@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any
 
 from dvskit.cli import _console
-from dvskit.cli._crew import NO_OUTPUT, Crew
-from dvskit.cli._judging import fits_noted, say_passed_over
+from dvskit.cli._batch import NO_OUTPUT, Crew, Prepared
+from dvskit.cli._inputs import FileJob, is_stream
+from dvskit.cli._judging import say_passed_over
 from dvskit.cli._live import Living, classify_live
 from dvskit.cli._live_stream import live_source
 from dvskit.cli._options import Json, ModelOption, Reading, Spikes, argument
-from dvskit.cli._remote import address_of, listed, staged
-from dvskit.cli._trees import FileJob
-from dvskit.errors import (
-    ConfigError,
-    DvskitError,
-    FittedWarning,
-    FormatError,
-    count_of,
-    one_line,
-)
-from dvskit.formats import is_standard
-from dvskit.formats.addresses import ADDRESSES, scheme_of
+from dvskit.cli._remote import Staging, address_of, listed
+from dvskit.errors import ConfigError, FormatError, count_of
+from dvskit.formats.addresses import ADDRESSES
 from dvskit.formats.found import (
     CLIPS,
     PathKind,
@@ -43,11 +32,11 @@ if TYPE_CHECKING:
     from dvskit.models import Model
 
 
-@fits_noted()
 def classify(
-    files: list[Path] | None = argument(
+    paths: list[Path] | None = argument(
         "Event files, videos, depth clips, folders of them, images, - for standard input, or "
-        f"an address ({ADDRESSES}). With --live: one recording or video."
+        f"an address ({ADDRESSES}). With --live: one recording or video.",
+        metavar="FILES",
     ),
     *,
     model: ModelOption,
@@ -69,7 +58,7 @@ def classify(
     "nothing" if the model is not sure or nothing moves.
     """
     reading.check()
-    files = files or []
+    files = paths or []
     living.check()
     if living.live:
         _check_live(spikes, crew)
@@ -80,17 +69,18 @@ def classify(
         raise ConfigError("name recordings or images to classify; or --live and a source")
     recordings = _recordings(files)
     _check_options(recordings, reading, spikes)
-    if recordings == files[:1]:
-        crew.check_one("name several recordings, or a folder")
-        found = _Judge(_load(model), reading, spikes).fetched(files[0])
-        _say_unlooked(str(files[0]), found.unlooked)
-        _say_unlike(files[0], found)
-        if json:
-            _console.print_json(_values(files[0], found))
-        else:
-            _print_one(found)
+    work = Prepared(partial(_load, model), partial(_judge, reading=reading, spikes=spikes))
+    if recordings != files[:1]:
+        _classify_all(work, recordings, crew, json)
         return
-    _judge_all(_Work(model, reading, spikes), recordings, crew, json)
+    crew.check_one("name several recordings, or a folder")
+    found = work(FileJob(files[0], NO_OUTPUT, 0))
+    _say_unlooked(str(files[0]), found.unlooked)
+    _say_unlike(files[0], found)
+    if json:
+        _console.print_json(_values(files[0], found))
+    else:
+        _console.put(*_lines(found))
 
 
 def _check_live(spikes: Spikes, crew: Crew) -> None:
@@ -122,74 +112,66 @@ def _load(model: str) -> Model:
     return load_model(model)
 
 
-@lru_cache(maxsize=1)
-def _loaded(model: str, run: str) -> Model:
-    """Load a model, once in each process of a run: the files of another run may have changed."""
-    return _load(model)
+def _recordings(files: list[Path]) -> list[Path]:
+    """Return the recordings, clips and images in the words, folders and addresses."""
+    recordings: list[Path] = []
+    for file in files:
+        address = address_of(file)
+        if address is None:
+            found, others = find_recordings(file)
+        else:
+            _, found, others = listed(address, {*readable_suffixes(), *CLIP_SUFFIXES})
+        recordings += found
+        say_passed_over(others)
+    return recordings
 
 
-class _Judged(NamedTuple):
-    """What a worker returns: the decisions, or the error; notes, and arguments of showwarning."""
+def _judge(model: Model, job: FileJob, *, reading: Reading, spikes: Spikes) -> Classified:
+    """Judge a recording, a video or an image, also at an address.
 
-    found: Classified | None
-    said: tuple[str | tuple[Warning | str, type[Warning], str, int], ...]
-    error: str = ""
+    An image counts as one window without events.
+    """
+    from dvskit.evaluation import Classified, Decision, classify_image, classify_windows
+    from dvskit.evaluation.decisions import emulated_clip
 
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """Judges the file of a job, and keeps the messages for the command."""
-
-    model: str
-    reading: Reading
-    spikes: Spikes
-    run: str = field(default_factory=lambda: uuid4().hex)
-
-    def __call__(self, job: FileJob) -> _Judged:
-        said: list[Any] = []
-        judge = _Judge(
-            _loaded(self.model, self.run), self.reading, self.spikes,
-            lambda text: said.append(_console.shown(text)),
-        )  # fmt: skip
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", FittedWarning)
-            warnings.showwarning = lambda *given: said.append(given[:4])
-            try:
-                return _Judged(judge.fetched(job.file), tuple(said))
-            except DvskitError as error:
-                return _Judged(None, tuple(said), _console.shown(one_line(error)))
-            finally:
-                _console.stand_ins.clear()
+    with Staging() as staging:
+        file = staging.inputs(job.file)
+        if _is_image(file):
+            shares = classify_image(model, file, encoder=spikes.encoder, seed=spikes.seed)
+            given = model.input
+            return Classified((Decision(0, given.bins * given.bin_us, 0, shares),), 0)
+        if reading.from_ is None and identify_named(file) in CLIPS:
+            events, damage = emulated_clip(model, file, strict=not reading.salvage)
+            if damage:
+                _console.note(f"{file}: {damage}")
+            return classify_windows(model, events)
+        recording = reading.open(file)
+        try:
+            return classify_windows(model, recording)
+        finally:
+            if recording.damage:
+                _console.note(f"{file}: {recording.damage}")
 
 
-def _check_crew(crew: Crew, files: list[Path]) -> None:
-    """Raise ConfigError if other processes cannot read a file."""
-    live = [file for file in files if is_standard(file) or scheme_of(file)]
-    if crew != Crew() and live:
-        raise ConfigError(f"{live[0]}: cannot be mixed with files; give it alone")
-
-
-def _judge_all(work: _Work, recordings: list[Path], crew: Crew, json: bool) -> None:
+def _classify_all(work: Prepared, recordings: list[Path], crew: Crew, json: bool) -> None:
     """Judge several recordings. Raises FormatError, after the others, if some cannot be judged."""
-    _check_crew(crew, recordings)
-    model = _loaded(work.model, work.run)
+    streams = [file for file in recordings if is_stream(str(file))]
+    if crew != Crew() and streams:  # which other processes cannot read
+        raise ConfigError(f"{streams[0]}: cannot be mixed with files; give it alone")
     jobs = [FileJob(file, NO_OUTPUT, 0, number) for number, file in enumerate(recordings)]
-    results = crew.results(work, jobs)
-    table = None if json else _Table(recordings, model)
+    table = None if json else _Table(recordings, work.prepared().classes)
     judged: list[dict[str, Any]] = []
     unlooked = failed = 0
-    for file, result in zip(recordings, results, strict=True):
-        found, said, why = result.value or _Judged(None, (), f"{file}: {result.reason}")
-        for text in said:
-            if isinstance(text, str):
-                _console.note(text)
-            else:
-                warnings.showwarning(*text)
-        if found is None:
+    for file, result in zip(recordings, crew.results(work, jobs), strict=True):
+        for said in result.notes:
+            _console.note(said)
+        if result.reason:
             failed += 1
-            judged.append({"file": _console.shown(str(file)), "error": why})
-            _console.note(why)
+            name = _console.shown(str(file))
+            judged.append({"file": name, "error": result.reason})
+            _console.note(f"{name}: {result.reason}")
             continue
+        found: Classified = result.value
         unlooked += found.unlooked
         judged.append(_values(file, found))
         _say_unlike(file, found)
@@ -218,60 +200,6 @@ def _say_unlike(file: Path, found: Classified) -> None:
         )
 
 
-def _recordings(files: list[Path]) -> list[Path]:
-    recordings: list[Path] = []
-    for file in files:
-        address = address_of(file)
-        if address is None:
-            found = find_recordings(file)
-            recordings += found.recordings
-            say_passed_over(found.others)
-        else:
-            there = listed(address, {*readable_suffixes(), *CLIP_SUFFIXES})
-            recordings += there.files
-            say_passed_over(there.others)
-    return recordings
-
-
-@dataclass(frozen=True, slots=True)
-class _Judge:
-    """Judges recordings, videos and images with a model.
-
-    An image counts as one window without events.
-    """
-
-    model: Model
-    reading: Reading
-    spikes: Spikes
-    note: Callable[[str], None] = _console.note
-
-    def fetched(self, file: Path) -> Classified:
-        """Judge a file, or that at an address."""
-        with staged(file, None, force=False) as (local, _):
-            return self(local)
-
-    def __call__(self, file: Path) -> Classified:
-        """Judge a recording, a video or an image."""
-        from dvskit.evaluation import Classified, Decision, classify_image, classify_windows
-        from dvskit.evaluation.decisions import emulated_clip
-
-        if _is_image(file):
-            given, spikes = self.model.input, self.spikes
-            shares = classify_image(self.model, file, encoder=spikes.encoder, seed=spikes.seed)
-            return Classified((Decision(0, given.bins * given.bin_us, 0, shares),), 0)
-        if self.reading.from_ is None and identify_named(file) in CLIPS:
-            events, damage = emulated_clip(self.model, file, strict=not self.reading.salvage)
-            if damage:
-                self.note(f"{file}: {damage}")
-            return classify_windows(self.model, events)
-        recording = self.reading.open(file)
-        try:
-            return classify_windows(self.model, recording)
-        finally:
-            if recording.damage:
-                self.note(f"{file}: {recording.damage}")
-
-
 def _values(file: Path, found: Classified) -> dict[str, Any]:
     name = _console.shown(str(file))
     if _is_image(file):
@@ -296,28 +224,29 @@ def _values(file: Path, found: Classified) -> dict[str, Any]:
     }
 
 
-def _print_one(found: Classified) -> None:
+def _lines(found: Classified) -> Iterator[str]:
+    """Yield the answer for one recording, the next classes, and the windows."""
     shares, count = found.probabilities, len(found.windows)
     first = found.windows[0]
     length = _console.describe_us(first.stop_us - first.start_us)
     mean = f", the mean of {count_of(count, 'window')} of {length}" if count > 1 else ""
-    _console.put(f"{found.best} ({100 * shares[found.best]:.1f} %){mean}")
+    yield f"{found.best} ({100 * shares[found.best]:.1f} %){mean}"
     for name in sorted(shares, key=lambda name: -shares[name])[1:4]:
-        _console.put(f"  or {name} ({100 * shares[name]:.1f} %)")
+        yield f"  or {name} ({100 * shares[name]:.1f} %)"
     if count > 1:
-        _console.put("windows from the first event on:")
+        yield "windows from the first event on:"
     for each in found.windows if count > 1 else ():
         at = _console.describe_us(each.start_us - first.start_us)
-        _console.put(f"  {at:>12}  {each.best} ({100 * each.probabilities[each.best]:.1f} %)")
+        yield f"  {at:>12}  {each.best} ({100 * each.probabilities[each.best]:.1f} %)"
 
 
 class _Table:
     """Prints a line for each recording; columns are as wide as their longest possible entry."""
 
-    def __init__(self, recordings: list[Path], model: Model) -> None:
+    def __init__(self, recordings: list[Path], classes: Sequence[str]) -> None:
         names = [_console.shown(str(file)) for file in recordings]
         self._name = max(len("recording"), *map(len, names))
-        self._class = max(len("class"), *(len(name) for name in model.classes))
+        self._class = max(len("class"), *(len(name) for name in classes))
         _console.put(self._line("recording", "class", "sure", "or", "", "windows"))
 
     def print(self, file: Path, found: Classified) -> None:

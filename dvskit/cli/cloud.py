@@ -11,7 +11,6 @@ from dvskit._files import check_output
 from dvskit.cli import _console
 from dvskit.cli._clips import CountedEvents, note_assumptions, open_shown
 from dvskit.cli._console import parse_time_us
-from dvskit.cli._judging import fits_noted
 from dvskit.cli._options import (
     REQUIRED,
     Force,
@@ -337,9 +336,8 @@ def _decisions(events: Events, part: Part, model: Model, every_us: int | None) -
     from dvskit.datasets import likely_size, on_sensor
     from dvskit.evaluation import classify_spans
 
-    with fits_noted():
-        taken = on_sensor(events, likely_size(part, model.size))
-        return classify_spans(model, taken, every_us=every_us)
+    taken = on_sensor(events, likely_size(part, model.size))
+    return classify_spans(model, taken, every_us=every_us)
 
 
 def _note_labels(report: PageReport, named: Path) -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from dvskit.cli import _console
 from dvskit.cli import _options as options
-from dvskit.cli._cameras import CameraOptions, input_and_output
+from dvskit.cli._batch import OUTPUT, Crew, on_many, run_one, write_events
+from dvskit.cli._cameras import CameraOptions
 from dvskit.cli._filtered import FilteredEvents, FiltersOption
-from dvskit.cli._many import Command
+from dvskit.cli._inputs import RECORDINGS, Paths
 from dvskit.cli._tensors import TensorOptions
-from dvskit.cli._trees import RECORDINGS
 from dvskit.errors import ConfigError, FormatError, count_of
 from dvskit.events import Events, Size, Source
 from dvskit.filters import Crop, FilteredSource, Fit, Placement
@@ -102,26 +101,26 @@ class _Changed:
 
 
 @dataclass(frozen=True, slots=True)
-class _Formats:
-    """The input, and the formats of it and the output: the options --camera to --sort."""
+class _Read:
+    """How the input is read: the options --camera to --sort."""
 
     cameras: CameraOptions = field(default_factory=CameraOptions)
-    from_: options.FormatOption = None
-    to: options.ToOption = None
-    size: options.SizeOption = None
+    reading: options.Reading = field(default_factory=options.Reading)
     sort: bool = options.option(
         "Sort the events by time if it runs back (csv, rpg, npy, npz, hdf5). All events are "
         "held in memory: 50 bytes each.",
         "--sort", default=False,
     )  # fmt: skip
 
-    def open(self, file: Path, *, salvage: bool) -> Recording:
-        """Open the input. Raises as `options.Reading.open` does."""
-        return options.Reading(self.from_, self.size, salvage).open(file, sort=self.sort)
+    def open(self, file: Path | None) -> Recording:
+        """Open the input, or the camera. Raises as `options.Reading.open` does."""
+        given = file or self.cameras.event_camera()
+        assert given is not None
+        return self.reading.open(given, sort=self.sort)
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class Kept:
     """The part of the events to write, and their changes: --start, --stop, --crop to --filter."""
 
     span: options.Span = field(default_factory=options.Span)
@@ -138,19 +137,15 @@ class _Kept:
     filters: FiltersOption = None
 
 
-def _says_what_is_written(given: dict[str, Any]) -> bool:
-    """Return whether options name a format of events or a tensor."""
-    return given["to"] is not None or any(given[each.name] for each in fields(TensorOptions))
-
-
 def _write_frames(
-    file: Path, out: Path, formats: _Formats, kept: _Kept, salvage: bool, force: bool
+    file: Path, out: Path, *, read: _Read, kept: Kept, to: str | None, force: bool, **_: object
 ) -> None:
+    """Write the frames of a recording into a folder."""
     from dvskit.video import write_images
 
-    if (kept.crop, kept.fit, kept.filters) != (None, None, None) or formats.to is not None:
+    if (kept.crop, kept.fit, kept.filters) != (None, None, None) or to is not None:
         raise ConfigError("--crop, --fit, --filter and --to are for events; --frames takes none")
-    recording = formats.open(file, salvage=salvage)
+    recording = read.open(file)
     part = recording.between(*options.stamps_of(recording, *kept.span.times()))
     if next(part.frames(), None) is None:
         raise ConfigError(
@@ -167,27 +162,24 @@ def _write_frames(
     )
 
 
-@Command(
-    RECORDINGS,
-    f"An event file or its folder, - for standard input, or an address ({ADDRESSES}; left out with "
-    "--camera); and the file to write: its suffix sets the format (- is standard output, and "
-    "tcp:// or ws://HOST:PORT serves one receiver, in EVT3 unless --to names another). For many "
-    "inputs, which need --to: a folder and the folder to write into, or several files, folders and "
-    "patterns such as 'rec/**/*.raw' with -o FOLDER. One recording and a folder, without --to: its "
-    "frames.",
-    alone="camera",
-    folder="frames",
-    apart=_says_what_is_written,
-)
+@on_many
 def convert(
-    file: Path | None = None,
-    out: Path | None = None,
-    formats: _Formats = _Formats(),
-    kept: _Kept = _Kept(),
+    words: list[str] | None = options.argument(
+        f"An event file or its folder, - for standard input, or an address ({ADDRESSES}; left out "
+        "with --camera); and the file to write: its suffix sets the format (- is standard output, "
+        "and tcp:// or ws://HOST:PORT serves one receiver, in EVT3 unless --to names another). For "
+        "many inputs, which need --to: a folder and the folder to write into, or several files, "
+        "folders and patterns such as 'rec/**/*.raw' with -o FOLDER. One recording and a folder, "
+        "without --to: its frames.",
+        metavar="IN OUT",
+    ),
+    out: str | None = options.output(OUTPUT),
+    read: _Read = _Read(),
+    kept: Kept = Kept(),
     tensors: TensorOptions = TensorOptions(),
-    salvage: options.Salvage = False,
-    force: options.Force = False,
-) -> int | None:
+    written: options.Written = options.Written(),
+    crew: Crew = Crew(),
+) -> None:
     """Convert an event file, or live events, to another format, a part, or a tensor.
 
     Live events are written until Ctrl-C or --stop, which leave a complete file. An error
@@ -198,17 +190,31 @@ def convert(
 
     --bins, --bin and --as write a tensor. Without them events are written, also as .npy and .npz.
     """
-    file, out = _named(file, out, formats.cameras)
-    if kept.frames:
-        _write_frames(file, out, formats, kept, salvage, force)
-        return None
-    tensor = tensors.output(out, formats.to)
+    camera = read.cameras.event_camera()
+    paths = Paths.from_words(
+        words, out, RECORDINGS, camera=None if camera is None else str(camera),
+        usage="name a recording and the file to write; or --camera evk4 and the file",
+    )  # fmt: skip
+    given = {"read": read, "kept": kept, "tensors": tensors} | written.options()
+    no_events = kept.frames or (written.to is None and tensors == TensorOptions())
+    if paths.is_one_folder("--frames" if kept.frames else "") and no_events:
+        run_one(_write_frames, paths, crew, given)
+    else:
+        write_events(_convert, paths, crew, given)
+
+
+def _convert(
+    file: Path | None, out: Path, *, read: _Read, kept: Kept, tensors: TensorOptions,
+    to: str | None, force: bool,
+) -> int | None:  # fmt: skip
+    """Convert a file, or what a camera sends; return the number of events, None for a tensor."""
+    tensor = tensors.output(out, to)
     if tensor is None:
-        options.check_writable(out, formats.to)
+        options.check_writable(out, to)
     after_us, until_us = kept.span.times()
     rectangle = None if kept.crop is None else Crop(*options.rectangle_from(kept.crop))
     target = None if kept.fit is None else options.size_from(kept.fit, "--fit")
-    recording = formats.open(file, salvage=salvage)
+    recording = read.open(file)
     part: RecordingPart
     if recording.live:
         part = _Arriving(recording, after_us, until_us, waits=not is_network(out))
@@ -217,17 +223,17 @@ def convert(
     changed = _Changed(part, rectangle, kept.filters or [], target)
     if tensor is not None:
         if recording.live:
-            raise ConfigError(f"{file}: a tensor cannot be made of live events; write a file first")
+            raise ConfigError(
+                f"{recording.path}: a tensor cannot be made of live events; write a file first"
+            )
         begin = part.start_us if changed.keeps_times else None
         said = tensor.write(changed.source, begin, out, force=force)
         _notes(out, [*changed.notes(), *recording.assumptions], part)
         _console.say(said)
         return None
     with (
-        options.waiting(
-            open_sink(out, changed.source.size, format=formats.to, overwrite=force)
-        ) as sink,
-        _console.progress(f"{file.name} -> {out.name}", None, "events") as show,
+        options.waiting(open_sink(out, changed.source.size, format=to, overwrite=force)) as sink,
+        _console.progress(f"{recording.path.name} -> {out.name}", None, "events") as show,
     ):
         if recording.format == "udp":  # nothing shows whether there is a sender
             _console.say(f"{recording.path}: waits for events; Ctrl-C ends it")
@@ -245,18 +251,6 @@ def convert(
         _console.note(f"{sink.path}: holds no events; the requested part has none")
     _console.say(f"{sink.path}: {count_of(sink.count, 'event')} on {sink.size}, {sink.format}")
     return sink.count
-
-
-def _named(file: Path | None, out: Path | None, cameras: CameraOptions) -> tuple[Path, Path]:
-    """Return the input, the address of a camera, and the output. Raises ConfigError."""
-    camera = cameras.event_camera()
-    file, out = input_and_output(
-        file, out, None if camera is None else str(camera), kind="file",
-        unnamed="name a recording and the file to write; or --camera evk4 and the file",
-    )  # fmt: skip
-    given = camera or file
-    assert given is not None
-    return given, out
 
 
 def _notes(out: Path, notes: list[str], part: RecordingPart) -> None:

@@ -6,15 +6,15 @@ import dataclasses
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dvskit import _interrupt
 from dvskit.cli import _clips as clips
 from dvskit.cli import _console
 from dvskit.cli import _options as options
-from dvskit.cli._cameras import CameraOptions, input_and_output
-from dvskit.cli._many import Command, Options
-from dvskit.cli._trees import Inputs
+from dvskit.cli._batch import OUTPUT, Crew, on_many, write_events
+from dvskit.cli._cameras import CameraOptions
+from dvskit.cli._inputs import Inputs, Paths
 from dvskit.errors import ConfigError, count_of, did_you_mean
 from dvskit.formats import is_standard, open_sink
 from dvskit.formats.found import PathKind, identify, is_image_folder
@@ -38,14 +38,19 @@ def _is_video(file: Path) -> bool:
     return identify(file) is PathKind.VIDEO
 
 
-def _own_seed(video: Path, given: Options) -> Options:
-    """Return the seed of one clip of many, equal to that of a sample in a folder of them."""
+# A recording in a folder with images is one clip: its frames.
+VIDEOS = Inputs("video", _is_video, is_image_folder, lambda: CLIP_SUFFIXES)
+
+
+def _with_own_seed(video: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """Return the sensor for one clip of many: its seed is that of a sample in a folder of them."""
     from dvskit.emulator import Emulator
     from dvskit.formats.content import content_digest, images_digest, own_seed
 
-    seed = Emulator(seed=given["seed"]).seed
+    sensor: _Sensor = given["sensor"]
     content = images_digest(video) if video.is_dir() else content_digest(video)
-    return {"seed": own_seed(seed, content)}
+    seed = own_seed(Emulator(seed=sensor.seed).seed, content)
+    return {"sensor": dataclasses.replace(sensor, seed=seed)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,51 +149,49 @@ class _Frames:
         return CameraFrames(number)
 
 
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """How the events are written: the options --to and --force."""
-
-    to: options.ToOption = None
-    force: options.Force = False
-
-
-@Command(
-    # A recording in a folder with images is one clip: its frames.
-    Inputs("video", _is_video, is_image_folder, lambda: CLIP_SUFFIXES),
-    "A video file, a folder of images, a recording with frames, or - for a video on standard input "
-    "(left out with --camera); and the event file to write: its suffix sets the format (- is "
-    "standard output, in EVT3 unless --to names another). For many inputs: a folder of videos and "
-    "the folder to write into, or several files, folders and patterns such as 'videos/**/*.mp4' "
-    "with -o FOLDER.",
-    ending=".raw",
-    alone="camera",
-    own=_own_seed,
-)
+@on_many
 def emulate(
-    video: Path | None = None,
-    out: Path | None = None,
+    words: list[str] | None = options.argument(
+        "A video file, a folder of images, a recording with frames, or - for a video on standard "
+        "input (left out with --camera); and the event file to write: its suffix sets the format "
+        "(- is standard output, in EVT3 unless --to names another). For many inputs: a folder of "
+        "videos and the folder to write into, or several files, folders and patterns such as "
+        "'videos/**/*.mp4' with -o FOLDER.",
+        metavar="IN OUT",
+    ),
+    out: str | None = options.output(OUTPUT),
     camera: str | None = options.option(
         "Emulate the view of a webcam until Ctrl-C: its number, from 0. Event cameras need none of "
         "this: dvskit convert --camera records them."
     ),
     sensor: _Sensor = _Sensor(),
     frames: _Frames = _Frames(),
-    written: _Written = _Written(),
-) -> int:
+    written: options.Written = options.Written(),
+    crew: Crew = Crew(),
+) -> None:
     """Turn a video, or the view of a webcam, into events. Ctrl-C keeps the events so far."""
-    video, out = input_and_output(
-        video, out, None if camera is None else "--camera", kind="event file",
-        unnamed="name a video and the event file to write; or --camera 0 and the file",
+    paths = Paths.from_words(
+        words, out, VIDEOS, camera=None if camera is None else f"--camera {camera}",
+        usage="name a video and the event file to write; or --camera 0 and the file",
     )  # fmt: skip
+    given = {"camera": camera, "sensor": sensor, "frames": frames} | written.options()
+    write_events(_emulate, paths, crew, given, usual=".raw", own=_with_own_seed)
+
+
+def _emulate(
+    video: Path | None, out: Path, *, camera: str | None, sensor: _Sensor, frames: _Frames,
+    to: str | None, force: bool,
+) -> int:  # fmt: skip
+    """Emulate a clip, or the view of a webcam; return the number of events."""
     # Check the output before the kernels are loaded.
-    options.check_writable(out, written.to)
+    options.check_writable(out, to)
     emulator = sensor.emulator()
     part = frames.part(sensor)
     clip = frames.open(video, camera)
     with options.as_usage("--crop"):
         seen = part.of(clip)
     name = Path(f"camera {camera}") if video is None else video
-    events, stopped = _Work(name, clip, seen, frames.upsample).write(emulator, out, written)
+    events, stopped = _Work(name, clip, seen, frames.upsample).write(emulator, out, to, force)
     if stopped and camera is None:
         _interrupt.advise("--force emulates the whole clip")
         raise KeyboardInterrupt
@@ -204,7 +207,7 @@ class _Work:
 
             self._frames = self._added = Upsampled(part, part.size)
 
-    def write(self, emulator: Emulator, out: Path, how: _Written) -> tuple[int, bool]:
+    def write(self, emulator: Emulator, out: Path, to: str | None, force: bool) -> tuple[int, bool]:
         """Write the events, print the messages; return their number, and whether it was stopped."""
         from dvskit.emulator import EmulatedSource
 
@@ -212,9 +215,7 @@ class _Work:
         _console.announce_compiling()
         with (
             _console.stoppable() as stop,
-            options.waiting(
-                open_sink(out, source.size, format=how.to, overwrite=how.force)
-            ) as sink,
+            options.waiting(open_sink(out, source.size, format=to, overwrite=force)) as sink,
             _console.progress(self._name.name, self._total, "frames") as show,
         ):
             for block in source:

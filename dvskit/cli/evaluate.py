@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dvskit.cli import _console
+from dvskit.cli._batch import NO_OUTPUT, Crew, Prepared
 from dvskit.cli._clips import check_picture, save_picture
-from dvskit.cli._crew import Crew
-from dvskit.cli._eval_parts import Part, measured
 from dvskit.cli._image_scores import OfImages, evaluate_images, refuse_classifier_options
+from dvskit.cli._inputs import FileJob
 from dvskit.cli._judging import (
+    Folder,
     JudgedInputs,
     PartName,
     SplitOption,
@@ -36,10 +39,11 @@ from dvskit.cli._options import (
     option,
     reconstructor_names,
 )
-from dvskit.errors import ConfigError
+from dvskit.errors import ConfigError, FormatError, count_of
 
 if TYPE_CHECKING:
     from dvskit.evaluation import Result
+    from dvskit.evaluation.measuring import Findings, Measures
     from dvskit.reconstruction import Reconstructor
     from dvskit.render.plots import Measured
 
@@ -153,8 +157,11 @@ def evaluate(
     from dvskit.evaluation.measuring import Measures
 
     measures = Measures(wanted.over_time, wanted.operations, levels, wanted.corrupt_seed)
-    opened = open_folder(model, data, split, inputs)
-    found = measured(opened, Part((model, data, split, inputs), measures), crew)
+    work = Prepared(
+        partial(open_folder, model, data, split, inputs), partial(_measure_part, measures=measures)
+    )
+    opened: Folder = work.prepared()
+    found = _measured(opened, measures) if crew == Crew() else _added(work, data, crew)
     result = opened.noted(found)
     report = Report(score_lines(result), {**result_values(result), "split": split.value})
     if found.over_time is not None:
@@ -168,6 +175,61 @@ def evaluate(
     else:
         _console.put(*report.lines)
     wanted.draw(result, report.panels)
+
+
+def _measured(opened: Folder, measures: Measures) -> Findings:
+    """Return the measures of all samples of a folder."""
+    from dvskit.evaluation.measuring import measure
+
+    total, done = sum(map(len, measures.corrupt.values())), count(1)
+    with _console.Bars() as bars:
+        return measure(
+            opened.judging,
+            measures,
+            lambda kind: bars.show("corrupting", total, "levels", next(done), kind),
+        )
+
+
+def _added(work: Prepared, data: Path, crew: Crew) -> Findings:
+    """Return the measures of all samples of a folder, which a crew takes in parts.
+
+    Raises ConfigError for still images: the draws of one depend on its place in the set.
+    """
+    from dvskit.models.inputs import JUDGED_AT_ONCE
+
+    opened: Folder = work.prepared()
+    if opened.files is None:
+        raise ConfigError("--jobs and --cluster are for recordings; leave them out for images")
+    samples = len(opened.judging.samples)
+    jobs = [
+        FileJob(data, NO_OUTPUT, samples, number) for number in range(-(-samples // JUDGED_AT_ONCE))
+    ]
+    parts: list[Findings] = []
+    for result in crew.results(work, jobs):
+        if result.reason:
+            raise (ConfigError if result.usage else FormatError)(result.reason)
+        found, damage = result.value
+        parts.append(found)
+        opened.files.damage.update(damage)
+    return sum(parts[1:], parts[0])
+
+
+def _measure_part(
+    opened: Folder, job: FileJob, *, measures: Measures
+) -> tuple[Findings, dict[int, str]]:
+    """Return the measures of a batch of recordings, and the damage of files so far."""
+    from dvskit.evaluation.measuring import measure
+    from dvskit.models.inputs import JUDGED_AT_ONCE
+
+    found, samples = len(opened.judging.samples), job.bytes
+    if found != samples:
+        raise FormatError(
+            f"{job.file}: a worker found {count_of(found, 'sample')} and the command "
+            f"{samples:,}; all machines need the same files"
+        )
+    start = job.number * JUDGED_AT_ONCE  # whole batches, since rounding depends on their size
+    part = opened.judging.part(start, start + JUDGED_AT_ONCE)
+    return measure(part, measures), {} if opened.files is None else opened.files.damage
 
 
 def _reconstructor(model: str) -> Reconstructor | None:

@@ -11,6 +11,7 @@ import typer
 
 from dvskit.cli import _console
 from dvskit.cli import _options as options
+from dvskit.cli._binding import Group
 from dvskit.cli._clips import (
     CountedEvents,
     PlotPage,
@@ -20,25 +21,19 @@ from dvskit.cli._clips import (
     open_shown,
     save_picture,
 )
-from dvskit.cli._commands import ListingCommand
 from dvskit.cli._judging import (
     DataArgument,
     JudgedInputs,
     PartName,
     SplitOption,
-    fits_noted,
     open_folder,
 )
 from dvskit.cli._options import ModelArgument, ModelOption, Reading, Span
-from dvskit.cli._remote import fetched
 from dvskit.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from dvskit.evaluation import Observed
     from dvskit.render.plots import Style
-
-app = typer.Typer(help="Plot an event file, a model or a training run: PNG, SVG or PDF.",
-                  no_args_is_help=True, add_completion=False)  # fmt: skip
 
 Out = Annotated[
     Path, typer.Option("-o", "--out", help="The picture: .png, .svg or .pdf.", show_default=False)
@@ -202,8 +197,7 @@ def _observe(source: CountedEvents, model: str, layer: str | None) -> Observed:
     from dvskit.models import load_model
 
     network = load_model(model)
-    with fits_noted():
-        return observe(network, source.load(), layer)
+    return observe(network, source.load(), layer)
 
 
 def weights(
@@ -225,11 +219,8 @@ def weights(
     save_picture(plots.weights(layers[name].weight, style=style), out, looks.force)
 
 
-for _name in _WHAT:
-    app.command(_name, cls=ListingCommand)(
-        _console.command(fetched(options.spread(_command(_name))))
-    )
-for _function in (raster, membrane, weights, confusion, curves):
-    app.command(_function.__name__, cls=ListingCommand)(
-        _console.command(fetched(options.spread(_function)))
-    )
+plot = Group(
+    "Plot an event file, a model or a training run: PNG, SVG or PDF.",
+    {name: _command(name) for name in _WHAT}
+    | {each.__name__: each for each in (raster, membrane, weights, confusion, curves)},
+)

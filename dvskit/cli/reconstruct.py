@@ -13,20 +13,23 @@ from numpy.typing import NDArray
 from dvskit import _interrupt
 from dvskit._files import check_output, shipped_folders
 from dvskit.cli import _console
+from dvskit.cli._batch import Crew, on_many, suffix_option, write_pictures
 from dvskit.cli._cameras import CameraOptions
 from dvskit.cli._clips import SHOWN_FILE, CountedEvents, UntilStopped, note_assumptions
+from dvskit.cli._inputs import RECORDINGS, Paths
 from dvskit.cli._live_stream import open_seen
-from dvskit.cli._many import Command
 from dvskit.cli._options import (
+    REQUIRED,
     Force,
     Json,
     Reading,
     Span,
+    argument,
     option,
+    output,
     part_of,
     reconstructor_names,
 )
-from dvskit.cli._trees import RECORDINGS
 from dvskit.errors import ConfigError, VideoError, count_of
 from dvskit.video.source import FrameSource
 
@@ -85,28 +88,49 @@ class _Shown:
         return SteadyTimes(_FPS if self.fps is None else self.fps)
 
 
-@Command(
-    RECORDINGS,
-    f"{SHOWN_FILE} Left out with --camera. Or many: folders of recordings, several files, and "
-    "patterns such as 'rec/**/*.raw'.",
-    endings=(".mp4", ".mkv", ".mov", ".gif", ".npz"),
-    out="A video (.mp4, .mkv, .mov, .gif), arrays t_us and images (.npz), or a folder for PNG "
-    "files and images.txt (no suffix). For many inputs, the folder to write into.",
-    single=("json",),
-)
+_SUFFIXES = (".mp4", ".mkv", ".mov", ".gif", ".npz")
+
+
+@on_many
 def reconstruct(
-    file: Path | None,
-    out: Path,
+    words: list[str] | None = argument(
+        f"{SHOWN_FILE} Left out with --camera. Or many: folders of recordings, several files, and "
+        "patterns such as 'rec/**/*.raw'.",
+        metavar="FILE",
+    ),
+    out: str = output(
+        "A video (.mp4, .mkv, .mov, .gif), arrays t_us and images (.npz), or a folder for PNG "
+        "files and images.txt (no suffix). For many inputs, the folder to write into.",
+        default=REQUIRED,
+    ),
     shown: _Shown = _Shown(),
     reading: Reading = Reading(),
     json: Json = False,
     force: Force = False,
-) -> int:
+    to: str | None = suffix_option(_SUFFIXES),
+    crew: Crew = Crew(),
+) -> None:
     """Turn events into gray images: a video, PNG files, or arrays.
 
     An image shows the brightness at its time, from the events up to then. Images are written as
     they come, also of live events and a webcam. Ctrl-C completes the output with the images so far.
     """
+    paths = Paths(tuple(words or ()), out, RECORDINGS)
+    given = {"shown": shown, "reading": reading, "force": force, "json": json}
+    write_pictures(
+        _reconstruct, paths, crew, given, to=to, suffixes=_SUFFIXES, single={"--json": json}
+    )
+
+
+def _reconstruct(
+    file: Path | None,
+    out: Path,
+    *,
+    shown: _Shown,
+    reading: Reading,
+    json: bool,
+    force: bool,
+) -> int:
     if str(out) == "-":
         raise ConfigError("-: images are not written to standard output; name a file or a folder")
     from dvskit.reconstruction import AutoExposure, GivenTimes, load_reconstructor

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from dvskit import _interrupt
 from dvskit.cli import _console
+from dvskit.cli._batch import Crew, on_many, suffix_option, write_pictures
 from dvskit.cli._cameras import CameraOptions
 from dvskit.cli._clips import (
     SHOWN_FILE,
@@ -25,17 +26,19 @@ from dvskit.cli._clips import (
     note_assumptions,
     open_shown,
 )
-from dvskit.cli._many import Command
+from dvskit.cli._inputs import RECORDINGS, Paths
 from dvskit.cli._options import (
+    REQUIRED,
     DarkOption,
     Force,
     Reading,
     Span,
+    argument,
     camera_for,
     option,
+    output,
     stamps_of,
 )
-from dvskit.cli._trees import RECORDINGS
 from dvskit.errors import ConfigError, count_of
 
 if TYPE_CHECKING:
@@ -100,26 +103,46 @@ class _Drawn:
     )
 
 
-@Command(
-    RECORDINGS,
-    f"{SHOWN_FILE} Or many: folders of recordings, several files, and patterns such as "
-    "'rec/**/*.raw'.",
-    endings=(".mp4", ".mkv", ".mov", ".gif"),
-    out="The video: .mp4, .mkv, .mov, .gif, or a folder for PNG files (no suffix). For many "
-    "inputs, the folder to write into.",
-    single=("beside",),
-)
+_SUFFIXES = (".mp4", ".mkv", ".mov", ".gif")
+
+
+@on_many
 def render(
-    file: Path | None,
-    out: Path,
+    words: list[str] | None = argument(
+        f"{SHOWN_FILE} Or many: folders of recordings, several files, and patterns such as "
+        "'rec/**/*.raw'.",
+        metavar="FILE",
+    ),
+    out: str = output(
+        "The video: .mp4, .mkv, .mov, .gif, or a folder for PNG files (no suffix). For many "
+        "inputs, the folder to write into.",
+        default=REQUIRED,
+    ),
     drawn: _Drawn = _Drawn(),
     reading: Reading = Reading(),
     force: Force = False,
-) -> int:
+    to: str | None = suffix_option(_SUFFIXES),
+    crew: Crew = Crew(),
+) -> None:
     """Turn events into a video: MP4, GIF, or PNG files in a folder.
 
     Of live events, such as those of --camera evk4, Ctrl-C completes the video with those so far.
     """
+    paths = Paths(tuple(words or ()), out, RECORDINGS)
+    given = {"drawn": drawn, "reading": reading, "force": force}
+    write_pictures(
+        _render, paths, crew, given, to=to, suffixes=_SUFFIXES, single={"--beside": drawn.beside}
+    )
+
+
+def _render(
+    file: Path | None,
+    out: Path,
+    *,
+    drawn: _Drawn,
+    reading: Reading,
+    force: bool,
+) -> int:
     if file is None:
         file, drawn = _camera_of(drawn)
     if str(out) == "-":

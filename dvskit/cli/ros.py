@@ -9,14 +9,11 @@ import typer
 
 from dvskit.cli import _console
 from dvskit.cli import _options as options
+from dvskit.cli._binding import Group
 from dvskit.cli._clips import UntilStopped
-from dvskit.cli._commands import ListingCommand
-from dvskit.cli._many import command_of
 from dvskit.cli._options import Reading, Span
+from dvskit.cli.convert import Kept, convert
 from dvskit.errors import ConfigError, count_of
-
-app = typer.Typer(help="Listen to topics of ROS 2, or play recordings to them.",
-                  no_args_is_help=True, add_completion=False)  # fmt: skip
 
 Topic = Annotated[str, typer.Argument(help="The topic, such as /event_camera/events.",
                                       show_default=False)]  # fmt: skip
@@ -28,8 +25,7 @@ def _listen(
         "The event file to write, such as out.mcap or out.raw.", default=options.REQUIRED
     ),
     span: Span = Span(),
-    to: options.ToOption = None,
-    force: options.Force = False,
+    written: options.Written = options.Written(),
 ) -> None:
     """Write the events of a topic to a file of any format, until Ctrl-C.
 
@@ -39,10 +35,9 @@ def _listen(
     from dvskit.formats.ros.live import topic_of
 
     address = Path(f"ros:/{topic_of(topic)}")
-    options.check_writable(out, to)
+    options.check_writable(out, written.to)
     _console.say(f"{topic}: waits for messages; Ctrl-C ends it")
-    write = command_of("dvskit.cli.convert").one
-    write(address, out, start=span.start, stop=span.stop, to=to, force=force)
+    convert([str(address)], str(out), kept=Kept(span), written=written)
 
 
 def _play(
@@ -73,6 +68,6 @@ def _play(
     _console.say(f"{name}: {count_of(sent, 'message')} published{late}")
 
 
-for _name, _command in (("listen", _listen), ("play", _play)):
-    _guarded = _console.command(options.spread(_command))
-    app.command(_name, cls=ListingCommand, help=_console.help_of(_command))(_guarded)
+ros = Group(
+    "Listen to topics of ROS 2, or play recordings to them.", {"listen": _listen, "play": _play}
+)

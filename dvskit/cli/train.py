@@ -6,20 +6,24 @@ import os
 import shlex
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dvskit.cli import _console
-from dvskit.cli._crew import Crew
-from dvskit.cli._judging import fits_noted, result_values, score_lines
+from dvskit.cli._batch import NO_OUTPUT, Crew, Prepared
+from dvskit.cli._inputs import FileJob
+from dvskit.cli._judging import result_values, score_lines
 from dvskit.cli._options import REQUIRED, Json, argument, model_names, option, output
-from dvskit.cli._prepare import emulate_sets
 from dvskit.errors import ConfigError, count_of
+from dvskit.formats.index_cache import cache_folder
 
 if TYPE_CHECKING:
+    from dvskit.datasets import Samples
     from dvskit.training import Config, Progress, SweepRun
 
 
@@ -154,13 +158,13 @@ def _train_config(config: Path, overrides: dict[str, str], runs: Runs, crew: Cre
         return
     resolved = config_from(values)
     if crew != Crew() and is_main_process():
-        emulate_sets(config, resolved, crew)
+        _emulate_sets(config, resolved, crew)
     sweeps, tensorboard = runs.sweep or (), runs.tensorboard
     if sweeps or runs.seeds is not None:
         seeds = 1 if runs.seeds is None else runs.seeds
         run_sweep(resolved, sweeps, seeds, tensorboard=tensorboard)
         return
-    with fits_noted(), _console.Bars() as bars:
+    with _console.Bars() as bars:
         follow = _follow(bars, resolved.name)
         trained = run(resolved, progress=follow, note=_console.note, tensorboard=tensorboard)
     if not is_main_process():  # only the first of torchrun's processes prints
@@ -171,6 +175,42 @@ def _train_config(config: Path, overrides: dict[str, str], runs: Runs, crew: Cre
         for text in result.notes:
             _console.note(text)
     _say_finished(trained.folder, len(trained.history), anew=not bars.any)
+
+
+def _emulate_sets(file: Path, config: Config, crew: Crew) -> None:
+    """Let a crew emulate the clips of a configuration that the cache does not have.
+
+    A clip that fails is left to the training, which reports it.
+    """
+    from dvskit._toml import to_toml
+    from dvskit.datasets import Cache
+    from dvskit.training.config import config_values
+
+    text, folder = to_toml(config_values(config)), cache_folder().absolute() / "samples"
+    work, cache = Prepared(partial(_sets, text, folder), _emulate_clip), Cache(folder)
+    jobs = [
+        FileJob(file, NO_OUTPUT, 0, number)
+        for number, (samples, place) in enumerate(work.prepared()) if not cache.holds(samples, place)
+    ]  # fmt: skip
+    if jobs:
+        with _console.progress("emulating", len(jobs), "clips") as show:
+            for done, _ in enumerate(crew.results(work, jobs), 1):
+                show(done)
+
+
+def _sets(config: str, folder: Path) -> list[tuple[Samples, int]]:
+    """Return the clips of a configuration: their sets, and places in them."""
+    from dvskit.datasets import Cache
+    from dvskit.training.config import config_from
+    from dvskit.training.feed import emulated
+    from dvskit.training.sets import load_sets
+
+    return emulated(load_sets(config_from(tomllib.loads(config))), Cache(folder))
+
+
+def _emulate_clip(clips: list[tuple[Samples, int]], job: FileJob) -> None:
+    samples, place = clips[job.number]
+    samples.events(place)
 
 
 def _train_reconstruction(config: Path, values: dict[str, Any], runs: Runs) -> None:
@@ -199,7 +239,7 @@ def _train_folder(folder: Path, begin: Begin, changes: dict[str, str], *, as_jso
     loaded_min = (time.monotonic() - began) / 60
     limit = 5.0 if begin.minutes is None else begin.minutes
     _console.announce_compiling()
-    with fits_noted(), _console.Bars() as reading, _console.Bars() as bars:
+    with _console.Bars() as reading, _console.Bars() as bars:
 
         def made(done: int, total: int) -> None:
             reading.show("reading", total, "samples", done)
@@ -274,7 +314,7 @@ def run_sweep(config: Config, sweeps: Sequence[str], seeds: int, *, tensorboard:
     """Train all runs with a bar each, and print a table. Raises ConfigError before any run."""
     from dvskit.training import sweep
 
-    with fits_noted(), _console.Bars() as bars:
+    with _console.Bars() as bars:
 
         def follow(run: SweepRun, now: Progress) -> None:
             title = f"run {run.number + 1} of {run.count}: {run.title}"

@@ -319,7 +319,7 @@ class BatchNorm2d(nn.BatchNorm2d):
     variance are taken over time, batch and pixels; in evaluation the running ones are used.
     Arguments are those of torch. In training each chunk of time is normalized by its own
     statistics, so running in chunks gives the whole result only in evaluation. Parts of a batch in
-    several processes share the statistics of all parts (`dvskit.layers.batch`).
+    several processes share the statistics of all parts (`dvskit.layers.dense`).
 
         network = dvskit.layers.Sequence(
             dvskit.layers.Conv2d(2, 16, 3, padding=1, bias=False),

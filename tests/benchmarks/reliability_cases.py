@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from dvskit.cli._commands import MODULES, Commands
+from typer.main import get_command
+
+from dvskit.cli import app
 from dvskit.formats.table import formats
 from tests.benchmarks import reliability_parts as parts
+from tests.printed_commands import leaves
 
 # Commands without outputs; all others must be in the table.
 WRITE_NOTHING = {"info", "filters", "classify", "cameras", "doctor", "ros play"}
@@ -64,13 +68,8 @@ def cases() -> list[Case]:
 
 def check_complete(known: list[Case]) -> list[str]:
     """Return the commands of the command line that are neither in the table nor write nothing."""
-    app = Commands(name="dvskit")
-    names: list[str] = []
-    for name in MODULES:
-        command = app.get_command(None, name)
-        inner = getattr(command, "commands", {})
-        names += [f"{name} {each}" for each in inner] or [name]
-    return sorted(set(names) - WRITE_NOTHING - {each.command for each in known})
+    names = {words for words, _ in leaves(get_command(app))}
+    return sorted(names - WRITE_NOTHING - {each.command for each in known})
 
 
 def _of_formats() -> Iterator[Case]:
@@ -128,7 +127,7 @@ def _of_plots() -> Iterator[Case]:
         "membrane": f"{a} --model {run}", "weights": run, "curves": run,
         "confusion": f"{run} ../inputs/bars --split all",
     }  # fmt: skip
-    for name in Commands(name="dvskit").get_command(None, "plot").commands:
+    for name in import_module("dvskit.cli.plot").plot.commands:
         yield _case(f"plot {name} {with_inputs.get(name, a)} -o out.png", "out.png")
 
 

@@ -218,9 +218,9 @@ class _Counter:
 
 def fork_workers() -> None:
     """Fork the workers of many files: a new process would import everything again."""
-    from dvskit.cli import _processes
+    from dvskit.cli import _workers
 
-    _processes.get_context = lambda _: get_context("fork")  # type: ignore[attr-defined]
+    _workers.get_context = lambda _: get_context("fork")  # type: ignore[attr-defined]
 
 
 def moments(count: int, operations: int, seconds: float, rng: random.Random) -> list[Moment]:

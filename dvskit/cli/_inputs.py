@@ -1,4 +1,4 @@
-"""Find the input files of a command, and the output of each."""
+"""The inputs of a command, one or many, and the output of each."""
 
 from __future__ import annotations
 
@@ -14,9 +14,15 @@ from dvskit._files import is_hidden, visible
 from dvskit.cli import _remote
 from dvskit.cli._remote import address_of
 from dvskit.errors import ConfigError, FormatError, count_of, one_line
+from dvskit.formats import is_standard
+from dvskit.formats.addresses import scheme_of
 from dvskit.formats.found import PathKind, identify, readable_suffixes
+from dvskit.formats.image_list import images_in
+from dvskit.formats.table import CLIP_SUFFIXES, is_suffix
 
 MANIFEST = "manifest.csv"  # the list that commands on many files write beside their outputs
+_OF_TENSORS = {".npy", ".npz", ".pt", ".safetensors"}
+_SLASHES = tuple({os.sep, os.altsep or os.sep})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,126 @@ def _is_recording(path: Path) -> bool:
 
 
 RECORDINGS = Inputs("recording", _is_recording, _is_recording, readable_suffixes)
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The inputs of a command and its output, as typed.
+
+    inputs  files, folders, patterns and addresses; none if a camera is read
+    out     a file, a folder or an address; a slash at its end means a folder
+    kind    of the inputs
+    named   whether the output was named by -o
+    """
+
+    inputs: tuple[str, ...]
+    out: str
+    kind: Inputs
+    named: bool = True
+
+    @classmethod
+    def from_words(
+        cls,
+        words: list[str] | None,
+        out: str | None,
+        kind: Inputs,
+        *,
+        camera: str | None,
+        usage: str,
+    ) -> Paths:
+        """Return the paths of a command whose last word is the output, if -o does not name it.
+
+        camera  the camera in place of the input, as messages name it; None for none
+        usage   the message if nothing is named
+
+        Raises ConfigError if the input or the output is missing.
+        """
+        inputs, named = list(words or ()), out is not None
+        if camera is None and not inputs:
+            raise ConfigError(usage)
+        if out is None and len(inputs) > (camera is None):
+            out = inputs.pop()
+        if camera is not None and inputs:
+            raise ConfigError("--camera takes no input; name only the output")
+        if out is None:
+            raise ConfigError(
+                f"{inputs[0] if inputs else camera}: name the output after it, or a folder with -o"
+            )
+        return cls(tuple(inputs), out, kind, named)
+
+    def is_one(self, *, folder: bool = False) -> bool:
+        """Return whether there is one input, which becomes one output.
+
+        folder  whether that may be a folder
+
+        Raises ConfigError for words that mean neither one nor many.
+        """
+        if len(self.inputs) > 1:
+            self._check_many()
+        if len(self.inputs) != 1:
+            return not self.inputs
+        (word,), out = self.inputs, self.out
+        if is_stream(word) or is_stream(out):
+            return True
+        a_file, tree = names_a_file(out), is_tree(word, self.kind)
+        clip = tree and Path(word).is_dir() and bool(images_in(Path(word)))
+        if a_file and (is_pattern(word) or (tree and not clip and holds_any(word, self.kind))):
+            raise ConfigError(
+                f"{word}: stands for several {self.kind.name}s; name a folder for the outputs, "
+                f"not {out}"
+            )
+        if a_file or is_pattern(word):
+            return a_file
+        return (folder and clip) if tree else folder or not (self.named or names_a_folder(out))
+
+    def is_one_folder(self, option: str) -> bool:
+        """Return whether one input becomes a folder.
+
+        option  that asks for this; if it is given, raise ConfigError for other paths
+        """
+        single = len(self.inputs) == 1 and not (
+            is_pattern(self.inputs[0]) or is_tree(self.inputs[0], self.kind)
+        )
+        if option and not single:
+            raise ConfigError(f"{option} takes one {self.kind.name}, and a folder")
+        if option and (is_standard(self.out) or names_a_file(self.out)):
+            raise ConfigError(f"{option}: {self.out} is no folder; name one")
+        return bool(option) or (single and names_a_folder(self.out))
+
+    def _check_many(self) -> None:
+        if not self.named:
+            words = (*self.inputs, self.out)
+            raise ConfigError(
+                f"{count_of(len(words), 'path')} without -o; name the folder for the outputs: "
+                f"{words[0]} ... -o FOLDER"
+            )
+        for word in filter(is_stream, (*self.inputs, self.out)):
+            raise ConfigError(f"{word}: cannot be mixed with files; give it alone")
+        if names_a_file(self.out):
+            raise ConfigError(
+                f"{self.out}: is a file name; for several inputs name a folder, such as "
+                f"{self.out}{os.sep}"
+            )
+
+
+def names_a_folder(out: str) -> bool:
+    """Return whether an output is a folder: it is one, or ends with a slash."""
+    return out.endswith(_SLASHES) or Path(out).is_dir()
+
+
+def names_a_file(out: str) -> bool:
+    """Return whether an output is a file: it is one, or has a known suffix."""
+    if names_a_folder(out):
+        return False
+    suffix = Path(out).suffix.lower()
+    if suffix in _OF_TENSORS or suffix in CLIP_SUFFIXES or is_suffix(suffix):
+        return True
+    return os.path.lexists(out)
+
+
+def is_stream(word: str) -> bool:
+    """Return whether a word is standard input or output, or an address of live events."""
+    return is_standard(word) or scheme_of(word) is not None
 
 
 class FileJob(NamedTuple):
@@ -227,15 +353,16 @@ def _place(files: dict[Path, Path], root: Path, folder: Path, ending: str, plan:
         alike = unicodedata.normalize("NFC", str(out)).casefold()
         places.setdefault(alike, []).append((file, out))
     for jobs in places.values():
-        if len(jobs) == 1:
-            file, out = jobs[0]
-            plan.jobs.append(FileJob(file, out, _bytes_in(file)))
-            continue
         for file, out in jobs:
-            other = next(path for path, _ in jobs if path != file)
-            plan.failures.append(
-                Failure(file, f"has the same output as {other}, {out}; rename one")
-            )
+            others = [path for path, _ in jobs if path != file]
+            if out.parent == folder and out.name.casefold() == MANIFEST:
+                why = f"its output would replace {out}, the list of outputs; rename it"
+            elif others:
+                why = f"has the same output as {others[0]}, {out}; rename one"
+            else:
+                plan.jobs.append(FileJob(file, out, _bytes_in(file)))
+                continue
+            plan.failures.append(Failure(file, why))
 
 
 def _bytes_in(path: Path) -> int:
