@@ -38,7 +38,7 @@ _FULL = (  # a disk of none of the outputs
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Commands below a command, such as `dvskit plot rate`, and their common help."""
+    """Commands below a command, such as those of `plot`, and their common help."""
 
     help: str
     commands: Mapping[str, Callable[..., None]]
