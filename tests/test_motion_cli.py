@@ -41,7 +41,7 @@ def turning(tmp_path, turning_events):
 
 
 def test_motion_prints_a_table(run, turning):
-    words = ("motion", "a.npz", "--model", "rotation", "--camera", "lens.txt")
+    words = ("motion", "a.npz", "--model", "rotation", "--lens", "lens.txt")
     code, out, err = run(*words)
     assert (code, err) == (0, "")
     rows = list(csv.DictReader(io.StringIO(out)))
@@ -85,7 +85,7 @@ def test_tables_and_plots_are_files(run, turning):
 
 def test_the_calibration_beside_a_file_is_used(run, turning):
     words = ("motion", "a.npz", "--model", "rotation", "--whole", "--json")
-    given = run(*words, "--camera", "lens.txt")[1]
+    given = run(*words, "--lens", "lens.txt")[1]
     (turning / "calib.txt").write_text(CALIBRATION)
     assert run(*words)[1] == given
     (turning / "calib.txt").write_text("P0: 1 0 0\n")

@@ -554,7 +554,7 @@ def test_a_command_plots_a_part_of_a_file(dvskit, file, tmp_path, kind):
         (("rate", "in.npz", "-o", "no/a.png"), "no"),
         (("rate", "in.npz", "-o", "a.png", "--start", "5"), "--start"),
         (("rate", "in.npz", "-o", "a.png", "--start", "5s", "--stop", "1s"), "--stop"),
-        (("rate", "in.npz", "-o", "a.png", "--width", "3"), "width_mm"),
+        (("rate", "in.npz", "-o", "a.png", "--width", "3"), "--width"),
         (("curves", "in.npz", "-o", "a.png"), "log.csv"),
         (("raster", "in.npz", "-o", "a.png", "--layer", "lif1"), "--model"),
         (("raster", "in.npz", "-o", "a.png", "--model", "none"), "none"),

@@ -69,7 +69,7 @@ def test_the_events_of_a_clip_are_those_of_its_emulation(tmp_path, clip):
     recording = open_shown(clip, Reading())
     assert recording.load() == dvskit.events.read_all(dvskit.emulate(clip))
     assert open_shown(clip, Reading()) is recording  # emulated once
-    assert tuple(open_shown(clip, Reading(size="32x24")).size) == (32, 24)
+    assert tuple(open_shown(clip, Reading(size=dvskit.Size(32, 24))).size) == (32, 24)
 
 
 def is_mapped(array):

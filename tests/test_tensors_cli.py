@@ -111,7 +111,7 @@ def test_what_exists_is_replaced_only_when_told(run, tmp_path, events):
     [
         ("c.csv --bins 3", ["c.csv"]),
         ("- --bins 3", [".npz"]),
-        ("c.npy --bins 0", ["bins = 0"]),
+        ("c.npy --bins 0", ["--bins 0"]),
         ("c.npy --bins 3 --to evt3", ["--to"]),
         ("c.npy --as voxelgrid", ["'voxel_grid'"]),
         ("c.npy --as counts:dtype=int8 --bins 3", ["'int8'"]),

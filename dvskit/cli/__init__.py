@@ -88,7 +88,7 @@ _ANSWERS = {
     "upsample slomo interpolate": "`dvskit emulate VIDEO OUT --upsample` adds frames",
     "crop cut trim slice split window":
         "`dvskit convert IN OUT` cuts, with --start, --stop and --crop",
-    "resize scale downsample": "`dvskit convert IN OUT --fit WIDTHxHEIGHT` scales events",
+    "resize scale downsample": "`dvskit convert IN OUT --fit 640x480` scales events",
     "tensor tensors voxel voxelize bin histogram":
         "`dvskit convert IN OUT.npy --bins 20` writes tensors; --as names others",
     "show play visualise visualize viewer display":

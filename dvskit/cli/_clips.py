@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from dvskit._files import check_output, temporary_folder
 from dvskit.cli import _console
 from dvskit.cli._console import describe_us
-from dvskit.cli._options import DarkOption, Reading, option, size_from
+from dvskit.cli._options import DarkOption, Reading, option
 from dvskit.errors import ConfigError, FormatError, VideoError, count_of
 from dvskit.events import Events, ReadableSource, Size, Source
 from dvskit.formats import Damage, Recording, RecordingPart, is_standard
@@ -186,7 +186,7 @@ def open_shown(file: Path, reading: Reading, model: Model | None = None) -> Reco
         return reading.open(file)
     how: Emulation | Size | None = None
     if reading.size is not None:
-        how = size_from(reading.size)
+        how = reading.size
     elif model is not None and "emulation" in model.about:
         how = model.emulation
     return _emulated(file, how, reading.salvage)

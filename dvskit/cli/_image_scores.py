@@ -26,13 +26,13 @@ _ROWS = {
 
 @dataclass(frozen=True, slots=True)
 class OfImages:
-    """Options of reconstructors."""
+    """Options of reconstructors.
 
-    preset: str | None = option(
-        "For a reconstructor that is judged on a video: the sensor that the video is emulated "
-        "with, a name or a preset file.",
-        metavar="NAME", shown="a clean sensor", autocompletion=preset_names,
-    )  # fmt: skip
+    preset  For a reconstructor that is judged on a video: the sensor that the video is emulated
+            with, a name or a preset file.
+    """
+
+    preset: str | None = option(metavar="NAME", shown="a clean sensor", autocompletion=preset_names)
 
     def refuse_for(self, model: str) -> None:
         """Raise ConfigError if an option was given for a classifier."""

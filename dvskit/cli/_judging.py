@@ -138,7 +138,7 @@ def open_folder(model: str, data: Path, split: PartName, inputs: JudgedInputs) -
     if holds_images(data):
         reading.refuse_for_images(data)
     elif spikes == Spikes():
-        size = reading.check() or network.emulation.size
+        size = reading.size or network.emulation.size
         samples = open_for(
             network, data, size=size, format=reading.from_, strict=not reading.salvage
         )

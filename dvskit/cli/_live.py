@@ -14,11 +14,9 @@ import numpy as np
 
 from dvskit import _interrupt
 from dvskit.cli import _console
-from dvskit.cli._cameras import CameraOptions
 from dvskit.cli._live_stream import LiveSource, open_stream, window_words
-from dvskit.cli._options import Reading, option
+from dvskit.cli._options import CameraOptions, Reading, option
 from dvskit.errors import ConfigError, count_of, printable
-from dvskit.formats.addresses import ADDRESSES
 
 if TYPE_CHECKING:
     from dvskit.evaluation import Live, LiveDecision, LiveRun
@@ -30,18 +28,16 @@ _BEHIND_S = 0.05  # shorter delays are not shown
 
 @dataclass(frozen=True, slots=True)
 class Living:
-    """The options of live decisions: --live, --camera, --bias, --reject."""
+    """The options of live decisions.
 
-    live: bool = option(
-        "Decide after each bin, while events arrive. A recording or a video is played in real "
-        f"time; -, an address ({ADDRESSES}) and a camera (--camera) are live.",
-        "--live", default=False,
-    )  # fmt: skip
+    live    Decide after each bin, while events arrive. A recording or a video is played in real
+            time; -, an address ({addresses}) and a camera (--camera) are live.
+    reject  With --live: the least confidence, 0 to 1, at which a class is named.
+    """
+
+    live: bool = False
     cameras: CameraOptions = field(default_factory=CameraOptions)
-    reject: float | None = option(
-        "With --live: the least confidence, 0 to 1, at which a class is named.",
-        metavar="SHARE", min=0.0, max=1.0, shown="the model's, else 0.5",
-    )  # fmt: skip
+    reject: float | None = option(metavar="SHARE", min=0.0, max=1.0, shown="the model's, else 0.5")
 
     def check(self) -> None:
         """Raise ConfigError for options of --live without it."""

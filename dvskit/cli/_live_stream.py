@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dvskit.cli._cameras import CameraOptions
 from dvskit.cli._clips import find_clip, open_shown
 from dvskit.cli._console import describe_us
-from dvskit.cli._options import Reading
+from dvskit.cli._options import CameraOptions, Reading
 from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, Size
 from dvskit.formats import Damage, Recording
@@ -217,6 +216,7 @@ def open_seen(
         raise ConfigError(f"{file}: --camera is a second source; give only one")
     if reading.from_ is not None or reading.salvage:
         raise ConfigError("--from and --salvage do not apply to a camera; leave them out")
-    size = reading.check()
-    recording = _CameraEvents(camera, size) if isinstance(camera, int) else reading.open(camera)
+    recording = (
+        _CameraEvents(camera, reading.size) if isinstance(camera, int) else reading.open(camera)
+    )
     return recording.path, recording

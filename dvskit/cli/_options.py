@@ -1,19 +1,19 @@
-"""Options that several commands share."""
+"""Values that options take, and the options that several commands share."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple, NewType
 
 import typer
 
+from dvskit._arguments import parse_us
 from dvskit._files import check_standard_output
 from dvskit.cli import _console
-from dvskit.cli._console import parse_time_us
 from dvskit.errors import ConfigError, GeometryError, ShapeError, UnknownFormatError, one_line
 from dvskit.events import Size, parse_size
 from dvskit.formats import (
@@ -26,7 +26,117 @@ from dvskit.formats import (
 )
 from dvskit.formats.network import is_network
 from dvskit.formats.table import named_format
+from dvskit.formats.usb_driver import CAMERAS, UsbAddress
 from dvskit.streams import Intrinsics
+
+REQUIRED = inspect.Parameter.empty
+
+
+def option(
+    words: str = "", *names: str, default: Any = None, shown: Any = True, **rest: Any
+) -> Any:
+    """Return an option that needs more than a type, a default, and help in a docstring.
+
+    Use it as the default of a dataclass field, or of a parameter of a command; see `_binding`.
+
+    words  the help, if it is not in the docstring; "{filters}" in it stands for the names of all
+           filters: see `LISTS`
+    names  as they are typed, if they differ from the field's name
+    shown  the default in --help
+    rest   passed to typer.Option
+    """
+    made = typer.Option(*names, help=words, show_default=shown, **rest)
+    return field(default=default, metadata={"option": made})
+
+
+def argument(words: str = "", *, default: Any = None, **rest: Any) -> Any:
+    """Return an argument, like `option`."""
+    made = typer.Argument(help=words, show_default=False, **rest)
+    return field(default=default, metadata={"option": made})
+
+
+def output(words: str = "", *, default: Any = None, shown: Any = False, **rest: Any) -> Any:
+    """Return the option -o/--output, which is the same in all commands; see `option`."""
+    return option(words, "-o", "--output", default=default, shown=shown, **rest)
+
+
+# --- values ---------------------------------------------------------------------------------------
+
+
+Microseconds = NewType("Microseconds", int)
+"""A time with its unit, such as 1.5s, 200ms or 30us."""
+Duration = NewType("Duration", int)
+"""A time of a microsecond or more."""
+FormatName = NewType("FormatName", str)
+"""The name of a format to read, also with a variant."""
+
+
+class Rectangle(NamedTuple):
+    """A rectangle in pixels, typed as X,Y,WIDTH,HEIGHT."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+class Setting(NamedTuple):
+    """A name and its value, typed as NAME=VALUE."""
+
+    name: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.value}"
+
+
+def time_from(text: str) -> Microseconds:
+    """Return the microseconds of a text such as 1.5s, 200ms or 30us. Raises ConfigError."""
+    exact_us = parse_us(text)
+    if exact_us is None:
+        raise ConfigError(f"{text!r} is not a time with a unit, such as 1.5s, 200ms or 30us")
+    return Microseconds(round(exact_us))
+
+
+def _duration_from(text: str) -> Duration:
+    time_us = time_from(text)
+    if time_us < 1:
+        raise ConfigError(f"{text} is no duration; give one such as 20ms")
+    return Duration(time_us)
+
+
+def _format_from(text: str) -> FormatName:
+    named_format(text)
+    return FormatName(text)
+
+
+def _rectangle_from(text: str) -> Rectangle:
+    try:
+        x, y, width, height = (int(word) for word in text.split(","))
+    except ValueError:
+        raise ConfigError(f"{text!r} is not X,Y,WIDTH,HEIGHT in pixels") from None
+    return Rectangle(x, y, width, height)
+
+
+def _setting_from(text: str) -> Setting:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise ConfigError(f"{text!r} is not NAME=VALUE")
+    return Setting(name, value)
+
+
+PARSERS: dict[Any, tuple[str, Callable[[str], Any]]] = {
+    Microseconds: ("TIME", time_from),
+    Duration: ("TIME", _duration_from),
+    FormatName: ("FORMAT", _format_from),
+    Size: ("WIDTHxHEIGHT", parse_size),
+    Rectangle: ("X,Y,WIDTH,HEIGHT", _rectangle_from),
+    Setting: ("NAME=VALUE", _setting_from),
+}
+"""The word in the help, and the function that reads the text of an option, by its type."""
+
+
+# --- completions of a shell -----------------------------------------------------------------------
 
 
 class _Word(str):
@@ -66,82 +176,14 @@ def preset_names(incomplete: str) -> list[str]:
     return _completed(incomplete, preset_table())
 
 
-REQUIRED = inspect.Parameter.empty
-
-
-def option(words: str, *names: str, default: Any = None, shown: Any = True, **rest: Any) -> Any:
-    """Return an option with its help text and its default.
-
-    Use it as the default of a dataclass field, or of a parameter of a command; see `_binding`.
-
-    words  the help; "{filters}" in it stands for the names of all filters: see `LISTS`
-    names  as they are typed, if they differ from the field's name
-    shown  the default in --help
-    rest   passed to typer.Option
-    """
-    made = typer.Option(*names, help=words, show_default=shown, **rest)
-    return field(default=default, metadata={"option": made})
-
-
-def argument(words: str, *, default: Any = None, **rest: Any) -> Any:
-    """Return an argument, like `option`."""
-    made = typer.Argument(help=words, show_default=False, **rest)
-    return field(default=default, metadata={"option": made})
-
-
-def output(words: str, *, default: Any = None, shown: Any = False, **rest: Any) -> Any:
-    """Return the option -o/--output, which is the same in all commands; see `option`."""
-    return option(words, "-o", "--output", default=default, shown=shown, **rest)
-
-
-FormatOption = Annotated[
-    str | None,
-    typer.Option(
-        "--from",
-        help="The input's format, or FORMAT:VARIANT such as csv:x,y,t,p. Formats: {read}.",
-        show_default="by its content, then its suffix",
-    ),
-]
-SizeOption = Annotated[
-    str | None,
-    typer.Option(
-        help="The sensor's size, WIDTHxHEIGHT, if the file lacks it or has a wrong one.",
-        show_default="the file's",
-    ),
-]
-Salvage = Annotated[
-    bool,
-    typer.Option(
-        "--salvage", help="Read damaged files: keep the undamaged parts, report the losses."
-    ),
-]
-
-
-def after(verb: str, of: str) -> str:
-    """Return the help text of a time after the first event or frame."""
-    return f"{verb} this long after the first {of}, such as 1.5s, 200ms or 30us."
+# --- options --------------------------------------------------------------------------------------
 
 
 CropOption = Annotated[
-    str | None,
+    Rectangle | None,
     typer.Option(
-        metavar="RECTANGLE",
-        help="Keep a rectangle, X,Y,WIDTH,HEIGHT, in pixels of the input, before anything is "
-        "scaled.",
+        help="Keep a rectangle, in pixels of the input, before anything is scaled.",
         show_default="all",
-    ),
-]
-ToOption = Annotated[
-    str | None,
-    typer.Option("--to", help="The output's format: {written}.", show_default="by its suffix"),
-]
-CameraOption = Annotated[
-    str | None,
-    typer.Option(
-        "--camera",
-        help="The camera's calibration: calib.txt, or YAML of OpenCV, ROS, Kalibr or DSEC, with "
-        ":NAME for one of several cameras.",
-        show_default="the recording's, or calib.txt beside it",
     ),
 ]
 LensOption = Annotated[
@@ -158,8 +200,6 @@ DarkOption = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-
-
 _MODEL: dict[str, Any] = {
     "help": "A model folder, or a shipped model's name.",
     "show_default": False,
@@ -171,37 +211,34 @@ ModelOption = Annotated[str, typer.Option(**_MODEL)]
 
 @dataclass(frozen=True, slots=True)
 class Spikes:
-    """The encoder of still images: the options --encoder and --seed."""
+    """The encoder of still images.
 
-    encoder: str | None = option(
-        "The encoder of still images: {encoders}; by default the one that the model was trained "
-        "with.",
-        metavar="NAME", shown=False,
-    )  # fmt: skip
-    seed: int | None = option(
-        "The seed of --encoder; by default that of the model's run.", min=0, shown=False
-    )
+    encoder  The encoder of still images: {encoders}; by default the one that the model was trained
+             with.
+    seed     The seed of --encoder; by default that of the model's run.
+    """
+
+    encoder: str | None = option(metavar="NAME", shown=False)
+    seed: int | None = option(min=0, shown=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How recordings are opened: the options --from, --size and --salvage."""
+    """How recordings are opened.
 
-    from_: FormatOption = None
-    size: SizeOption = None
-    salvage: Salvage = False
+    from_    The input's format, or FORMAT:VARIANT such as csv:x,y,t,p. Formats: {read}.
+    size     The sensor's size, if the file lacks it or has a wrong one.
+    salvage  Read damaged files: keep the undamaged parts, report the losses.
+    """
 
-    def check(self) -> Size | None:
-        """Return the size of --size. Raises ConfigError for its value and that of --from."""
-        if self.from_ is not None:
-            with as_usage("--from"):
-                named_format(self.from_)
-        return None if self.size is None else size_from(self.size)
+    from_: FormatName | None = option(shown="by its content, then its suffix")
+    size: Size | None = option(shown="the file's")
+    salvage: bool = False
 
     def open(self, file: Path, *, sort: bool = False) -> Recording:
-        """Open a recording. Raises as `check` does, and the errors of `open_events`."""
-        size = self.check()
-        return open_events(file, format=self.from_, size=size, strict=not self.salvage, sort=sort)
+        """Open a recording. Raises the errors of `open_events`."""
+        strict = not self.salvage
+        return open_events(file, format=self.from_, size=self.size, strict=strict, sort=sort)
 
     def refuse_for_images(self, path: Path) -> None:
         """Raise ConfigError if an option for recordings was given."""
@@ -213,37 +250,92 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A part of a recording: the options --start and --stop."""
+    """A part of a recording.
 
-    start: str | None = option(after("Begin", "event"), "--start", shown="0s")
-    stop: str | None = option(after("End", "event"), "--stop", shown="the end")
+    start  Begin this long after the first event or frame, such as 1.5s, 200ms or 30us.
+    stop   End this long after the first event or frame, such as 1.5s, 200ms or 30us.
+    """
+
+    start: Microseconds | None = option(shown="0s")
+    stop: Microseconds | None = option(shown="the end")
 
     def times(self) -> tuple[int | None, int | None]:
         """Return both in microseconds after the first event. Raises ConfigError."""
-        begin, end = (
-            None if text is None else parse_time_us(text, name)
-            for name, text in (("--start", self.start), ("--stop", self.stop))
-        )
-        if end is not None and end <= (begin or 0):
-            raise ConfigError(f"--stop {self.stop} is not after --start {self.start or '0s'}")
-        return begin, end
+        if self.stop is not None and self.stop <= (self.start or 0):
+            begin, end = map(_console.describe_us, (self.start or 0, self.stop))
+            raise ConfigError(f"--stop {end} is not after --start {begin}")
+        return self.start, self.stop
 
     def titled(self, name: str) -> str:
         """Return a name with the part, as a title."""
-        part = f", {self.start or 'start'} to {self.stop or 'end'}"
-        return name + part if self.start or self.stop else name
+        ends = ("start" if self.start is None else _console.describe_us(self.start),
+                "end" if self.stop is None else _console.describe_us(self.stop))  # fmt: skip
+        return name if self == Span() else f"{name}, {' to '.join(ends)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """How events are written: the options --to and --force."""
+    """How events are written.
 
-    to: ToOption = None
-    force: Force = False
+    to     The output's format: {written}.
+    force  Replace the output if it exists.
+    """
+
+    to: str | None = option(shown="by its suffix")
+    force: bool = False
 
     def options(self) -> dict[str, Any]:
         """Return both by their names."""
         return {"to": self.to, "force": self.force}
+
+
+@dataclass(frozen=True, slots=True)
+class CameraOptions:
+    """A camera in place of the input.
+
+    camera  Read a camera until Ctrl-C: a USB event camera ({cameras}; with :SERIAL for one of
+            several, see dvskit cameras), or the view of a webcam, emulated: its number, from 0.
+    bias    Set a bias of the USB event camera, such as diff_on=20; may be repeated.
+    """
+
+    camera: str | None = option(metavar="CAMERA", shown=False)
+    bias: list[Setting] | None = option(shown=False)
+
+    def source(self) -> int | Path | None:
+        """Return a webcam's number, or the address of an event camera; None without --camera.
+
+        Raises ConfigError for anything else, and for --bias without an event camera.
+        """
+        biases = dict(self.bias or ())
+        if self.camera is not None and self.camera.isdecimal():
+            if biases:
+                raise ConfigError(f"--bias does not apply to a webcam, --camera {self.camera}")
+            return int(self.camera)
+        if self.camera is None:
+            if biases:
+                raise ConfigError("--bias needs --camera, which names an event camera")
+            return None
+        name, _, serial = self.camera.partition(":")
+        if name not in CAMERAS or serial.strip("/?") != serial:
+            raise ConfigError(
+                f"--camera {self.camera}: is neither a webcam's number, from 0, nor an event "
+                f"camera: {', '.join(CAMERAS)}, or with its serial number evk4:SERIAL; a "
+                "calibration is --lens FILE"
+            )
+        return replace(UsbAddress(name, serial or None), biases=biases).path()
+
+    def event_camera(self) -> Path | None:
+        """Return the address of an event camera; None without --camera.
+
+        Raises ConfigError for a webcam, and as `source` does.
+        """
+        camera = self.source()
+        if isinstance(camera, int):
+            raise ConfigError(
+                f"--camera {camera} is a webcam; dvskit emulate --camera {camera} OUT writes the "
+                "events of its view"
+            )
+        return camera
 
 
 @contextmanager
@@ -269,37 +361,6 @@ def lens_for(model: str, recording: Recording, lens: str | None) -> Intrinsics |
     from dvskit.formats.calibration import read_camera
 
     return read_camera(lens, size=recording.size)
-
-
-def camera_for(model: str, recording: Recording, path: str | None) -> Intrinsics | None:
-    """Return the calibration for a rotation, in a file or the recording's own; None if none is.
-
-    Raises ConfigError for a file with another model.
-    """
-    if model != "rotation":
-        if path is not None:
-            raise ConfigError(f"--camera {path} is for a rotation alone; leave it out of a {model}")
-        return None
-    if path is None:
-        return recording.intrinsics()
-    from dvskit.formats.calibration import read_camera
-
-    return read_camera(path, size=recording.size)
-
-
-def size_from(text: str, name: str = "--size") -> Size:
-    """Return the Size in an option. Raises ConfigError."""
-    with as_usage(name):
-        return parse_size(text)
-
-
-def rectangle_from(text: str) -> tuple[int, int, int, int]:
-    """Return the x, y, width and height in --crop. Raises ConfigError."""
-    try:
-        x, y, width, height = (int(word) for word in text.split(","))
-    except ValueError:
-        raise ConfigError(f"--crop {text!r} is not X,Y,WIDTH,HEIGHT in pixels") from None
-    return x, y, width, height
 
 
 def check_writable(out: Path, to: str | None) -> None:
@@ -358,3 +419,13 @@ def part_of(
     if after_us is None and until_us is None:
         return recording
     return recording.between(*stamps_of(recording, after_us, until_us))
+
+
+CameraOption = LensOption
+camera_for = lens_for
+
+
+def size_from(text: str, name: str = "--size") -> Size:
+    """Return the Size in an option. Raises ConfigError."""
+    with as_usage(name):
+        return parse_size(text)

@@ -11,8 +11,7 @@ from dvskit._arguments import parse_us
 from dvskit._files import check_output
 from dvskit.cli import _console
 from dvskit.cli._clips import CountedEvents
-from dvskit.cli._console import parse_time_us
-from dvskit.cli._options import option
+from dvskit.cli._options import Microseconds, option
 from dvskit.errors import ConfigError, OutputError, ShapeError, one_line
 from dvskit.events import Source
 
@@ -48,21 +47,17 @@ class _TensorOutput:
 
 @dataclass(frozen=True, slots=True)
 class TensorOptions:
-    """The tensor to write instead of events: the options --bins, --bin and --as."""
+    """The tensor to write instead of events.
 
-    bins: int | None = option(
-        "Write a tensor of this many time bins: event counts (bins, 2, height, width), OFF then "
-        "ON, as .npy, .npz, .pt (for torch.load) or .safetensors.",
-        shown=False,
-    )
-    bin_: str | None = option(
-        "The length of a bin, such as 10ms; without --bins, as many bins as the recording needs.",
-        "--bin", shown=False,
-    )  # fmt: skip
-    as_: str | None = option(
-        "The tensor: {representations}. Parameters follow, such as counts:dtype=uint8.",
-        "--as", metavar="NAME[:KEY=VALUE,...]", shown="counts",
-    )  # fmt: skip
+    bins  Write a tensor of this many time bins: event counts (bins, 2, height, width), OFF then ON,
+          as .npy, .npz, .pt (for torch.load) or .safetensors.
+    bin_  The length of a bin, such as 10ms; without --bins, as many bins as the recording needs.
+    as_   The tensor: {representations}. Parameters follow, such as counts:dtype=uint8.
+    """
+
+    bins: int | None = option(shown=False)
+    bin_: Microseconds | None = option(shown=False)
+    as_: str | None = option(metavar="NAME[:KEY=VALUE,...]", shown="counts")
 
     def output(self, out: Path, to: str | None) -> _TensorOutput | None:
         """Return the requested tensor; None for events. Raises ConfigError."""
@@ -80,10 +75,7 @@ class TensorOptions:
         except OutputError as error:
             raise ConfigError(one_line(error)) from error
         name, parameters = _parse(self.as_ or "counts")
-        for key, value in (
-            ("bins", self.bins),
-            ("bin_us", None if self.bin_ is None else parse_time_us(self.bin_, "--bin")),
-        ):
+        for key, value in (("bins", self.bins), ("bin_us", self.bin_)):
             if value is not None:
                 if key in parameters:
                     raise ConfigError(

@@ -16,54 +16,42 @@ from dvskit.cli import _console
 from dvskit.cli import _options as options
 from dvskit.errors import ConfigError, UnknownFormatError, VideoError
 from dvskit.formats import open_events
-from dvskit.formats.addresses import ADDRESSES
 
 if TYPE_CHECKING:
     from dvskit.formats import Recording
 
 
 @dataclass(frozen=True, slots=True)
-class _Results:
-    """The output of the estimate: the options --output and --json."""
-
-    out: Path | None = options.output("The preset file (.toml) to write.", shown=True)
-    json: options.Json = False
-
-
-@dataclass(frozen=True, slots=True)
 class _Pictures:
-    """How the frames are opened: the options --fps, --offset, --light and --time."""
+    """How the frames are opened.
+
+    offset  Delay of the frames against their time stamps, on the clock of the events, such as 3ms.
+            For a video: the time of its first frame, such as 1.5s.
+    """
 
     fps: clips.FpsOfVideo = None
-    offset: str | None = options.option(
-        "Delay of the frames against their time stamps, on the clock of the events, such as 3ms. "
-        "For a video: the time of its first frame, such as 1.5s.",
-        shown="estimated, 20 ms either way at most",
+    offset: options.Microseconds | None = options.option(
+        shown="estimated, 20 ms either way at most"
     )
     light: clips.LightOption = None
     time: clips.ClockOption = clips.ClockName.first
 
-    def offset_us(self) -> int | None:
-        """Return the microseconds of --offset. Raises ConfigError."""
-        return None if self.offset is None else _console.parse_time_us(self.offset, "--offset")
-
 
 def calibrate(
-    recording: Path = options.argument(
-        f"An event file or its folder, - for standard input, or an address ({ADDRESSES}).",
-        default=options.REQUIRED,
-    ),
-    frames: Path | None = options.argument(
-        "The frames: a video, a folder of images, or a recording with frames; by default the "
-        "recording's own."
-    ),
-    results: _Results = _Results(),
+    recording: Path,
+    frames: Path | None = options.argument(),
+    out: Path | None = options.output("The preset file (.toml) to write.", shown=True),
+    json: options.Json = False,
     reading: options.Reading = options.Reading(),
     how: _Pictures = _Pictures(),
     force: options.Force = False,
 ) -> None:
-    """Estimate a sensor's thresholds, low-pass and noise from a recording and its frames."""
-    offset_us, out = how.offset_us(), results.out
+    """Estimate a sensor's thresholds, low-pass and noise from a recording and its frames.
+
+    recording  An event file or its folder, - for standard input, or an address ({addresses}).
+    frames     The frames: a video, a folder of images, or a recording with frames; by default the
+               recording's own.
+    """
     if out is not None:
         if out.suffix != ".toml":
             raise ConfigError(f"{out}: a preset file ends in .toml")
@@ -83,7 +71,7 @@ def calibrate(
         found = calibrated(
             source,
             pictures,
-            offset_us=offset_us,
+            offset_us=how.offset,
             light=how.light.value if how.light else "linear",
             on_stage=begin,
         )
@@ -91,7 +79,7 @@ def calibrate(
 
     for text in clips.clip_notes(pictures) if isinstance(pictures, FrameSource) else ():
         _console.note(f"{frames}: {text}")
-    if results.json:
+    if json:
         _console.print_json(found.as_dict())
     else:
         _console.put(*found.lines())

@@ -16,7 +16,6 @@ from dvskit.cli._live_stream import live_source
 from dvskit.cli._options import Json, ModelOption, Reading, Spikes, argument
 from dvskit.cli._remote import Staging, address_of, listed
 from dvskit.errors import ConfigError, FormatError, count_of
-from dvskit.formats.addresses import ADDRESSES
 from dvskit.formats.found import (
     CLIPS,
     PathKind,
@@ -33,11 +32,7 @@ if TYPE_CHECKING:
 
 
 def classify(
-    paths: list[Path] | None = argument(
-        "Event files, videos, depth clips, folders of them, images, - for standard input, or "
-        f"an address ({ADDRESSES}). With --live: one recording or video.",
-        metavar="FILES",
-    ),
+    paths: list[Path] | None = argument(metavar="FILES"),
     *,
     model: ModelOption,
     living: Living = Living(),
@@ -56,8 +51,10 @@ def classify(
 
     With --live the model decides after each bin, on the window that ends with it. The answer is
     "nothing" if the model is not sure or nothing moves.
+
+    paths  Event files, videos, depth clips, folders of them, images, - for standard input, or an
+           address ({addresses}). With --live: one recording or video.
     """
-    reading.check()
     files = paths or []
     living.check()
     if living.live:

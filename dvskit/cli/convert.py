@@ -9,7 +9,6 @@ from pathlib import Path
 from dvskit.cli import _console
 from dvskit.cli import _options as options
 from dvskit.cli._batch import OUTPUT, Crew, on_many, run_one, write_events
-from dvskit.cli._cameras import CameraOptions
 from dvskit.cli._filtered import FilteredEvents, FiltersOption
 from dvskit.cli._inputs import RECORDINGS, Paths
 from dvskit.cli._tensors import TensorOptions
@@ -25,7 +24,7 @@ from dvskit.formats import (
     hand_over,
     open_sink,
 )
-from dvskit.formats.addresses import ADDRESSES, LiveRecording
+from dvskit.formats.addresses import LiveRecording
 from dvskit.formats.keeping_up import KeepingUp
 from dvskit.formats.network import is_network, lost_senders
 from dvskit.streams import Triggers
@@ -102,15 +101,15 @@ class _Changed:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """How the input is read: the options --camera to --sort."""
+    """How the input is read.
 
-    cameras: CameraOptions = field(default_factory=CameraOptions)
+    sort  Sort the events by time if it runs back (csv, rpg, npy, npz, hdf5). All events are held in
+          memory: 50 bytes each.
+    """
+
+    cameras: options.CameraOptions = field(default_factory=options.CameraOptions)
     reading: options.Reading = field(default_factory=options.Reading)
-    sort: bool = options.option(
-        "Sort the events by time if it runs back (csv, rpg, npy, npz, hdf5). All events are "
-        "held in memory: 50 bytes each.",
-        "--sort", default=False,
-    )  # fmt: skip
+    sort: bool = False
 
     def open(self, file: Path | None) -> Recording:
         """Open the input, or the camera. Raises as `options.Reading.open` does."""
@@ -121,19 +120,17 @@ class _Read:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The part of the events to write, and their changes: --start, --stop, --crop to --filter."""
+    """The part of the events to write, and their changes.
+
+    fit     Scale the events, or those that --crop keeps, to another sensor, undistorted.
+    frames  Write the recording's frames, not its events: PNG files and images.txt, their times,
+            into the folder OUT. This is the default without --to if OUT ends in / or is a folder.
+    """
 
     span: options.Span = field(default_factory=options.Span)
     crop: options.CropOption = None
-    fit: str | None = options.option(
-        "Scale the events, or those that --crop keeps, to a sensor of WIDTHxHEIGHT, undistorted.",
-        metavar="SIZE",
-    )
-    frames: bool = options.option(
-        "Write the recording's frames, not its events: PNG files and images.txt, their times, into "
-        "the folder OUT. This is the default without --to if OUT ends in / or is a folder.",
-        "--frames", default=False,
-    )  # fmt: skip
+    fit: Size | None = None
+    frames: bool = False
     filters: FiltersOption = None
 
 
@@ -164,15 +161,7 @@ def _write_frames(
 
 @on_many
 def convert(
-    words: list[str] | None = options.argument(
-        f"An event file or its folder, - for standard input, or an address ({ADDRESSES}; left out "
-        "with --camera); and the file to write: its suffix sets the format (- is standard output, "
-        "and tcp:// or ws://HOST:PORT serves one receiver, in EVT3 unless --to names another). For "
-        "many inputs, which need --to: a folder and the folder to write into, or several files, "
-        "folders and patterns such as 'rec/**/*.raw' with -o FOLDER. One recording and a folder, "
-        "without --to: its frames.",
-        metavar="IN OUT",
-    ),
+    words: list[str] | None = options.argument(metavar="IN OUT"),
     out: str | None = options.output(OUTPUT),
     read: _Read = _Read(),
     kept: Kept = Kept(),
@@ -189,6 +178,13 @@ def convert(
     DVSKIT_TOKEN_FILE names.
 
     --bins, --bin and --as write a tensor. Without them events are written, also as .npy and .npz.
+
+    words  An event file or its folder, - for standard input, or an address ({addresses}; left out
+           with --camera); and the file to write: its suffix sets the format (- is standard output,
+           and tcp:// or ws://HOST:PORT serves one receiver, in EVT3 unless --to names another). For
+           many inputs, which need --to: a folder and the folder to write into, or several files,
+           folders and patterns such as 'rec/**/*.raw' with -o FOLDER. One recording and a folder,
+           without --to: its frames.
     """
     camera = read.cameras.event_camera()
     paths = Paths.from_words(
@@ -212,15 +208,14 @@ def _convert(
     if tensor is None:
         options.check_writable(out, to)
     after_us, until_us = kept.span.times()
-    rectangle = None if kept.crop is None else Crop(*options.rectangle_from(kept.crop))
-    target = None if kept.fit is None else options.size_from(kept.fit, "--fit")
+    rectangle = None if kept.crop is None else Crop(*kept.crop)
     recording = read.open(file)
     part: RecordingPart
     if recording.live:
         part = _Arriving(recording, after_us, until_us, waits=not is_network(out))
     else:
         part = recording.between(*options.stamps_of(recording, after_us, until_us))
-    changed = _Changed(part, rectangle, kept.filters or [], target)
+    changed = _Changed(part, rectangle, kept.filters or [], kept.fit)
     if tensor is not None:
         if recording.live:
             raise ConfigError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dvskit.cli import _console
-from dvskit.cli._options import option, output
+from dvskit.cli._options import output
 from dvskit.errors import ConfigError, ModelError, OutputError, count_of
 
 if TYPE_CHECKING:
@@ -24,9 +24,12 @@ _BINS = 29  # as many as the network has: 50 ms each
 
 def demo(
     out: Path | None = output("The folder to make.", shown="dvskit-demo, dvskit-demo-2, ..."),
-    gesture: str = option("The gesture of the drawn person.", default="right_hand_wave"),
+    gesture: str = "right_hand_wave",
 ) -> None:
-    """Show the whole path: draw a clip, emulate, write, bin, classify and draw its events."""
+    """Show the whole path: draw a clip, emulate, write, bin, classify and draw its events.
+
+    gesture  The gesture of the drawn person.
+    """
     if str(out) == "-":
         raise ConfigError("-: a demo is a folder of files, not standard output; name a folder")
     _console.check_torch()

@@ -16,7 +16,7 @@ import typer
 
 from dvskit import __version__, _files
 from dvskit.cli import _console
-from dvskit.cli._options import Json, option
+from dvskit.cli._options import Json
 from dvskit.errors import LEFT_OUT, DvskitError, count_of
 from dvskit.events import Events
 from dvskit.formats import Format, formats, open_events, open_sink
@@ -32,15 +32,12 @@ _PACKAGES = (
 _COUNT = 20_000  # enough that files are read on all threads
 
 
-def doctor(
-    json: Json = False,
-    warm: bool = option(
-        "Compile all kernels now, so that later runs start at once.", "--warm", default=False
-    ),
-) -> None:
+def doctor(json: Json = False, warm: bool = False) -> None:
     """Check the installation: versions, threads, kernels, video, networks, extensions.
 
     torch and tonic may be missing: a light install does without neural networks.
+
+    warm  Compile all kernels now, so that later runs start at once.
     """
     if warm:
         _warm()

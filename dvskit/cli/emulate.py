@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,9 @@ from dvskit.cli import _clips as clips
 from dvskit.cli import _console
 from dvskit.cli import _options as options
 from dvskit.cli._batch import OUTPUT, Crew, on_many, write_events
-from dvskit.cli._cameras import CameraOptions
 from dvskit.cli._inputs import Inputs, Paths
 from dvskit.errors import ConfigError, count_of, did_you_mean
+from dvskit.events import Size, parse_size
 from dvskit.formats import is_standard, open_sink
 from dvskit.formats.found import PathKind, identify, is_image_folder
 from dvskit.formats.table import CLIP_SUFFIXES
@@ -23,15 +23,6 @@ from dvskit.formats.table import CLIP_SUFFIXES
 if TYPE_CHECKING:
     from dvskit.emulator import EmulatedSource, Emulator, EmulatorParams
     from dvskit.video import ClipPart, FrameSource
-
-
-# Written out so that --help does not load the emulator.
-_NAMES = (
-    "threshold_on, threshold_off, threshold_sigma, light, linear_below, log_offset, cutoff_hz, "
-    "dark, follower_hz, leak_hz, leak_spread, leak_jitter, shot_hz, noise_sigma, refractory_us, "
-    "hot_fraction, hot_hz, dead_fraction, latency_us, jitter_us, readout_hz, scan_us, surround_px, "
-    "surround_gain, model"
-)
 
 
 def _is_video(file: Path) -> bool:
@@ -55,40 +46,33 @@ def _with_own_seed(video: Path, given: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Sensor:
-    """The sensor: --preset, --threshold, --set, --lux, --light, --seed and --size."""
+    """The sensor of an emulation.
 
-    preset: str = options.option(
-        "A sensor (clean, noisy, v2e, DVS128, DAVIS240, DAVIS346, DVXplorer, Gen3, Gen4, EVK4, "
-        "GenX320), or a preset file "
-        "(.toml). A camera's name brings its size. v2e takes one step a frame, as v2e does; no "
-        "frames are added without --upsample. clean has no threshold mismatch; v2e's clean has "
-        "0.02 (--set threshold_sigma=0.02).",
-        default="clean", autocompletion=options.preset_names,
-    )  # fmt: skip
-    threshold: float | None = options.option(
-        "Contrast threshold, ON and OFF: the change of log intensity that makes an event.",
-        shown="the preset's",
-    )
-    set_: list[str] | None = options.option(
-        f"Set another parameter, such as shot_hz=5; may be repeated. Parameters: {_NAMES}.",
-        "--set", metavar="NAME=VALUE",
-    )  # fmt: skip
-    lux: float | None = options.option(
-        "The illuminance of the scene in lux, for a camera: its pixels are slower and noisier in "
-        "the dark.",
-        shown="300, a lit office",
-    )
+    preset     A sensor (clean, noisy, v2e, DVS128, DAVIS240, DAVIS346, DVXplorer, Gen3, Gen4, EVK4,
+               GenX320), or a preset file (.toml). A camera's name brings its size. v2e takes one
+               step a frame, as v2e does; no frames are added without --upsample. clean has no
+               threshold mismatch; v2e's clean has 0.02 (--set threshold_sigma=0.02).
+    threshold  Contrast threshold, ON and OFF: the change of log intensity that makes an event.
+    set_       Set another parameter, such as shot_hz=5; may be repeated. Parameters: threshold_on,
+               threshold_off, threshold_sigma, light, linear_below, log_offset, cutoff_hz, dark,
+               follower_hz, leak_hz, leak_spread, leak_jitter, shot_hz, noise_sigma, refractory_us,
+               hot_fraction, hot_hz, dead_fraction, latency_us, jitter_us, readout_hz, scan_us,
+               surround_px, surround_gain, model.
+    lux        The illuminance of the scene in lux, for a camera: its pixels are slower and noisier
+               in the dark.
+    seed       The seed of all random numbers. For many inputs, each file's seed is derived from it
+               and from the file's content.
+    size       Scale the video to cover a sensor of WIDTHxHEIGHT, and cut off the rest at two of its
+               sides. native keeps the video's size.
+    """
+
+    preset: str = options.option(default="clean", autocompletion=options.preset_names)
+    threshold: float | None = options.option(shown="the preset's")
+    set_: list[options.Setting] | None = None
+    lux: float | None = options.option(shown="300, a lit office")
     light: clips.LightOption = None
-    seed: int = options.option(
-        "The seed of all random numbers. For many inputs, each file's seed is derived from it "
-        "and from the file's content.",
-        default=0,
-    )
-    size: str | None = options.option(
-        "Scale the video to cover a sensor of WIDTHxHEIGHT, and cut off the rest at two of its "
-        "sides. native keeps the video's size.",
-        metavar="SIZE", shown="the preset's, else native",
-    )  # fmt: skip
+    seed: int = 0
+    size: str | None = options.option(metavar="SIZE", shown="the preset's, else native")
 
     def emulator(self) -> Emulator:
         """Return the emulator of the sensor. Raises ConfigError."""
@@ -102,33 +86,29 @@ class _Sensor:
 
 @dataclass(frozen=True, slots=True)
 class _Frames:
-    """The frames of a clip that the sensor sees, and their reading: --crop to --salvage."""
+    """The frames of a clip that the sensor sees, and their reading.
+
+    upsample  Add frames so that nothing moves by more than a pixel from frame to frame.
+    salvage   Read damaged videos: keep the undamaged frames, report the losses.
+    """
 
     crop: options.CropOption = None
-    start: str | None = options.option(options.after("Begin", "frame"), "--start", shown="0s")
-    stop: str | None = options.option(options.after("End", "frame"), "--stop", shown="the end")
+    span: options.Span = field(default_factory=options.Span)
     fps: clips.FpsOfVideo = None
-    upsample: bool = options.option(
-        "Add frames so that nothing moves by more than a pixel from frame to frame.",
-        "--upsample", default=False,
-    )  # fmt: skip
+    upsample: bool = False
     time: clips.ClockOption = clips.ClockName.first
-    salvage: bool = options.option(
-        "Read damaged videos: keep the undamaged frames, report the losses.",
-        "--salvage",
-        default=False,
-    )
+    salvage: bool = False
 
     def part(self, sensor: _Sensor) -> ClipPart:
         """Return the part of a clip to emulate, and its size. Raises ConfigError."""
         from dvskit.emulator.params import sensor_size
         from dvskit.video import ClipPart
 
-        times = options.Span(self.start, self.stop).times()
-        rectangle = None if self.crop is None else options.rectangle_from(self.crop)
-        size = sensor.size
-        asked = size if size in (None, "native") else options.size_from(size)
-        return ClipPart(*times, rectangle, *sensor_size(sensor.preset, asked))
+        size: str | Size | None = sensor.size
+        if size not in (None, "native"):
+            with options.as_usage("--size"):
+                size = parse_size(str(size))
+        return ClipPart(*self.span.times(), self.crop, *sensor_size(sensor.preset, size))
 
     def open(self, video: Path | None, camera: str | None) -> FrameSource:
         """Open the clip or the camera. Raises ConfigError for options that a camera lacks."""
@@ -140,7 +120,7 @@ class _Frames:
             )
         from dvskit.video import CameraFrames
 
-        number = CameraOptions(camera).source()
+        number = options.CameraOptions(camera).source()
         if not isinstance(number, int):
             raise ConfigError(
                 f"--camera {camera} is an event camera; dvskit convert --camera {camera} OUT "
@@ -151,25 +131,24 @@ class _Frames:
 
 @on_many
 def emulate(
-    words: list[str] | None = options.argument(
-        "A video file, a folder of images, a recording with frames, or - for a video on standard "
-        "input (left out with --camera); and the event file to write: its suffix sets the format "
-        "(- is standard output, in EVT3 unless --to names another). For many inputs: a folder of "
-        "videos and the folder to write into, or several files, folders and patterns such as "
-        "'videos/**/*.mp4' with -o FOLDER.",
-        metavar="IN OUT",
-    ),
+    words: list[str] | None = options.argument(metavar="IN OUT"),
     out: str | None = options.output(OUTPUT),
-    camera: str | None = options.option(
-        "Emulate the view of a webcam until Ctrl-C: its number, from 0. Event cameras need none of "
-        "this: dvskit convert --camera records them."
-    ),
+    camera: str | None = None,
     sensor: _Sensor = _Sensor(),
     frames: _Frames = _Frames(),
     written: options.Written = options.Written(),
     crew: Crew = Crew(),
 ) -> None:
-    """Turn a video, or the view of a webcam, into events. Ctrl-C keeps the events so far."""
+    """Turn a video, or the view of a webcam, into events. Ctrl-C keeps the events so far.
+
+    words   A video file, a folder of images, a recording with frames, or - for a video on standard
+            input (left out with --camera); and the event file to write: its suffix sets the format
+            (- is standard output, in EVT3 unless --to names another). For many inputs: a folder of
+            videos and the folder to write into, or several files, folders and patterns such as
+            'videos/**/*.mp4' with -o FOLDER.
+    camera  Emulate the view of a webcam until Ctrl-C: its number, from 0. Event cameras need none
+            of this: dvskit convert --camera records them.
+    """
     paths = Paths.from_words(
         words, out, VIDEOS, camera=None if camera is None else f"--camera {camera}",
         usage="name a video and the event file to write; or --camera 0 and the file",
@@ -257,7 +236,7 @@ class _Work:
 
 
 def _params(
-    preset: str, lux: float | None, threshold: float | None, settings: list[str]
+    preset: str, lux: float | None, threshold: float | None, settings: list[options.Setting]
 ) -> EmulatorParams:
     from dvskit.emulator import EmulatorParams
     from dvskit.emulator.params import answer_for
@@ -266,15 +245,14 @@ def _params(
     if threshold is not None:
         values = {"threshold_on": threshold, "threshold_off": threshold}
     known = {each.name: each.default for each in dataclasses.fields(EmulatorParams)}
-    for text in settings:
-        name, _, number = text.partition("=")
+    for name, number in settings:
         if name not in known:
             hint = answer_for(name) or did_you_mean(name, known)
-            raise ConfigError(f"--set {text}: unknown parameter; {hint}")
+            raise ConfigError(f"--set {name}={number}: unknown parameter; {hint}")
         try:
             kind = type(known[name])
             values[name] = kind(number) if kind in (int, str) else float(number)
         except ValueError:
-            raise ConfigError(f"--set {text}: {number!r} is not a number") from None
+            raise ConfigError(f"--set {name}={number}: {number!r} is not a number") from None
     sensor = EmulatorParams.preset(preset, lux=lux)
     return dataclasses.replace(sensor, **values)  # type: ignore[arg-type]

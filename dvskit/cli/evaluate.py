@@ -6,9 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from dvskit.cli import _console
 from dvskit.cli._batch import NO_OUTPUT, Crew, Prepared
@@ -32,9 +30,11 @@ from dvskit.cli._measures import (
     corrupt_levels,
 )
 from dvskit.cli._options import (
+    REQUIRED,
     DarkOption,
     Force,
     Json,
+    argument,
     model_names,
     option,
     reconstructor_names,
@@ -53,51 +53,27 @@ def _judged(incomplete: str) -> list[str]:
     return [*model_names(incomplete), *reconstructor_names(incomplete)]
 
 
-JudgedArgument = Annotated[
-    str,
-    typer.Argument(
-        help="A model folder, a shipped model's name, or for images from events: filter, which may "
-        "have arguments, such as filter:cutoff_hz=2.",
-        show_default=False,
-        autocompletion=_judged,
-    ),
-]
-JudgedDataArgument = Annotated[
-    Path,
-    typer.Argument(
-        help="A folder of CLASS/RECORDING or CLASS/IMAGE files, or of MNIST's IDX files; for "
-        "images from events, a recording with frames, or a video.",
-        show_default=False,
-    ),
-]
-
-
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Measures besides accuracy, and plots."""
+    """Measures besides accuracy, and plots.
 
-    matrix: Path | None = option(
-        "Draw the confusion matrix too: .png, .svg or .pdf.", metavar="FILE", shown=False
-    )
-    over_time: bool = option(
-        "Report the accuracy after each time step, and when it settles.",
-        "--over-time", default=False,
-    )  # fmt: skip
-    operations: bool = option(
-        "Count the operations of the network per sample: synaptic operations, energy, memory.",
-        "--operations", default=False,
-    )  # fmt: skip
-    corrupt: list[str] | None = option(
-        "Judge corrupted recordings too: noise, drop, dead-pixels, hot-pixels, time-scale, "
-        "time-jitter, place-jitter, all of these (all), or threshold (videos only). Levels "
-        "follow the name: noise=0,1,5. May be repeated.",
-        metavar="KIND[=LEVELS]", shown="none",
-    )  # fmt: skip
-    corrupt_seed: int = option("The seed of --corrupt.", default=0, min=0)
-    plot: Path | None = option(
-        "Draw the results of --over-time and --corrupt: .png, .svg or .pdf.",
-        metavar="FILE", shown=False,
-    )  # fmt: skip
+    matrix        Draw the confusion matrix too: .png, .svg or .pdf.
+    over_time     Report the accuracy after each time step, and when it settles.
+    operations    Count the operations of the network per sample: synaptic operations, energy,
+                  memory.
+    corrupt       Judge corrupted recordings too: noise, drop, dead-pixels, hot-pixels, time-scale,
+                  time-jitter, place-jitter, all of these (all), or threshold (videos only). Levels
+                  follow the name: noise=0,1,5. May be repeated.
+    corrupt_seed  The seed of --corrupt.
+    plot          Draw the results of --over-time and --corrupt: .png, .svg or .pdf.
+    """
+
+    matrix: Path | None = option(metavar="FILE", shown=False)
+    over_time: bool = False
+    operations: bool = False
+    corrupt: list[str] | None = option(metavar="KIND[=LEVELS]", shown="none")
+    corrupt_seed: int = option(default=0, min=0)
+    plot: Path | None = option(metavar="FILE", shown=False)
     dark: DarkOption = False
     force: Force = False
 
@@ -129,8 +105,8 @@ class Wanted:
 
 
 def evaluate(
-    model: JudgedArgument,
-    data: JudgedDataArgument,
+    model: str = argument(default=REQUIRED, autocompletion=_judged),
+    data: Path = argument(default=REQUIRED),
     split: SplitOption = PartName.held_out,
     json: Json = False,
     wanted: Wanted = Wanted(),
@@ -142,6 +118,11 @@ def evaluate(
 
     Images from events are compared with the frames of a recording, or with a video. --jobs and
     --cluster share recordings, 50 at a time, and do not change the figures.
+
+    model  A model folder, a shipped model's name, or for images from events: filter, which may have
+           arguments, such as filter:cutoff_hz=2.
+    data   A folder of CLASS/RECORDING or CLASS/IMAGE files, or of MNIST's IDX files; for images
+           from events, a recording with frames, or a video.
     """
     reconstructor = _reconstructor(model)
     if reconstructor is not None:
@@ -153,7 +134,6 @@ def evaluate(
     of_images.refuse_for(model)
     wanted.check()
     levels = corrupt_levels(wanted.corrupt or ())
-    inputs.reading.check()
     from dvskit.evaluation.measuring import Measures
 
     measures = Measures(wanted.over_time, wanted.operations, levels, wanted.corrupt_seed)

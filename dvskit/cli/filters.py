@@ -25,10 +25,11 @@ _UNITS = {"_us": "a time with its unit, such as 5ms", "_px": "pixels", "_hz": "e
           "_deg": "degrees"}  # fmt: skip
 
 
-def filters(
-    name: str | None = argument("Show this filter in detail, with its parameters."),
-) -> None:
-    """List the filters of `dvskit convert --filter`, with their parameters and defaults."""
+def filters(name: str | None = argument()) -> None:
+    """List the filters of `dvskit convert --filter`, with their parameters and defaults.
+
+    name  Show this filter in detail, with its parameters.
+    """
     if name is None:
         kinds = filter_names()
         for each in kinds:

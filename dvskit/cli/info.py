@@ -10,25 +10,20 @@ import numpy as np
 
 from dvskit.cli import _console
 from dvskit.cli._clips import clip_notes, find_clip
-from dvskit.cli._options import REQUIRED, Json, Reading, argument
+from dvskit.cli._options import Json, Reading
 from dvskit.errors import ConfigError, count_of
 from dvskit.formats import COUNTED_BESIDE, Recording
-from dvskit.formats.addresses import ADDRESSES
 
 if TYPE_CHECKING:
     from dvskit.video import FrameSource
 
 
-def info(
-    file: Path = argument(
-        "An event file or its folder, a video, a folder of images, - for standard input, or an "
-        f"address ({ADDRESSES}).",
-        default=REQUIRED,
-    ),
-    json: Json = False,
-    reading: Reading = Reading(),
-) -> None:
-    """Show what is in an event file or a video: events or frames, times, size, damage."""
+def info(file: Path, json: Json = False, reading: Reading = Reading()) -> None:
+    """Show what is in an event file or a video: events or frames, times, size, damage.
+
+    file  An event file or its folder, a video, a folder of images, - for standard input, or an
+          address ({addresses}).
+    """
     clip = find_clip(file, reading)
     if clip is not None:
         if reading.size is not None:

@@ -12,31 +12,31 @@ from dvskit.formats import merge as merged
 
 
 def merge(
-    files: list[Path] = options.argument(
-        "Two event files or more (or folders that are one recording; - is standard input), and the "
-        "file to write, whose suffix sets the format (- is standard output, in EVT3 unless --to "
-        "names another).",
-        default=options.REQUIRED, metavar="IN IN OUT",
-    ),
+    files: list[Path] = options.argument(default=options.REQUIRED, metavar="IN IN OUT"),
     out: Path | None = options.output("The file to write, instead of the last word."),
-    to: options.ToOption = None,
     reading: options.Reading = options.Reading(),
-    force: options.Force = False,
+    written: options.Written = options.Written(),
 ) -> None:  # fmt: skip
     """Merge event files into one, in order of time; equal times keep the order of the files.
 
     The files share one sensor size and one clock. Triggers, IMU samples and frames are merged too,
     if the output's format has them.
+
+    files  Two event files or more (or folders that are one recording; - is standard input), and the
+           file to write, whose suffix sets the format (- is standard output, in EVT3 unless --to
+           names another).
     """
     inputs, target = (files, out) if out is not None else (files[:-1], files[-1])
     if len(inputs) < 2:
         raise ConfigError(f"{inputs[0] if inputs else target}: name two files to merge, and OUT")
     if sum(map(is_standard, inputs)) > 1:
         raise ConfigError("-: standard input is one of the files; it can be named once")
-    options.check_writable(target, to)
+    options.check_writable(target, written.to)
     recordings = [reading.open(file) for file in inputs]
     source = merged(*recordings)
-    with options.waiting(open_sink(target, source.size, format=to, overwrite=force)) as sink:
+    with options.waiting(
+        open_sink(target, source.size, format=written.to, overwrite=written.force)
+    ) as sink:
         sink.keeps = source.live
         left = hand_over(source, sink)
         along = TriggersAlong(source, sink)

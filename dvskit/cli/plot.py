@@ -99,7 +99,6 @@ def confusion(
     style = looks.begin(out)
     from dvskit.render import plots
 
-    inputs.reading.check()
     result = open_folder(model, data, split, inputs).judge()
     save_picture(plots.confusion(result.confusion, result.classes, style=style), out, looks.force)
 

@@ -14,12 +14,12 @@ from dvskit import _interrupt
 from dvskit._files import check_output, shipped_folders
 from dvskit.cli import _console
 from dvskit.cli._batch import Crew, on_many, suffix_option, write_pictures
-from dvskit.cli._cameras import CameraOptions
 from dvskit.cli._clips import SHOWN_FILE, CountedEvents, UntilStopped, note_assumptions
 from dvskit.cli._inputs import RECORDINGS, Paths
 from dvskit.cli._live_stream import open_seen
 from dvskit.cli._options import (
     REQUIRED,
+    CameraOptions,
     Force,
     Json,
     Reading,

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from dvskit import _interrupt
 from dvskit.cli import _console
 from dvskit.cli._batch import Crew, on_many, suffix_option, write_pictures
-from dvskit.cli._cameras import CameraOptions
 from dvskit.cli._clips import (
     SHOWN_FILE,
     ClipOptions,
@@ -29,6 +28,7 @@ from dvskit.cli._clips import (
 from dvskit.cli._inputs import RECORDINGS, Paths
 from dvskit.cli._options import (
     REQUIRED,
+    CameraOptions,
     DarkOption,
     Force,
     Reading,

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from dvskit.cli import _console
 from dvskit.cli import _options as options
@@ -15,22 +12,17 @@ from dvskit.cli._options import Reading, Span
 from dvskit.cli.convert import Kept, convert
 from dvskit.errors import ConfigError, count_of
 
-Topic = Annotated[str, typer.Argument(help="The topic, such as /event_camera/events.",
-                                      show_default=False)]  # fmt: skip
-
 
 def _listen(
-    topic: Topic,
-    out: Path = options.argument(
-        "The event file to write, such as out.mcap or out.raw.", default=options.REQUIRED
-    ),
-    span: Span = Span(),
-    written: options.Written = options.Written(),
+    topic: str, out: Path, span: Span = Span(), written: options.Written = options.Written()
 ) -> None:
     """Write the events of a topic to a file of any format, until Ctrl-C.
 
     The topic carries event_camera_msgs/EventPacket or dvs_msgs/EventArray. Missing messages are
     counted by their numbers, and reported. All other commands take ros://TOPIC in place of a file.
+
+    topic  The topic, such as /event_camera/events.
+    out    The event file to write, such as out.mcap or out.raw.
     """
     from dvskit.formats.ros.live import topic_of
 
@@ -40,13 +32,13 @@ def _listen(
     convert([str(address)], str(out), kept=Kept(span), written=written)
 
 
-def _play(
-    file: Path = options.argument("An event file or its folder.", default=options.REQUIRED),
-    topic: str = options.argument("The topic to publish on.", default=options.REQUIRED),
-    rate: float = options.option("Speed: 2 is twice as fast as recorded.", default=1.0),
-    reading: Reading = Reading(),
-) -> None:
-    """Publish a recording on a topic as event_camera_msgs/EventPacket, in its own time."""
+def _play(file: Path, topic: str, rate: float = 1.0, reading: Reading = Reading()) -> None:
+    """Publish a recording on a topic as event_camera_msgs/EventPacket, in its own time.
+
+    file   An event file or its folder.
+    topic  The topic to publish on.
+    rate   Speed: 2 is twice as fast as recorded.
+    """
     from dvskit.formats.keeping_up import Pace
     from dvskit.formats.ros.live import play, topic_of
 

@@ -11,11 +11,11 @@ from dvskit.cli._options import Force, argument
 from dvskit.errors import ConfigError
 
 
-def sample(
-    folder: Path = argument("The folder to make.", default=Path("dvskit-sample")),
-    force: Force = False,
-) -> None:
-    """Write a folder of drawn videos, recordings and pictures to try the other commands on."""
+def sample(folder: Path = argument(default=Path("dvskit-sample")), force: Force = False) -> None:
+    """Write a folder of drawn videos, recordings and pictures to try the other commands on.
+
+    folder  The folder to make.
+    """
     if str(folder) == "-":
         raise ConfigError("-: the sample is a folder of files; name a folder")
     begun = time.perf_counter()

@@ -10,10 +10,7 @@ from dvskit.cli._serving import BrowserOption, PortOption, check_port, serve
 
 
 def teach(
-    folder: Path = argument(
-        "The folder of the clips, which has a folder for each class; it is made if it is missing.",
-        default=Path("gestures"),
-    ),
+    folder: Path = argument(default=Path("gestures")),
     output: Path = output("The folder of the trained models.", default=Path("runs"), shown=True),
     port: PortOption = 0,
     browser: BrowserOption = True,
@@ -24,6 +21,8 @@ def teach(
     standard output. It takes the frames of the browser's camera, and videos. Clips are stored as
     FOLDER/CLASS/PERSON_t1.mkv, which dvskit train FOLDER takes, too. The next start has the same
     address if its port is free, so an open page goes on by itself.
+
+    folder  The folder of the clips, which has a folder for each class; it is made if it is missing.
     """
     _console.check_torch()
     check_port(port)

@@ -18,7 +18,7 @@ from dvskit.cli import _console
 from dvskit.cli._batch import NO_OUTPUT, Crew, Prepared
 from dvskit.cli._inputs import FileJob
 from dvskit.cli._judging import result_values, score_lines
-from dvskit.cli._options import REQUIRED, Json, argument, model_names, option, output
+from dvskit.cli._options import REQUIRED, Json, Setting, argument, model_names, option, output
 from dvskit.errors import ConfigError, count_of
 from dvskit.formats.index_cache import cache_folder
 
@@ -32,70 +32,56 @@ _SCRATCH = "scratch"  # as --start: new weights
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """The start of a training, and its output: --output to --set."""
+    """The start of a training, and its output.
+
+    minutes  Only for a folder: the time for the whole run, emulation included.
+    start    Begin with the weights of a model: a folder or a shipped model's name; the last layer
+             is new if the classes differ. The default for a folder that shows people is
+             dvs128-gestures; scratch means new weights.
+    seed     The seed of all random draws.
+    salvage  Only for a folder: read the whole parts of damaged files, leave out unreadable files.
+    set_     Change a key of the configuration, such as loop.epochs=3, or of one of its sets,
+             data.NAME.path=FOLDER; may be repeated.
+    """
 
     output: Path | None = output("The folder of the model.", shown="runs/NAME")
-    minutes: float | None = option(
-        "Only for a folder: the time for the whole run, emulation included.", shown="5", min=0.01
-    )
-    start: str | None = option(
-        "Begin with the weights of a model: a folder or a shipped model's name; the last layer is "
-        "new if the classes differ. The default for a folder that shows people is "
-        "dvs128-gestures; scratch means new weights.",
-        metavar="MODEL", shown=False, autocompletion=model_names,
-    )  # fmt: skip
-    seed: int | None = option("The seed of all random draws.", min=0, shown="0")
-    salvage: bool = option(
-        "Only for a folder: read the whole parts of damaged files, leave out unreadable files.",
-        "--salvage", default=False,
-    )  # fmt: skip
-    set_: list[str] | None = option(
-        "Change a key of the configuration, such as loop.epochs=3, or of one of its sets, "
-        "data.NAME.path=FOLDER; may be repeated.",
-        "--set", metavar="KEY=VALUE",
-    )  # fmt: skip
+    minutes: float | None = option(shown="5", min=0.01)
+    start: str | None = option(metavar="MODEL", shown=False, autocompletion=model_names)
+    seed: int | None = option(min=0, shown="0")
+    salvage: bool = False
+    set_: list[Setting] | None = option(metavar="KEY=VALUE")
 
     @property
     def weights(self) -> str | None:
         """The model to begin with, "" for new weights; None if it is not given."""
         return "" if self.start == _SCRATCH else self.start
 
-    def changes(self) -> dict[str, str]:
-        """Return the keys and values of --set. Raises ConfigError."""
-        return dict(_key_and_value(text) for text in self.set_ or ())
-
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """Options only for a configuration: --tensorboard, --sweep and --seeds."""
+    """Options only for a configuration.
 
-    tensorboard: bool = option(
-        "Also write the loss of each step and the scores of each epoch for TensorBoard, to the "
-        "folder tensorboard in the output; needs pip install tensorboard.",
-        "--tensorboard", default=False,
-    )  # fmt: skip
-    sweep: list[str] | None = option(
-        "Train with each of these values of a key, and with each combination for several keys; "
-        "each run has its own folder. The same command continues after an interruption.",
-        metavar="KEY=A,B,...",
-    )
-    seeds: int | None = option(
-        "Train N times, with consecutive seeds from the configuration's on, for means and errors.",
-        metavar="N", shown=False,
-    )  # fmt: skip
+    tensorboard  Also write the loss of each step and the scores of each epoch for TensorBoard, to
+                 the folder tensorboard in the output; needs pip install tensorboard.
+    sweep        Train with each of these values of a key, and with each combination for several
+                 keys; each run has its own folder. The same command continues after an
+                 interruption.
+    seeds        Train N times, with consecutive seeds from the configuration's on, for means and
+                 errors.
+    """
+
+    tensorboard: bool = False
+    sweep: list[Setting] | None = option(metavar="KEY=A,B,...")
+    seeds: int | None = option(metavar="N", shown=False)
 
 
 def train(
-    source: Path = argument(
-        "A folder with a folder of videos, recordings or depth clips for each class, a list of "
-        "such files, or a configuration (.toml); samples/ has some.{added}",
-        default=REQUIRED, metavar="FOLDER|CONFIG",
-    ),
+    source: Path = argument(default=REQUIRED, metavar="FOLDER|CONFIG"),
     begin: Begin = Begin(),
     runs: Runs = Runs(),
     json: Json = False,
     crew: Crew = Crew(),
-) -> None:  # fmt: skip
+) -> None:
     """Train a classifier.
 
     Interrupt it at any time (Ctrl-C, a signal, a power cut) and run the same command again: it
@@ -114,8 +100,11 @@ def train(
     configuration first, in processes or on machines that see the same cache (DVSKIT_CACHE).
     torchrun --max-restarts 3 starts all processes again if one ends early. The run continues from
     its checkpoint to the same weights.
+
+    source  A folder with a folder of videos, recordings or depth clips for each class, a list of
+            such files, or a configuration (.toml); samples/ has some.{added}
     """
-    overrides = begin.changes()
+    overrides = dict(begin.set_ or ())
     if source.suffix.lower() != ".toml":
         if runs.sweep or runs.seeds is not None or runs.tensorboard:
             raise ConfigError(
@@ -190,8 +179,9 @@ def _emulate_sets(file: Path, config: Config, crew: Crew) -> None:
     work, cache = Prepared(partial(_sets, text, folder), _emulate_clip), Cache(folder)
     jobs = [
         FileJob(file, NO_OUTPUT, 0, number)
-        for number, (samples, place) in enumerate(work.prepared()) if not cache.holds(samples, place)
-    ]  # fmt: skip
+        for number, (samples, place) in enumerate(work.prepared())
+        if not cache.holds(samples, place)
+    ]
     if jobs:
         with _console.progress("emulating", len(jobs), "clips") as show:
             for done, _ in enumerate(crew.results(work, jobs), 1):
@@ -303,14 +293,7 @@ def _note_finished(folder: Path, epochs: int) -> None:
     )
 
 
-def _key_and_value(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"--set {text!r} is not key=value, such as loop.epochs=3")
-    return key, value
-
-
-def run_sweep(config: Config, sweeps: Sequence[str], seeds: int, *, tensorboard: bool) -> None:
+def run_sweep(config: Config, sweeps: Sequence[Setting], seeds: int, *, tensorboard: bool) -> None:
     """Train all runs with a bar each, and print a table. Raises ConfigError before any run."""
     from dvskit.training import sweep
 
@@ -335,14 +318,11 @@ def run_sweep(config: Config, sweeps: Sequence[str], seeds: int, *, tensorboard:
     _console.say(f"{found.folder}: a model per run, and sweep.csv, this table")
 
 
-def _keys(sweeps: Sequence[str]) -> dict[str, list[str]]:
+def _keys(sweeps: Sequence[Setting]) -> dict[str, list[str]]:
     keys: dict[str, list[str]] = {}
-    for text in sweeps:
-        key, equals, values = text.partition("=")
-        if not equals or not key or not values:
-            raise ConfigError(
-                f"--sweep {text!r} is not key=value,value, such as loop.learning_rate=1e-3,4e-3"
-            )
+    for key, values in sweeps:
+        if not values:
+            raise ConfigError(f"--sweep {key}=: names no values, such as {key}=1e-3,4e-3")
         if key in keys:
             raise ConfigError(f"--sweep {key}: occurs twice; name all its values at once")
         keys[key] = list(_split(values))

@@ -11,11 +11,18 @@ from typing import TYPE_CHECKING
 from dvskit import _interrupt
 from dvskit._files import check_output
 from dvskit.cli import _console
-from dvskit.cli._cameras import CameraOptions
 from dvskit.cli._clips import open_shown
 from dvskit.cli._live_stream import LiveStream, live_source, open_seen, open_stream, window_words
 from dvskit.cli._live_view import ShownArrivals
-from dvskit.cli._options import Force, Reading, argument, check_writable, model_names, option
+from dvskit.cli._options import (
+    CameraOptions,
+    Force,
+    Reading,
+    argument,
+    check_writable,
+    model_names,
+    option,
+)
 from dvskit.cli._serving import BrowserOption, PortOption, check_port, serve
 from dvskit.cli.track import object_blocks
 from dvskit.errors import ConfigError, count_of
@@ -141,7 +148,6 @@ def viewed_from(
     files: list[Path], model: str | None, reading: Reading, beside: BesideCloud = BesideCloud()
 ) -> Sequence[Viewed]:
     """Return the views of files. Raises the errors of opening."""
-    reading.check()
     return _recordings(files, reading, None if model is None else _live(model), beside)
 
 

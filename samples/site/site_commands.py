@@ -148,7 +148,7 @@ def _first(command: Command) -> str:
 
 def _plain(text: str | None) -> str:
     """Return a help text without the escapes of rich, and with the names that it lists."""
-    from dvskit.cli._listed_names import with_lists
+    from dvskit.cli._binding import with_lists
 
     return with_lists(text or "").replace("\\[", "[")
 
