@@ -126,7 +126,7 @@ def test_the_picture_is_the_same_on_any_threads_and_however_the_stream_is_cut(co
         t=base.t.repeat(2), x=base.x.repeat(2), y=base.y.repeat(2),
         p=np.tile([True, False], 150_000), size=base.size,
     )  # fmt: skip
-    view, size = CloudView(colour=color), {"width_px": width_px, "height_px": width_px // 2}
+    view, size = CloudView(color=color), {"width_px": width_px, "height_px": width_px // 2}
     draw = functools.partial(render.cloud_image, view=view, **size)
     whole = same_on_threads(lambda: draw(twice), 2, 3)
     np.testing.assert_array_equal(draw(InBlocks(twice, 70_001)), whole)

@@ -142,7 +142,7 @@ def test_vector_files_hold_the_points_of_the_picture_and_words_as_vectors(name, 
 def test_none_and_one_event_make_every_kind_of_file(count, name, tmp_path):
     events = some_events(count, size=(1, 1)) if count else Events.empty((1, 1))
     colors = (render.by_time, render.by_polarity, render.by_count)
-    view, path = CloudView(colour=colors[len(name + "x" * count) % 3]), tmp_path / name
+    view, path = CloudView(color=colors[len(name + "x" * count) % 3]), tmp_path / name
     if path.suffix in (".mp4", ".gif"):
         turn = Turn(seconds=0.1, width_px=64, height_px=64, sweep_us=5)
         assert render.turntable(events, path, view=view, turn=turn).total == count
@@ -213,7 +213,7 @@ def test_a_sweep_shows_the_events_of_a_window_that_goes_around(tmp_path):
     """Seen from the side, time runs over the picture."""
     t = np.arange(0, 8000, 10)
     events = Events(t=t, x=t % 20, y=t % 14, p=t >= 0, size=(20, 14))
-    view = CloudView(azimuth_deg=0, elevation_deg=0, colour=render.by_polarity)
+    view = CloudView(azimuth_deg=0, elevation_deg=0, color=render.by_polarity)
 
     def columns(sweep_us, name):
         turn = Turn(seconds=0.4, fps=10, turns=0, sweep_us=sweep_us, width_px=200, height_px=160)
@@ -302,8 +302,8 @@ def spiral(count=1500):
 # Name: the view, width and height.
 CASES = {
     "slant": (CloudView(title="Spiral"), 300, 240),
-    "front": (CloudView(azimuth_deg=90, elevation_deg=0, colour=render.by_count), 300, 240),
-    "light": (CloudView(dark=False, azimuth_deg=-150, colour=render.by_polarity), 264, 204),
+    "front": (CloudView(azimuth_deg=90, elevation_deg=0, color=render.by_count), 300, 240),
+    "light": (CloudView(dark=False, azimuth_deg=-150, color=render.by_polarity), 264, 204),
     "print": (CloudView(dark=False, dpi=80, title="A column"), 277, 208),
     "small": (CloudView(), 120, 90),
 }
@@ -329,10 +329,10 @@ def test_a_cloud_that_lacks_a_tenth_of_its_points_does_not_look_so():
 def test_the_command_writes_a_picture_of_a_part_for_print(run, tmp_path):
     events = some_events()
     save_events(events, tmp_path / "a.npz")
-    options = ["--start", "2ms", "--stop", "6ms", "--colour", "count", "--view", "side"]
+    options = ["--start", "2ms", "--stop", "6ms", "--color", "count", "--view", "side"]
     assert run("cloud", "a.npz", "-o", "a.png", "--width", 88, *options)[0] == 0
     first = int(events.t[0])
-    view = CloudView(azimuth_deg=0, elevation_deg=0, dark=False, dpi=300, colour=render.by_count)
+    view = CloudView(azimuth_deg=0, elevation_deg=0, dark=False, dpi=300, color=render.by_count)
     expected = render.cloud_image(
         events.between(first + 2000, first + 6000), view=view, width_px=1039, height_px=779
     )
@@ -364,7 +364,7 @@ def test_the_command_writes_stills_and_turns_and_keeps_existing_files(run, tmp_p
         (["a.png", "--width", "88", "--pixels", "9x9"], "--pixels"),
         (["a.png", "--elevation", "100"], "elevation_deg"),
         (["a.png", "--fps", "30"], "--fps"), (["a.html", "--point-px", "3"], "--point-px"),
-        (["a.gif", "--labels", "l.csv"], "--labels"), (["a.gif", "--sweep", "0us"], "sweep_us"),
+        (["a.gif", "--labels", "l.csv"], "--labels"), (["a.gif", "--sweep", "0us"], "sweep"),
         (["a.png", "--start", "5ms", "--stop", "4ms"], "--stop"),
     ],
 )  # fmt: skip

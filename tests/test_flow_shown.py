@@ -11,7 +11,7 @@ from dvskit import render
 from dvskit.errors import ConfigError
 from dvskit.formats import save_events
 from dvskit.motion import plane_flow, pooled_flow
-from dvskit.render import FlowArrows, FlowColours, frames, plots
+from dvskit.render import FlowArrows, FlowColors, frames, plots
 from dvskit.render.colormap import DARK, LIGHT, rgb
 from dvskit.render.flow_cells import FlowCells
 from dvskit.render.flow_colours import flow_palette, flow_rows
@@ -37,17 +37,17 @@ def test_opposite_directions_have_complementary_hues_and_slow_events_none():
     assert color(0.1, 0.1).tolist() == [255, 255, 255]
 
 
-@pytest.mark.parametrize("style", [FlowColours, FlowArrows])
+@pytest.mark.parametrize("style", [FlowColors, FlowArrows])
 def test_frames_of_flow_show_the_events_of_their_time(style):
     some, flow = BARS[:6000], plane_flow(BARS[:6000])
     shown = list(frames(some, style=style(full_px_s=300, window_us=4_000), frame_us=4_000))
     assert len(shown) > 40
     for t_us, picture in shown[30::5]:
         now = (some.t >= t_us - 4_000) & (some.t < t_us)
-        now &= flow.known if style is FlowColours else True
+        now &= flow.known if style is FlowColors else True
         assert (picture != rgb(DARK.ground)).any(-1)[some.y[now], some.x[now]].all()
         red = (picture[..., 0] > 200) & (picture[..., 1:].max(-1) < 90)  # to the right
-        assert (red.sum() > 40) == (style is FlowColours)
+        assert (red.sum() > 40) == (style is FlowColors)
 
 
 def test_arrows_are_the_mean_of_cells_with_enough_events():
@@ -98,13 +98,13 @@ def test_a_page_shows_each_event_in_the_color_of_its_velocity(browser, run, reco
 
 def test_a_page_of_flow_needs_the_speed_of_full_color(tmp_path):
     with refused(ConfigError, "full_px_s"):
-        two = [render.ShownEvents(BARS, flow=FlowColours()), BARS]
+        two = [render.ShownEvents(BARS, flow=FlowColors()), BARS]
         render.page(two, tmp_path / "two.html")
 
 
 def test_velocities_on_a_page_are_thinned_with_their_events(tmp_path):
     events = squares(count=3000)
-    shown = render.ShownEvents(InBlocks(events, 33), flow=FlowColours(full_px_s=300))
+    shown = render.ShownEvents(InBlocks(events, 33), flow=FlowColors(full_px_s=300))
     report = render.page(shown, tmp_path / "a.html", max_events=800)
     flow = plane_flow(events)
     rows = np.zeros(len(flow), int)

@@ -10,7 +10,7 @@ import pytest
 from dvskit.errors import ConfigError
 from dvskit.events import Events, EventsSource
 from dvskit.formats import open_events
-from dvskit.motion import Stabilised, maximise_contrast, motion_over_time, warped_image
+from dvskit.motion import Stabilized, maximise_contrast, motion_over_time, warped_image
 from dvskit.motion.models import MODELS
 from dvskit.scenes.planes.path import rotation_of
 from tests.laws import InBlocks, refused
@@ -69,7 +69,7 @@ def test_stabilized_points_stay_where_they_were(model):
     events = moving_points(model, motion, duration_us=60_000, count=20_000)
     motions = motion_over_time(events, model, window_us=15_000, camera=LENS)
     motions.parameters[:] = motion
-    stable = Stabilised(InBlocks(events, 50), motions, camera=LENS)
+    stable = Stabilized(InBlocks(events, 50), motions, camera=LENS)
     moved = stable.load()
     assert stable.left_by_motion == len(events) - len(moved) > 0
     assert stable.left_by_undistortion == 0
@@ -81,7 +81,7 @@ def test_stabilized_events_are_turned_back_through_one_window_after_the_other():
     events = moving_points("rotation", (0.0, 0.0, 0.0), duration_us=40_000)
     motions = motion_over_time(events, "rotation", window_us=14_000, camera=LENS)
     motions.parameters[:] = velocities = [(9.0, 0.0, 9.0), (0.0, -9.0, 3.0), (-8.0, 8.0, 0.0)]
-    stable = Stabilised(events, motions, camera=LENS)
+    stable = Stabilized(events, motions, camera=LENS)
     borders = [events.t[0], *((motions.t_us[:-1] + motions.t_us[1:]) // 2)]
     before = np.eye(3)
     for velocity, duration_us in zip(velocities[:2], np.diff(borders), strict=True):
@@ -105,7 +105,7 @@ def test_events_that_leave_by_undistortion_and_by_motion_are_counted_apart(motio
     events = moving_points("rotation", motion, duration_us=60_000, count=20_000, camera=BARREL)
     motions = motion_over_time(events, "rotation", window_us=15_000, camera=BARREL)
     motions.parameters[:] = motion
-    stable = Stabilised(InBlocks(events, 50), motions, camera=BARREL)
+    stable = Stabilized(InBlocks(events, 50), motions, camera=BARREL)
     kept = len(stable.load())
     assert kept + stable.left_by_undistortion + stable.left_by_motion == len(events)
     assert (stable.left_by_motion > 0) == any(motion)
@@ -141,8 +141,8 @@ NONE = motion_over_time(EVENTS[:0], count=100)
         (lambda: motion_over_time(EVENTS), "window_us="),
         (lambda: motion_over_time(EVENTS, window_us=1000, count=100), "window_us="),
         (lambda: motion_over_time(EventsSource(EVENTS), "rotation", count=1000), "camera"),
-        (lambda: Stabilised(EVENTS, NONE), "motions"),
-        (lambda: Stabilised(EVENTS, ROTATING), "camera"),
+        (lambda: Stabilized(EVENTS, NONE), "motions"),
+        (lambda: Stabilized(EVENTS, ROTATING), "camera"),
     ],
 )
 def test_wrong_windows_and_motions_are_refused(call, named):

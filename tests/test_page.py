@@ -228,7 +228,7 @@ def test_the_command_shows_several_files_with_labels_and_a_view(run, tmp_path):
     assert [each["name"] for each in told(tmp_path / "two.html")["clouds"]] == ["a.npz", "b.npz"]
     rows = "5000000,5400000,wave\n1,2,early\n"
     (tmp_path / "l.csv").write_text(f"start_us,stop_us,name\n{rows}")
-    words = ("--colour", "polarity", "--view", "front", "--bright", "--labels", "l.csv")
+    words = ("--color", "polarity", "--view", "front", "--bright", "--labels", "l.csv")
     code, _, err = run("cloud", "a.npz", "-o", "one.html", *words)
     assert code == 0
     assert "1 of 2 labels" in err

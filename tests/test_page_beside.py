@@ -10,11 +10,10 @@ import pytest
 
 from dvskit import open_events, render, save_events
 from dvskit.cli._options import Reading
-from dvskit.cli.track import object_blocks
 from dvskit.cli.view import BesideCloud, viewed_from
 from dvskit.errors import ConfigError
 from dvskit.render.view import Viewed, ViewServer
-from dvskit.tracking import Tracker, track
+from dvskit.tracking import Tracker, object_blocks, track
 from tests.laws import refused, scattered
 from tests.processes import wait_until
 from tests.test_object_tracks import SQUARES

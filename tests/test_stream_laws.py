@@ -16,7 +16,7 @@ from dvskit.motion import (
     DenseFlow,
     PlaneFlow,
     PooledFlow,
-    Stabilised,
+    Stabilized,
     corners,
     flow_blocks,
     flow_over_time,
@@ -32,7 +32,7 @@ from dvskit.reconstruction import (
     SteadyTimes,
     reconstruct,
 )
-from dvskit.render import CornerTracks, FlowColours, ObjectTracks, frames
+from dvskit.render import CornerTracks, FlowColors, ObjectTracks, frames
 from dvskit.tensors import FeatureCounts, FeatureLayer, fit_features
 from dvskit.tracking import MeanShift, Tracker, track
 from tests.laws import InBlocks, on_threads, random_cuts
@@ -94,7 +94,7 @@ def shown(source, style):
 
 def stabilized(source):
     motions = motion_over_time(EVENTS, window_us=50_000)
-    kept = Stabilised(source, motions).load()
+    kept = Stabilized(source, motions).load()
     return [kept.t, kept.x, kept.y, kept.p]
 
 
@@ -121,7 +121,7 @@ READ = {
     ),
     "images of a network": lambda source: images(source, network(), SteadyTimes(20)),
     "features": fitted,
-    "frames of flow": lambda source: shown(source, FlowColours(full_px_s=300)),
+    "frames of flow": lambda source: shown(source, FlowColors(full_px_s=300)),
     "frames of corners": lambda source: shown(source, CornerTracks("arc_star:1ms")),
     "frames of objects": lambda source: shown(
         source, ObjectTracks(Tracker(hits=2, join_px=2), lines=(((20, 0), (20, 29)),))

@@ -179,7 +179,7 @@ def test_a_full_disk_ends_a_view_and_completes_its_file(plug, tmp_path, monkeypa
         (("render", "-o", "o.mp4", "--camera", "calib.txt"), "calib.txt"),
         (("render", "-o", "o.mp4", *CAMERA, "--start", "1s"), "--start"),
         (("emulate", *CAMERA, "o.raw"), "dvskit convert --camera evk4"),
-        (("view", "a.raw", "-o", "b.raw"), "--out"),
+        (("view", "a.raw", "-o", "b.raw"), "--output"),
         (("view", *CAMERA, "-o", "b"), "b: "),
         (("view", *CAMERA, "-o", "b.raw", "--model", "m"), "--model"),
         (("view", *CAMERA, "--objects"), "--objects"),

@@ -513,7 +513,7 @@ def test_what_arrives_in_a_pipe_is_viewed_and_decided_on(tmp_path):
         (("missing.raw",), "missing.raw"), (("--port", "99999"), "99999"),
         (("-", "b.raw", "--model", "nmnist-signed-lif"), "2"),
         (("a.raw", "--camera", "0", "--model", "nmnist-signed-lif"), "--camera"),
-        (("-", "--objects"), "--objects"), (("a.raw", "--out", "b.raw"), "--out"),
+        (("-", "--objects"), "--objects"), (("a.raw", "-o", "b.raw"), "--output"),
     ],
 )  # fmt: skip
 def test_wrong_commands_are_refused(run, words, named):

@@ -50,7 +50,9 @@ _MEANT = {
     ("render", "--resize"): "--scale N scales",
     ("cloud", "--scale"): "--pixels WIDTHxHEIGHT scales",
     ("", "--out"): "its name is --output now",
+    ("cloud", "--colour"): "its name is --color WHAT now",
     ("motion", "--camera"): "its name is --lens FILE now",
+    ("render", "--stabilise"): "its name is --stabilize MODEL now",
     ("train", "--from"): "its name is --start MODEL now",
 }
 
@@ -59,7 +61,7 @@ _ANSWERS = {
     "corner harris features track-corners": "`dvskit corners FILE -o tracks.csv` tracks corners",
     "optical-flow opticalflow": "`dvskit flow FILE -o OUT` gives the velocity of each event",
     "stabilise stabilize warp contrast cmax imu":
-        "`dvskit motion FILE` estimates motion, also beside the IMU's; `dvskit render --stabilise` "
+        "`dvskit motion FILE` estimates motion, also beside the IMU's; `dvskit render --stabilize` "
         "removes it",
     "tracking tracker objects cluster clusters":
         "`dvskit track FILE -o objects.csv` follows moving objects",

@@ -1,43 +1,37 @@
-"""Open, emulate and show videos and recordings on the command line."""
+"""Videos and folders of images as inputs: their options, and their emulated events."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
-from numpy.typing import NDArray
 
-from dvskit._files import check_output, temporary_folder
+from dvskit._files import temporary_folder
 from dvskit.cli import _console
 from dvskit.cli._console import describe_us
-from dvskit.cli._options import DarkOption, Reading, option
-from dvskit.errors import ConfigError, FormatError, VideoError, count_of
-from dvskit.events import Events, ReadableSource, Size, Source
-from dvskit.formats import Damage, Recording, RecordingPart, is_standard
-from dvskit.formats.addresses import ADDRESSES
+from dvskit.cli._options import Reading
+from dvskit.errors import ConfigError, VideoError, count_of
+from dvskit.events import Events, Size, Source
+from dvskit.formats import Damage, Recording, is_standard
 from dvskit.formats.found import PathKind, identify_named
-from dvskit.formats.recording import ReadOptions
+from dvskit.formats.recording import BLOCK_EVENTS, ReadOptions
 from dvskit.formats.storage import Storage
 from dvskit.streams import Labels
 
 if TYPE_CHECKING:
     from dvskit.datasets import Emulation
     from dvskit.models import Model
-    from dvskit.render.plots import Plot, Style
     from dvskit.video import FrameSource
-
-_IN_MEMORY = 1 << 23  # events of an emulated clip, 13 bytes each; more are mapped from a file
-_MAPPED = 1 << 20  # least events mapped at once
 
 
 class LightName(Enum):
@@ -79,13 +73,6 @@ FpsOfVideo = Annotated[
         show_default="its own time stamps",
     ),
 ]  # fmt: skip
-
-
-SHOWN_FILE = (
-    f"An event file or its folder, - for standard input, or an address ({ADDRESSES}). A video or a "
-    "folder of images is emulated first."
-)
-ShownFile = Annotated[Path, typer.Argument(help=SHOWN_FILE, show_default=False)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,13 +150,14 @@ class _EmulatedClip(Recording):
 
     format = "emulated"
 
-    def __init__(self, file: Path, size: Size, blocks: list[Events], notes: list[str]) -> None:
-        super().__init__(file, ReadOptions(), size, "frames")
-        self._kept = blocks
+    def __init__(self, file: Path, events: Events, notes: list[str]) -> None:
+        super().__init__(file, ReadOptions(), events.size, "frames")
+        self._events = events
         self.assumptions += notes
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
-        yield from self._kept
+        for start in range(0, len(self._events), BLOCK_EVENTS):
+            yield self._events[start : start + BLOCK_EVENTS]
 
     def labels(self) -> Labels:
         """Return no labels: those in a file next to the clip are not of its events."""
@@ -215,151 +203,35 @@ def _emulated(file: Path, how: Emulation | Size | None, salvage: bool) -> _Emula
         emulator = Emulator(as_params(how.params), seed)
     source = EmulatedSource(frames, emulator, frames.size)
     with _console.progress(f"emulating {file.name}", source.frame_count, "frames") as show:
-        blocks = list(_bounded(source, lambda count: show(source.frames_done, count)))
+        events = _mapped(source, lambda count: show(source.frames_done, count_of(count, "event")))
     kind = "a folder of images" if file.is_dir() else "a video"
     notes = [
         f"is {kind}: {count_of(source.frames_done, 'frame')} emulated for {seen}",
         *source.notes,
     ]
     notes += [str(frames.damage)] if frames.damage else []
-    return _EmulatedClip(file, source.size, blocks, notes)
+    return _EmulatedClip(file, events, notes)
 
 
-def _bounded(source: Source, show: Callable[[str], None]) -> Iterator[Events]:
-    """Yield the blocks of a source to keep: beyond `_IN_MEMORY` events they are mapped from a file.
-
-    The file has no name and is removed when its events are no longer used.
-    """
-    count, waiting = 0, []
-    with tempfile.TemporaryFile() as file:
+def _mapped(source: Source, show: Callable[[int], None]) -> Events:
+    """Return the events of a source, mapped from files without names."""
+    count, found = 0, Events.empty(source.size)
+    with ExitStack() as stack:
+        files = {name: stack.enter_context(tempfile.TemporaryFile()) for name in "txyp"}
         for block in source:
+            for name, file in files.items():
+                file.write(getattr(block, name).data)
             count += len(block)
-            show(count_of(count, "event"))
-            if count <= _IN_MEMORY:
-                yield block
-                continue
-            waiting.append(block)
-            if sum(map(len, waiting)) >= _MAPPED:
-                yield _mapped(Events.concatenate(waiting), file)
-                waiting = []
-        yield from waiting
-
-
-def _mapped(events: Events, file: BinaryIO) -> Events:
-    """Append events to a file, and return them mapped from it."""
-    columns: list[NDArray[Any]] = []
-    for column in (events.t, events.x, events.y, events.p):
-        offset = file.seek(-file.tell() % 8, os.SEEK_CUR)  # aligned for compiled loops
-        file.write(column.data)
-        file.flush()
-        columns.append(np.asarray(np.memmap(file, column.dtype, "r", offset, column.shape)))
-    t, x, y, p = columns
-    return Events.from_checked(t, x, y, p, events.size)
+            show(count)
+        if not count:  # an empty file cannot be mapped
+            return found
+        columns = {
+            name: np.asarray(np.memmap(file, getattr(found, name).dtype, "r"))
+            for name, file in files.items()
+        }
+    return Events.from_checked(**columns, size=source.size)
 
 
 def forget_clips() -> None:
     """Free the emulated clips."""
     _emulated.cache_clear()
-
-
-class CountedEvents(ReadableSource):
-    """The events of a source, with their count and times in the latest pass.
-
-    file  raise FormatError, with its name, after a pass without events
-    show  called with the number of events so far
-    """
-
-    def __init__(
-        self,
-        source: Source,
-        file: Path | None = None,
-        show: Callable[[int], None] = lambda count: None,
-    ) -> None:
-        self.source, self.size = source, source.size
-        self._file, self._show = file, show
-        self.count = 0
-        self.first_us = self.last_us = 0
-
-    def __iter__(self) -> Iterator[Events]:
-        self.count = 0
-        for block in self.source:
-            if len(block):
-                self.first_us = self.first_us if self.count else int(block.t[0])
-                self.last_us = int(block.t[-1])
-            self.count += len(block)
-            self._show(self.count)
-            yield block
-        if self._file is not None and not self.count:
-            where = " from --start to --stop" if isinstance(self.source, RecordingPart) else ""
-            raise FormatError(f"{self._file}: there are no events to show{where}")
-
-    @property
-    def words(self) -> str:
-        span = describe_us(self.last_us - self.first_us + 1 if self.count else 0)
-        return f"{count_of(self.count, 'event')} in {span} on {self.size}"
-
-
-class UntilStopped(ReadableSource):
-    """The events of a source until its end or Ctrl-C; `stopped` is whether it was Ctrl-C.
-
-    stop  of `_console.stoppable`
-    most  cut blocks to this many events, so that slow work on them ends soon
-
-    Raises KeyboardInterrupt after Ctrl-C before the first event: there is no output to complete.
-    """
-
-    def __init__(self, source: Source, stop: _console.Stop, most: int | None = None) -> None:
-        self.source, self.size, self.stopped = source, source.size, False
-        self._stop, self._most = stop, most
-
-    def __iter__(self) -> Iterator[Events]:
-        seen = False
-        for block in self._stop.until(self.source):
-            for start in range(0, len(block), self._most or max(len(block), 1)):
-                seen = True
-                yield block[start : start + self._most] if self._most else block
-                if self._stop.asked:
-                    break
-        self.stopped = self._stop.asked
-        if self.stopped and not seen:
-            raise KeyboardInterrupt
-
-
-def note_assumptions(file: Path, recording: Recording, part: Recording | RecordingPart) -> None:
-    """Print the assumptions about a recording, and the losses in a part of it."""
-    name = recording.path if recording.live else file  # a Path merges the slashes of udp://
-    for text in recording.assumptions:
-        _console.note(f"{name}: {text}")
-    if part.damage:
-        _console.note(f"{name}: {part.damage}")
-
-
-def check_picture(out: Path, force: bool) -> None:
-    """Raise the errors of a picture's output before anything is read."""
-    from dvskit.render._numbers import check_suffix
-    from dvskit.render.plots.style import STILL_SUFFIXES
-
-    check_output(check_suffix(out, STILL_SUFFIXES, "a plot"), overwrite=force)
-
-
-@dataclass(frozen=True, slots=True)
-class PlotPage:
-    """The ground and the width of a plot: the options --dark and --width."""
-
-    dark: DarkOption = False
-    width: float = option(
-        "Width in mm: 88 for a column, 180 for a page; labels need about 60.", default=88.0
-    )
-
-    def style(self) -> Style:
-        """Return the style. Raises ConfigError."""
-        from dvskit.render.plots import Style
-
-        return Style(dark=self.dark, width_mm=self.width)
-
-
-def save_picture(figure: Plot, out: Path, force: bool) -> None:
-    from dvskit.render import plots
-
-    plots.save(figure, out, overwrite=force)
-    _console.say(f"{out}: written")

@@ -13,10 +13,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from dvskit import _interrupt
-from dvskit._arguments import parse_us
 from dvskit._progress import Bar, Display, Nowhere, ProgressState, Terminal
 from dvskit.errors import (
-    ConfigError,
     FittedWarning,
     LastFrameWarning,
     LeftOutWarning,
@@ -303,7 +301,9 @@ class Bars:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def show(self, title: str, total: float, unit: str, done: float, remark: str = "") -> None:
+    def show(
+        self, title: str, total: float | None, unit: str, done: float, remark: str = ""
+    ) -> None:
         """Show the amount done in the bar with that title, a new one if it differs."""
         if title != self._title:
             self.close()
@@ -314,26 +314,6 @@ class Bars:
     def close(self) -> None:
         self._stack.close()
         self._title = ""
-
-
-def parse_time_us(text: str, option: str = "") -> int:
-    """Return the microseconds of a text such as 1.5s, 200ms or 30us.
-
-    Raises ConfigError, with the name of the `option`.
-    """
-    exact_us = parse_us(text)
-    if exact_us is None:
-        words = f"{option} {text!r}".lstrip()
-        raise ConfigError(f"{words} is not a time with a unit, such as 1.5s, 200ms or 30us")
-    return round(exact_us)
-
-
-def parse_duration_us(text: str, option: str) -> int:
-    """Return the microseconds of a text, at least 1. Raises ConfigError."""
-    time_us = parse_time_us(text, option)
-    if time_us < 1:
-        raise ConfigError(f"{option} {text} is no duration; give one such as 20ms")
-    return time_us
 
 
 def describe_us(time_us: int) -> str:

@@ -21,6 +21,7 @@ from dvskit.formats.storage import Storage
 if TYPE_CHECKING:
     from dvskit.evaluation import Live, LiveRun
     from dvskit.evaluation.arrivals import Arrival
+    from dvskit.models import Model
     from dvskit.video import FrameSource
 
 _GATHER_S = 0.001  # longest wait of an event for others: delays stay at a few milliseconds
@@ -200,9 +201,11 @@ class _CameraEvents(LiveRecording):
 
 
 def open_seen(
-    file: Path | None, cameras: CameraOptions, reading: Reading
+    file: Path | None, cameras: CameraOptions, reading: Reading, model: Model | None = None
 ) -> tuple[Path, Recording]:
     """Open a recording, a clip, or a camera to show; return its name in messages, too.
+
+    For a model, clips are emulated as its training clips were.
 
     Raises ConfigError for both or neither, and the errors of opening.
     """
@@ -210,8 +213,8 @@ def open_seen(
     if camera is None:
         if file is None:
             raise ConfigError(f"name an event file, a video, - or an address ({ADDRESSES}); or a "
-                              "webcam: --camera 0")  # fmt: skip
-        return file, open_shown(file, reading)
+                              "camera: --camera evk4, a webcam: --camera 0")  # fmt: skip
+        return file, open_shown(file, reading, model)
     if file is not None:
         raise ConfigError(f"{file}: --camera is a second source; give only one")
     if reading.from_ is not None or reading.salvage:

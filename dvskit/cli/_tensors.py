@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from dvskit._arguments import parse_us
 from dvskit._files import check_output
 from dvskit.cli import _console
-from dvskit.cli._clips import CountedEvents
 from dvskit.cli._options import Microseconds, option
+from dvskit.cli._shown import CountedEvents
 from dvskit.errors import ConfigError, OutputError, ShapeError, one_line
 from dvskit.events import Source
 

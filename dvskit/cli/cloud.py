@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dvskit._files import check_output
 from dvskit.cli import _console
-from dvskit.cli._clips import CountedEvents, note_assumptions, open_shown
-from dvskit.cli._console import parse_time_us
 from dvskit.cli._options import (
     REQUIRED,
+    Duration,
     Force,
     Reading,
     Span,
@@ -20,145 +19,106 @@ from dvskit.cli._options import (
     as_usage,
     model_names,
     option,
-    part_of,
-    size_from,
+    output,
 )
+from dvskit.cli._shown import Shown, finish, opened
+from dvskit.cli._writer import Kind, Writer, only_for
 from dvskit.errors import ConfigError, count_of
-from dvskit.events import Events, Source, read_all
-from dvskit.formats import Recording, RecordingPart
-from dvskit.formats.addresses import ADDRESSES
+from dvskit.events import Events, Size, Source, read_all
 from dvskit.formats.labels import read_labels
 from dvskit.streams import Labels
 
 if TYPE_CHECKING:
     from dvskit.models import Model
-    from dvskit.render import CloudReport, CloudView, PageReport, ShownEvents, Turn, TurnReport
+    from dvskit.render import CloudReport, CloudView, PageReport, ShownEvents, Turn
 
-Part = Recording | RecordingPart
-_STILL, _TURNING, _PAGE = (".png", ".svg", ".pdf"), (".mp4", ".mkv", ".mov", ".gif"), (".html",)
 _MM_PER_INCH, _PRINT_DPI = 25.4, 300.0
-ColourName = StrEnum("ColourName", ["time", "polarity", "count"])
+ColorName = StrEnum("ColorName", ["time", "polarity", "count"])
+_ANGLES = {"slant": (48.0, 24.0), "front": (90.0, 0.0), "side": (0.0, 0.0), "top": (0.0, 90.0)}
 ViewName = StrEnum("ViewName", ["slant", "front", "side", "top"])
-_ANGLES = {
-    ViewName.slant: (48.0, 24.0), ViewName.front: (90.0, 0.0), ViewName.side: (0.0, 0.0),
-    ViewName.top: (0.0, 90.0),
-}  # fmt: skip
-# Options of only one kind of file.
-_OF_PICTURES = ("pixels", "width", "dpi", "point_px")
-_OF_VIDEOS = ("seconds", "fps", "turns", "sweep")
-_OF_PAGES = ("labels", "model", "every", "images")
-_REFUSED = {
-    "a page": (*_OF_PICTURES, *_OF_VIDEOS), "a still": (*_OF_PAGES, *_OF_VIDEOS),
-    "a video": _OF_PAGES,
-}  # fmt: skip
+_DRAWN = Kind.PICTURE | Kind.VIDEO
 
 
 @dataclass(frozen=True, slots=True)
 class _Looks:
-    """The part of a recording to show, and its look; in the order of the help page."""
+    """The part of a recording to show, and its look; in the order of the help page.
 
-    colour: ColourName | None = option(
-        "What colours show: time, polarity, or count, the events of a pixel.",
-        metavar="WHAT", shown="time",
-    )  # fmt: skip
-    view: ViewName | None = option(
-        "The view: slant, in perspective; or without perspective front, as the sensor saw it, "
-        "side, or top.",
-        metavar="VIEW", shown="slant",
-    )  # fmt: skip
-    azimuth: float | None = option(
-        "Turn the view about the upright axis, to an angle in degrees: 0 looks from the side, 90 "
-        "from the front.",
-        shown="that of --view; 48 for slant",
-    )
-    elevation: float | None = option(
-        "Raise the view to an angle in degrees: -90 looks from below, 0 level, 90 from above.",
-        shown="that of --view; 24 for slant",
-    )
+    color      What colors show: time, polarity, or count, the events of a pixel.
+    view       The view: slant, in perspective; or without perspective front, as the sensor saw it,
+               side, or top.
+    azimuth    Turn the view about the upright axis, to an angle in degrees: 0 looks from the side,
+               90 from the front.
+    elevation  Raise the view to an angle in degrees: -90 looks from below, 0 level, 90 from above.
+    title      A title above the picture.
+    dark       Light on dark, or dark on light.
+    pixels     Of a picture or video: its size in pixels.
+    width      Of a picture for print: its width in mm instead of --pixels; 88 is a column, 180 a
+               page.
+    dpi        Of a picture for print: pixels an inch.
+    point_px   Of a picture or video: the side of a point in pixels.
+    seconds    Of a video: how long it takes.
+    fps        Of a video: frames a second.
+    turns      Of a video: whole turns, 0 for none.
+    sweep      Of a video: show a moving time window of this length, such as 50ms.
+    labels     Of a page: a CSV file of labels, start_us,stop_us,name, shown along the time axis.
+    model      Of a page: a model folder, or a shipped model's name. Its decisions are shown along
+               the time axis.
+    every      Of a page: the time from one decision of --model to the next, such as 200ms.
+    images     Of a page: show reconstructed images beside the cloud, by a --model of dvskit
+               reconstruct, such as filter. 30 a second; beyond 240 every 2nd, 4th, ... is kept,
+               scaled to at most 480 pixels a side, about 10 kB each.
+    """
+
+    color: ColorName | None = option(metavar="WHAT", shown="time")
+    view: ViewName | None = option(metavar="VIEW", shown="slant")
+    azimuth: float | None = option(shown="that of --view; 48 for slant")
+    elevation: float | None = option(shown="that of --view; 24 for slant")
     span: Span = field(default_factory=Span)
-    title: str | None = option(
-        "A title above the picture.", shown="none; a page has the file's name"
-    )
-    dark: bool | None = option(
-        "Light on dark, or dark on light.", "--dark/--bright", shown="dark; bright for print"
-    )
-    pixels: str | None = option(
-        "Of a picture or video: its size in pixels, WIDTHxHEIGHT.", shown="1280x960, GIF 640x480"
-    )
-    width: float | None = option(
-        "Of a picture for print: its width in mm instead of --pixels; 88 is a column, 180 a page."
-    )
-    dpi: float | None = option("Of a picture for print: pixels an inch.", shown="300 with --width")
-    point_px: float | None = option(
-        "Of a picture or video: the side of a point in pixels.", shown="as fits the sensor"
-    )
-    seconds: float | None = option("Of a video: how long it takes.", shown="6")
-    fps: float | None = option("Of a video: frames a second.", shown="30, GIF 25")
-    turns: int | None = option("Of a video: whole turns, 0 for none.", shown="1")
-    sweep: str | None = option(
-        "Of a video: show a moving time window of this length, such as 50ms.", shown="all at once"
-    )
-    labels: Path | None = option(
-        "Of a page: a CSV file of labels, start_us,stop_us,name, shown along the time axis.",
-        shown=False,
-    )
-    model: str | None = option(
-        "Of a page: a model folder, or a shipped model's name. Its decisions are shown along the "
-        "time axis.",
-        autocompletion=model_names,
-    )
-    every: str | None = option(
-        "Of a page: the time from one decision of --model to the next, such as 200ms.",
-        shown="the model's window",
-    )
-    images: str | None = option(
-        "Of a page: show reconstructed images beside the cloud, by a --model of dvskit "
-        "reconstruct, such as filter. 30 a second; beyond 240 every 2nd, 4th, ... is kept, scaled "
-        "to at most 480 pixels a side, about 10 kB each.",
-        metavar="MODEL", shown=False,
-    )  # fmt: skip
+    title: str | None = option(shown="none; a page has the file's name")
+    dark: bool | None = option("", "--dark/--bright", shown="dark; bright for print")
+    pixels: Size | None = only_for(_DRAWN, shown="1280x960, GIF 640x480")
+    width: float | None = only_for(_DRAWN)
+    dpi: float | None = only_for(_DRAWN, shown="300 with --width")
+    point_px: float | None = only_for(_DRAWN, shown="as fits the sensor")
+    seconds: float | None = only_for(Kind.VIDEO, shown="6")
+    fps: float | None = only_for(Kind.VIDEO, shown="30, GIF 25")
+    turns: int | None = only_for(Kind.VIDEO, shown="1")
+    sweep: Duration | None = only_for(Kind.VIDEO, shown="all at once")
+    labels: Path | None = only_for(Kind.PAGE, shown=False)
+    model: str | None = only_for(Kind.PAGE, autocompletion=model_names)
+    every: Duration | None = only_for(Kind.PAGE, shown="the model's window")
+    images: str | None = only_for(Kind.PAGE, metavar="MODEL", shown=False)
 
-    def check(self, out: Path, kind: str) -> None:
-        """Raise ConfigError for an option that does not apply to a kind of file."""
-        for name in _REFUSED[kind]:
-            if getattr(self, name) is not None:
-                raise ConfigError(
-                    f"{out}: --{name.replace('_', '-')} does not apply to {kind}; leave it out"
-                )
+    def check(self, writer: Writer, count: int) -> None:
+        """Raise ConfigError for options that do not go together, or not with `count` files."""
+        if count > 1 and writer.kind is not Kind.PAGE:
+            raise ConfigError(f"{writer.path}: shows one recording; .html shows several")
+        if count > 1 and self.labels is not None:
+            raise ConfigError("--labels apply to one recording; give one")
+        if self.every is not None and self.model is None:
+            raise ConfigError("--every sets how often --model decides; name a model")
 
     @property
     def angles(self) -> tuple[float, float]:
         """Azimuth and elevation in degrees."""
-        azimuth, elevation = _ANGLES[self.view or ViewName.slant]
+        azimuth, elevation = _ANGLES[self.view or "slant"]
         return (
             azimuth if self.azimuth is None else self.azimuth,
             elevation if self.elevation is None else self.elevation,
         )
 
-    def size_px(self) -> tuple[int, int] | None:
+    def size_px(self) -> tuple[int, int] | tuple[None, None]:
         """Return the size: as given, or width in mm and 3/4 of it as height. Raises ConfigError."""
-        from dvskit.render._scene import check_size_px
-
-        size_px: tuple[int, int] | None = None
         if self.width is None:
-            if self.pixels is not None:
-                size_px = size_from(self.pixels, "--pixels")
-        elif self.pixels is not None:
+            return self.pixels or (None, None)
+        if self.pixels is not None:
             raise ConfigError("--width and --pixels both set the size; with --pixels give --dpi")
-        else:
-            dpi = _PRINT_DPI if self.dpi is None else self.dpi
-            if not 1 <= self.width * dpi / _MM_PER_INCH <= 1e6:
-                raise ConfigError(
-                    f"--width {self.width:g} mm at {dpi:g} dpi is no picture; 88 is a column"
-                )
-            width_px = round(self.width * dpi / _MM_PER_INCH)
-            size_px = width_px, round(width_px * 3 / 4)
-        if size_px is not None:
-            with as_usage("--pixels" if self.width is None else "--width"):
-                check_size_px(size_px)
-        return size_px
+        width_px = self.width * (self.dpi or _PRINT_DPI) / _MM_PER_INCH
+        if not 1 <= width_px <= 1e6:
+            raise ConfigError(f"--width {self.width:g} mm is no picture; 88 is a column")
+        return round(width_px), round(round(width_px) * 3 / 4)
 
-    def cloud_view(self, title: str) -> CloudView:
+    def cloud_view(self) -> CloudView:
         """Return the view of a picture's cloud. Raises ConfigError."""
         from dvskit import render
 
@@ -168,35 +128,26 @@ class _Looks:
         return render.CloudView(
             azimuth_deg=azimuth,
             elevation_deg=elevation,
-            colour=getattr(render, f"by_{(self.colour or ColourName.time).value}"),
+            color=getattr(render, f"by_{(self.color or ColorName.time).value}"),
             point_px=self.point_px,
             dark=dpi is None if self.dark is None else self.dark,
-            title=title,
+            title=self.title or "",
             dpi=dpi,
         )
 
-    def turn(self, size_px: tuple[int, int] | None) -> Turn:
-        """Return the turn of the cloud in a picture of a size; None for the default size."""
+    def turn(self) -> Turn:
+        """Return the turn of a cloud, and the size of a picture. Raises ConfigError."""
         from dvskit import render
 
-        sweep_us = None if self.sweep is None else parse_time_us(self.sweep, "--sweep")
-        width_px, height_px = size_px or (None, None)
-        named = {"seconds": self.seconds, "turns": self.turns}
-        rest: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
-        return render.Turn(
-            fps=self.fps, sweep_us=sweep_us, width_px=width_px, height_px=height_px, **rest
-        )
-
-    def every_us(self, count: int) -> int | None:
-        """Return the microseconds of --every, for labels of `count` recordings.
-
-        Raises ConfigError for labels of several recordings, and for --every without a model.
-        """
-        if self.labels is not None and count > 1:
-            raise ConfigError("--labels apply to one recording; give one")
-        if self.every is not None and self.model is None:
-            raise ConfigError("--every sets how often --model decides; name a model")
-        return None if self.every is None else parse_time_us(self.every, "--every")
+        width_px, height_px = self.size_px()
+        named = {
+            "seconds": self.seconds, "turns": self.turns, "fps": self.fps, "width_px": width_px,
+            "height_px": height_px,
+            "sweep_us": self.sweep,
+        }  # fmt: skip
+        given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+        with as_usage("--pixels" if self.width is None else "--width"):
+            return render.Turn(**given)
 
     def page_state(self) -> str:
         """Return the initial view of a page, in the format of its addresses."""
@@ -204,164 +155,124 @@ class _Looks:
         if self.azimuth is not None or self.elevation is not None:
             azimuth, elevation = self.angles
             parts.append(f"look={azimuth:g},{elevation:g},1,0,0")
-        elif self.view not in (None, ViewName.slant):
+        elif self.view not in (None, "slant"):
             parts.append(f"look={self.view.value}")
-        if self.colour is not None:
-            parts.append(f"colour={self.colour.value}")
-        if self.dark is False:
-            parts.append("theme=light")
+        if self.color is not None:
+            parts.append(f"colour={self.color.value}")
         return "&".join(parts)
 
 
 def cloud(
-    files: list[Path] = argument(
-        f"An event file, - for standard input, or an address ({ADDRESSES}); a video or a folder of "
-        "images is emulated first. A page shows several side by side.",
-        default=REQUIRED,
-    ),
-    out: Path = option(
-        "A page to turn and play (.html), a picture (.png, .svg, .pdf), or a video that turns "
-        "(.mp4, .mkv, .mov, .gif).",
-        "-o", "--out", default=REQUIRED, shown=False,
-    ),
+    files: list[Path] = argument(default=REQUIRED),
+    out: Path = output(default=REQUIRED),
     looks: _Looks = _Looks(),
     reading: Reading = Reading(),
     force: Force = False,
-) -> None:  # fmt: skip
-    """Draw the event cloud: a page to turn and play, a picture, or a video of it turning."""
-    suffix = _check_suffix(out)
-    kind = "a page" if suffix in _PAGE else "a still" if suffix in _STILL else "a video"
-    looks.check(out, kind)
-    if len(files) > 1 and suffix not in _PAGE:
-        raise ConfigError(
-            f"{out}: a picture or a video shows one recording; .html shows several side by side"
-        )
-    view = looks.cloud_view("" if suffix in _PAGE else looks.title or "")
-    size_px = looks.size_px()
-    turn = looks.turn(size_px)
-    every_us = looks.every_us(len(files))
-    times = looks.span.times()
-    check_output(out, overwrite=force)
-    _console.announce_compiling()
-    judge = None
+) -> None:
+    """Draw the event cloud: a page to turn and play, a picture, or a video of it turning.
+
+    files  An event file, - for standard input, or an address ({addresses}); a video or a folder of
+           images is emulated first. A page shows several side by side.
+    out    A page to turn and play (.html), a picture (.png, .svg, .pdf), or a video that turns
+           (.mp4, .mkv, .mov, .gif).
+    """
+    writer = Writer(out, "clouds", Kind.PAGE | Kind.PICTURE | Kind.VIDEO, looks, force=force)
+    looks.check(writer, len(files))
+    view, turn = looks.cloud_view(), looks.turn()
+    model = None
     if looks.model is not None:
         from dvskit.models import load_model
 
-        judge = load_model(looks.model)
-    opened = [open_shown(file, reading, judge) for file in files]
-    parts = [part_of(recording, *times) for recording in opened]
-    report: PageReport | CloudReport | TurnReport
-    from dvskit import render
-
-    if suffix in _PAGE:
-        named = list(zip(files, parts, strict=True))
-        shown = _shown(named, looks.labels, judge, every_us)
-        if looks.images is not None:
-            shown = _with_images(shown, named, looks.images)
-        names = ", ".join(file.name for file in files)
-        title = looks.span.titled(names) if looks.title is None else looks.title
-        state = looks.page_state()
-        report = render.page(shown, out, title=title, overwrite=force, state=state)
-        _note_labels(report, looks.labels or out)
-        if report.images < report.images_total:
-            _console.note(
-                f"{out}: shows {report.images} of {count_of(report.images_total, 'image')}, evenly "
-                "thinned"
+        model = load_model(looks.model)
+    with ExitStack() as stack:
+        shown = [
+            stack.enter_context(
+                opened(file, reading, looks.span, writer, model=model,
+                       stops=None if len(files) == 1 else False)
             )
-    elif suffix in _STILL:
-        width_px, height_px = size_px or (1280, 960)
-        with _console.progress(out.name, None, "events") as show:
-            report = render.cloud(
-                CountedEvents(parts[0], files[0], show), out, view=view, width_px=width_px,
-                height_px=height_px, overwrite=force,
-            )  # fmt: skip
-        _note_letters(report.missing, out)
-    else:
-        with _console.progress(out.name, None, "frames") as show:
-            report = render.turntable(
-                CountedEvents(
-                    parts[0], files[0], lambda n: show(0, f"{count_of(n, 'event')} read")
-                ),
-                out, view=view, turn=turn, overwrite=force,
-                on_frame=lambda done, total: show(done, f"of {total}"),
-            )  # fmt: skip
-        _note_letters(report.missing, out)
-    for file, recording, part in zip(files, opened, parts, strict=True):
-        note_assumptions(file, recording, part)
-    if report.kept < report.total:
-        total = count_of(report.total, "event")
-        _console.note(f"{out}: shows {report.kept:,} of {total}, evenly thinned")
-    _console.say(f"{out}: {count_of(report.kept, 'event')}")
+            for file in files
+        ]  # fmt: skip
+        report: CloudReport | PageReport
+        if writer.kind is Kind.PAGE:
+            report = _write_page(shown, looks, model, writer)
+        else:
+            report = _draw(shown[0], view, turn, writer)
+    finish(writer, shown, count_of(report.kept, "event"))
 
 
-def _shown(
-    parts: list[tuple[Path, Part]], labels: Path | None, model: Model | None, every_us: int | None
-) -> list[ShownEvents]:
-    """Return recordings with the labels of a file, and a model's decisions on their spans.
-
-    Recordings of another sensor size are fitted for the model, with a note.
-    """
+def _draw(shown: Shown, view: CloudView, turn: Turn, writer: Writer) -> CloudReport:
     from dvskit import render
 
-    own = None if labels is None else read_labels(labels)
-    shown = []
-    for file, part in parts:
-        source, decided = CountedEvents(part, file), Labels.empty()
-        events: Events | Source = source
-        if model is not None:
-            events = read_all(source)
-            decided = _decisions(events, part, model, every_us)
-        named = part.labels() if own is None else own
-        shown.append(render.ShownEvents(events, file.name, named, decided))
-    return shown
+    report: CloudReport
+    if writer.kind is Kind.PICTURE:
+        report = render.cloud(
+            shown, writer.path, view=view, width_px=turn.width_px or 1280,
+            height_px=turn.height_px or 960, overwrite=writer.force,
+        )  # fmt: skip
+    else:
+        report = render.turntable(
+            shown, writer.path, view=view, turn=turn, overwrite=writer.force,
+            on_frame=lambda done, total: writer.bars.show(
+                f"drawing {writer.path.name}", total, "frames", done
+            ),
+        )  # fmt: skip
+    writer.note_thinned(report.kept, report.total)
+    if report.missing:
+        _console.note(
+            f"{writer.path}: no installed font has {' '.join(report.missing)}, so the title shows "
+            "boxes; install a font with these, such as Noto Sans CJK, or use other letters"
+        )
+    return report
 
 
-def _with_images(
-    shown: list[ShownEvents], parts: list[tuple[Path, Part]], model: str
-) -> list[ShownEvents]:
-    """Return recordings with reconstructed images, which are made in a second pass."""
-    from dvskit.reconstruction import SteadyTimes, load_reconstructor, reconstruct
+def _write_page(
+    shown: list[Shown], looks: _Looks, model: Model | None, writer: Writer
+) -> PageReport:
+    labels, images = None if looks.labels is None else read_labels(looks.labels), None
+    if looks.images is not None:
+        from dvskit.reconstruction import load_reconstructor
 
-    made = load_reconstructor(model)
-    for file, part in parts:
-        if part.live:
-            raise ConfigError(f"{file}: --images needs a file; write the events to one first")
-    return [
-        replace(each, images=reconstruct(part, made, SteadyTimes()))
-        for each, (_, part) in zip(shown, parts, strict=True)
-    ]
-
-
-def _decisions(events: Events, part: Part, model: Model, every_us: int | None) -> Labels:
-    from dvskit.datasets import likely_size, on_sensor
-    from dvskit.evaluation import classify_spans
-
-    taken = on_sensor(events, likely_size(part, model.size))
-    return classify_spans(model, taken, every_us=every_us)
-
-
-def _note_labels(report: PageReport, named: Path) -> None:
+        images = load_reconstructor(looks.images)
+    names = ", ".join(each.file.name for each in shown)
+    report = writer.page(
+        [_on_page(each, looks, labels, model, images) for each in shown],
+        title=looks.span.titled(names) if looks.title is None else looks.title,
+        state=looks.page_state(), dark=looks.dark is not False,
+    )  # fmt: skip
     left = report.labels_total - report.labels
     if left:
         _console.note(
-            f"{named}: {left:,} of {count_of(report.labels_total, 'label')} lie outside the time "
-            "shown and are left out; label times are time stamps, as dvskit info shows them"
+            f"{looks.labels or writer.path}: {left:,} of {count_of(report.labels_total, 'label')} "
+            "lie outside the time shown and are left out; label times are time stamps, as dvskit "
+            "info shows them"
         )
+    writer.note_thinned(report.images, report.images_total, "image")
+    return report
 
 
-def _note_letters(missing: str, out: Path) -> None:
-    if missing:
-        _console.note(
-            f"{out}: no installed font has {' '.join(missing)}, so the title shows boxes; install "
-            "a font with these, such as Noto Sans CJK, or use other letters"
-        )
+def _on_page(
+    shown: Shown, looks: _Looks, labels: Labels | None, model: Model | None, images: Any
+) -> ShownEvents:
+    """Return a recording with its labels, a model's decisions on spans of it, and images.
 
+    A recording of another sensor size is fitted for the model, with a note.
+    """
+    from dvskit.render import ShownEvents
 
-def _check_suffix(out: Path) -> str:
-    suffix, choices = out.suffix.lower(), (*_PAGE, *_STILL, *_TURNING)
-    if suffix not in choices:
-        raise ConfigError(
-            f"{out}: a cloud is written as {', '.join(choices[:-1])} or {choices[-1]}, not "
-            f"{suffix or 'nothing'}"
-        )
-    return suffix
+    events: Events | Source = shown
+    decisions, pictures = Labels.empty(), None
+    if model is not None:
+        from dvskit.datasets import likely_size, on_sensor
+        from dvskit.evaluation import classify_spans
+
+        events = read_all(shown)
+        taken = on_sensor(events, likely_size(shown.part, model.size))
+        decisions = classify_spans(model, taken, every_us=looks.every)
+    if images is not None:
+        from dvskit.reconstruction import SteadyTimes, reconstruct
+
+        if shown.live:
+            raise ConfigError(f"{shown.file}: --images needs a file; write the events to one first")
+        pictures = reconstruct(shown.part, images, SteadyTimes())
+    labels = shown.part.labels() if labels is None else labels
+    return ShownEvents(events, shown.file.name, labels, decisions, images=pictures)

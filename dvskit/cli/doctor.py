@@ -254,7 +254,7 @@ def warm_pictures(events: Events) -> Iterator[str]:
     start_us = int(events.t[0])
     with _files.temporary_folder() as folder:
         cloud(events, Path(folder) / "a.png")
-        cloud(events, Path(folder) / "a.svg", view=CloudView(colour=by_count))
+        cloud(events, Path(folder) / "a.svg", view=CloudView(color=by_count))
         for name in ("turn.mp4", "turn.gif"):
             turn = Turn(seconds=0.1, width_px=320, height_px=240)
             turntable(events, Path(folder) / name, turn=turn)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from dvskit.cli import _console
 from dvskit.cli._batch import NO_OUTPUT, Crew, Prepared
-from dvskit.cli._clips import check_picture, save_picture
 from dvskit.cli._image_scores import OfImages, evaluate_images, refuse_classifier_options
 from dvskit.cli._inputs import FileJob
 from dvskit.cli._judging import (
@@ -39,6 +38,7 @@ from dvskit.cli._options import (
     option,
     reconstructor_names,
 )
+from dvskit.cli._writer import Kind, Writer
 from dvskit.errors import ConfigError, FormatError, count_of
 
 if TYPE_CHECKING:
@@ -85,9 +85,12 @@ class Wanted:
             )
         for out in (self.matrix, self.plot):
             if out is not None:
-                check_picture(out, self.force)
+                self._writer(out).check()
         if self.matrix is not None and self.matrix == self.plot:
             raise ConfigError(f"{self.matrix}: is named by --matrix and by --plot; give two files")
+
+    def _writer(self, out: Path) -> Writer:
+        return Writer(out, "plots", Kind.PICTURE, force=self.force)
 
     def draw(self, result: Result, panels: list[Measured]) -> None:
         """Draw the requested pictures."""
@@ -98,10 +101,10 @@ class Wanted:
         style = plots.Style(dark=self.dark)
         if self.matrix is not None:
             figure = plots.confusion(result.confusion, result.classes, style=style)
-            save_picture(figure, self.matrix, self.force)
+            self._writer(self.matrix).picture(figure)
         if self.plot is not None:
             wide = replace(style, width_mm=88.0 if len(panels) == 1 else 180.0)
-            save_picture(plots.accuracy(panels, style=wide), self.plot, self.force)
+            self._writer(self.plot).picture(plots.accuracy(panels, style=wide))
 
 
 def evaluate(

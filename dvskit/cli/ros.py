@@ -7,8 +7,8 @@ from pathlib import Path
 from dvskit.cli import _console
 from dvskit.cli import _options as options
 from dvskit.cli._binding import Group
-from dvskit.cli._clips import UntilStopped
 from dvskit.cli._options import Reading, Span
+from dvskit.cli._shown import CountedEvents
 from dvskit.cli.convert import Kept, convert
 from dvskit.errors import ConfigError, count_of
 
@@ -52,7 +52,7 @@ def _play(file: Path, topic: str, rate: float = 1.0, reading: Reading = Reading(
         behind_s = max(behind_s, pace.wait(round(t_us / rate)))
 
     with _console.stoppable() as stop:
-        source = UntilStopped(recording, stop)
+        source = CountedEvents(recording, stop=stop)
         sent = play(source, name, wait)
     if recording.damage:
         _console.note(f"{file}: {recording.damage}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,84 +22,78 @@ from dvskit.cli._options import (
     check_writable,
     model_names,
     option,
+    output,
 )
 from dvskit.cli._serving import BrowserOption, PortOption, check_port, serve
-from dvskit.cli.track import object_blocks
 from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, Source
-from dvskit.formats.addresses import ADDRESSES, LiveAddress, LiveRecording, scheme_of
+from dvskit.formats.addresses import LiveAddress, LiveRecording, scheme_of
 
 if TYPE_CHECKING:
     from dvskit.evaluation import Live, LiveDecision
-    from dvskit.reconstruction import Reconstructed
     from dvskit.render.view import Decided, Decisions, Viewed
 
 
 @dataclass(frozen=True, slots=True)
 class BesideCloud:
-    """Options of images and objects beside the events: --images and --objects."""
+    """Images and objects beside the events.
 
-    images: str | None = option(
-        "Show reconstructed images beside each cloud, by a --model of dvskit reconstruct, such as "
-        "filter: 30 a second; beyond 240 every 2nd, 4th, ... is kept.",
-        metavar="MODEL", shown=False,
-    )  # fmt: skip
-    objects: bool = option(
-        "Follow moving objects, and show their paths.", "--objects", default=False
-    )
+    images   Show reconstructed images beside each cloud, by a --model of dvskit reconstruct, such
+             as filter: 30 a second; beyond 240 every 2nd, 4th, ... is kept.
+    objects  Follow moving objects, and show their paths.
+    """
+
+    images: str | None = option(metavar="MODEL", shown=False)
+    objects: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class _LiveView:
-    """Live events: the options --camera, --bias, --out and --force."""
+class _LiveEvents:
+    """Live events, and their file.
+
+    out  Write all events of a camera (or udp://, ros://) to this file, too.
+    """
 
     cameras: CameraOptions = field(default_factory=CameraOptions)
-    out: Path | None = option(
-        "Write all events of a camera (or udp://, ros://) to this file, too.",
-        "-o", "--out", shown=False,
-    )  # fmt: skip
+    out: Path | None = output()
     force: Force = False
 
 
 def view(
-    files: list[Path] | None = argument(
-        "Event files, videos or folders of images, shown side by side. Without any the page is "
-        f"empty; files can be dropped on it. One of - and an address ({ADDRESSES}) is shown live."
-    ),
-    model: str | None = option(
-        "A model folder, or a shipped model's name: its decision and confidence are shown beside "
-        "each cloud.",
-        shown=False, autocompletion=model_names,
-    ),
-    live: _LiveView = _LiveView(),
+    files: list[Path] | None = argument(),
+    model: str | None = option(shown=False, autocompletion=model_names),
+    live: _LiveEvents = _LiveEvents(),
     beside: BesideCloud = BesideCloud(),
     port: PortOption = 0,
     browser: BrowserOption = True,
     reading: Reading = Reading(),
-) -> None:  # fmt: skip
+) -> None:
     """Look at recordings of any length in the browser; Ctrl-C ends it.
 
     The page is served only to this machine. Its address is printed on standard output. More event
     files and videos can be dropped on it. Videos are emulated. Of live events the latest seconds
-    are shown; a page that is too slow for them skips some, but --out misses none.
+    are shown; a page that is too slow for them skips some, but --output misses none.
+
+    files  Event files, videos or folders of images, shown side by side. Without any the page is
+           empty; files can be dropped on it. One of - and an address ({addresses}) is shown live.
+    model  A model folder, or a shipped model's name: its decision and confidence are shown beside
+           each cloud.
     """
     check_port(port)
     files = files or []
-    if live.cameras.source() is not None or any(map(is_read_once, files)):
-        if beside != BesideCloud():
-            named = "--images" if beside.images is not None else "--objects"
-            raise ConfigError(f"{named} needs a file; write the events to one first")
-        if model is None:
-            _show_live(files, live, reading, port, browser)
-            return
-        if live.out is not None:
-            raise ConfigError("--out records without --model; leave out one of them")
-        viewed: Sequence[Viewed] = [arriving(files, live.cameras, _live(model), reading)]
-    elif live.out is not None:
-        raise ConfigError("--out is for live events; dvskit convert writes those of a file")
+    arrives = live.cameras.source() is not None or any(map(is_read_once, files))
+    if arrives and beside != BesideCloud():
+        named = "--images" if beside.images is not None else "--objects"
+        raise ConfigError(f"{named} needs a file; write the events to one first")
+    if live.out is not None and (model is not None or not arrives):
+        raise ConfigError("--output is for live events without --model; dvskit convert writes "
+                          "those of a file")  # fmt: skip
+    if not arrives:
+        _serve(viewed_from(files, model, reading, beside), port, browser)
+    elif model is None:
+        _show_live(files, live, reading, port, browser)
     else:
-        viewed = viewed_from(files, model, reading, beside)
-    _serve(viewed, port, browser)
+        _serve([_decided_on(files, live.cameras, model, reading)], port, browser)
 
 
 def _serve(viewed: Sequence[Viewed], port: int, browser: bool) -> None:
@@ -111,44 +105,37 @@ def _serve(viewed: Sequence[Viewed], port: int, browser: bool) -> None:
 
 
 def _show_live(
-    files: list[Path], live: _LiveView, reading: Reading, port: int, browser: bool
+    files: list[Path], live: _LiveEvents, reading: Reading, port: int, browser: bool
 ) -> None:
-    """Show live events without a model, and write them to --out."""
-    if live.out is not None and scheme_of(live.out) is not None:
+    """Show live events without a model, and write them to --output."""
+    out = live.out
+    if out is not None and scheme_of(out) is not None:
         raise ConfigError(
-            f"{LiveAddress(live.out)}: --out names a file; dvskit convert sends to programs"
+            f"{LiveAddress(out)}: --output names a file; dvskit convert sends to programs"
         )
     if len(files) > 1:
         raise ConfigError(f"{files[0]}: live events are shown alone; name nothing else")
     file, recording = open_seen(files[0] if files else None, live.cameras, reading)
-    if live.out is not None:
+    if out is not None:
         if not isinstance(recording, LiveRecording):
-            raise ConfigError(f"{file}: --out is for a camera, udp:// or ros://; dvskit convert "
+            raise ConfigError(f"{file}: --output is for a camera, udp:// or ros://; dvskit convert "
                               "writes the events of a pipe")  # fmt: skip
-        check_writable(live.out, None)
-        check_output(live.out, overwrite=live.force)
+        check_writable(out, None)
+        check_output(out, overwrite=live.force)
         _console.announce_compiling()
     from dvskit.render.view import ViewedLive
 
-    shown = ShownArrivals(recording, live.out, overwrite=live.force)
-    name = str(recording.path)
-    _console.say(f"{name}: shown as it comes" + (f", written to {live.out}" if live.out else ""))
+    shown, name = ShownArrivals(recording, out, overwrite=live.force), str(recording.path)
+    _console.say(f"{name}: shown as it comes" + (f", written to {out}" if out else ""))
     try:
         _serve([ViewedLive(name, shown, None)], port, browser)
     finally:
         shown.close()
         for text in shown.notes():
             _console.note(f"{name}: {text}")
-        if live.out is not None and shown.error is None:
-            _console.say(f"{live.out}: {count_of(shown.written, 'event')} on {shown.size}")
-            _interrupt.advise(f"{live.out} holds the events so far")
-
-
-def viewed_from(
-    files: list[Path], model: str | None, reading: Reading, beside: BesideCloud = BesideCloud()
-) -> Sequence[Viewed]:
-    """Return the views of files. Raises the errors of opening."""
-    return _recordings(files, reading, None if model is None else _live(model), beside)
+        if out is not None and shown.error is None:
+            _console.say(f"{out}: {count_of(shown.written, 'event')} on {shown.size}")
+            _interrupt.advise(f"{out} holds the events so far")
 
 
 def is_read_once(path: Path) -> bool:
@@ -165,44 +152,41 @@ def _live(model: str) -> Live:
     return Live(load_model(model))
 
 
-def _recordings(
-    files: list[Path], reading: Reading, live: Live | None, beside: BesideCloud
+def viewed_from(
+    files: list[Path], model: str | None, reading: Reading, beside: BesideCloud = BesideCloud()
 ) -> Sequence[Viewed]:
-    judge = None if live is None else live.model
-    opened = functools.partial(open_shown, reading=reading, model=judge)
+    """Return the views of files. Raises the errors of opening."""
+    live = None if model is None else _live(model)
+    opened = partial(open_shown, reading=reading, model=None if live is None else live.model)
     for file in files:
         for text in opened(file).assumptions:
             _console.note(f"{file}: {text}")
-    decide = None if live is None else _decide(live)
+    picture = track = None
     if live is not None:
         _console.say(window_words(live))
-    from dvskit.render.view import Viewed
-    from dvskit.tracking import Tracker
+    if beside.images is not None:
+        from dvskit.reconstruction import SteadyTimes, load_reconstructor, reconstruct
 
-    picture = None if beside.images is None else _pictured(beside.images)
-    follow = functools.partial(object_blocks, tracker=Tracker()) if beside.objects else None
+        made = load_reconstructor(beside.images)
+        picture = partial(reconstruct, reconstructor=made, times=SteadyTimes())
+    if beside.objects:
+        from dvskit.tracking import Tracker, object_blocks
+
+        track = partial(object_blocks, tracker=Tracker())
+    from dvskit.render.view import Viewed
+
+    decide = None if live is None else partial(_decisions, live)
     return [
-        Viewed(file.name, functools.partial(opened, file), decide, picture=picture, track=follow)
+        Viewed(file.name, partial(opened, file), decide, picture=picture, track=track)
         for file in files
     ]
 
 
-def _pictured(model: str) -> Callable[[Source], Reconstructed]:
-    """Return a function that reconstructs images of a recording."""
-    from dvskit.reconstruction import SteadyTimes, load_reconstructor, reconstruct
-
-    made = load_reconstructor(model)
-    return lambda source: reconstruct(source, made, SteadyTimes())
-
-
-def _decide(live: Live) -> Callable[[Source], Iterator[Decided]]:
-    """Return a function that decides on a recording, fitted if it has another size."""
+def _decisions(live: Live, source: Source) -> Iterator[Decided]:
+    """Yield decisions on a recording, fitted if it has another size."""
     from dvskit.evaluation.live import decisions_on
 
-    def decide(source: Source) -> Iterator[Decided]:
-        return map(_decided, decisions_on(live, source))
-
-    return decide
+    return map(_decided, decisions_on(live, source))
 
 
 def _decided(now: LiveDecision) -> Decided:
@@ -212,21 +196,21 @@ def _decided(now: LiveDecision) -> Decided:
     return Decided(now.start_us, now.stop_us, name, now.best, now.confidence, now.rate)
 
 
-def arriving(files: list[Path], cameras: CameraOptions, live: Live, reading: Reading) -> Viewed:
+def _decided_on(files: list[Path], cameras: CameraOptions, model: str, reading: Reading) -> Viewed:
     """Return the view of a model's decisions on live events. Raises ConfigError for a mixture."""
     from dvskit.render.view import Decisions, ViewedLive
 
-    source = live_source(files, cameras, reading)
+    live, source = _live(model), live_source(files, cameras, reading)
     stream, decisions = open_stream(source, live, reading), Decisions()
     _console.say(f"{source.name}: {stream.how}; {window_words(live)}")
-    return ViewedLive(source.name, _Following(stream, decisions), decisions)
+    return ViewedLive(source.name, _DecidedEvents(stream, decisions), decisions)
 
 
-class _Following:
+class _DecidedEvents:
     """The events of a stream, whose decisions are recorded meanwhile."""
 
     def __init__(self, stream: LiveStream, decisions: Decisions) -> None:
-        self.size = stream.size
+        self.size, self.close = stream.size, stream.close
         self._stream, self._decisions = stream, decisions
 
     def __iter__(self) -> Iterator[Events]:
@@ -240,7 +224,3 @@ class _Following:
                     yield arrival.events
         finally:
             self._decisions.done = True
-
-    def close(self) -> None:
-        """End the stream."""
-        self._stream.close()

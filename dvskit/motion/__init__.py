@@ -8,7 +8,7 @@ from dvskit.motion.frame_flow import FrameFlow, frame_flow
 from dvskit.motion.over_time import MotionTable, motion_over_time
 from dvskit.motion.plane_flow import Flow, FlowMethod, FlowStep, PlaneFlow, flow_blocks, plane_flow
 from dvskit.motion.pooled_flow import PooledFlow, pooled_flow
-from dvskit.motion.stabilise import Stabilised, warped_image
+from dvskit.motion.stabilize import Stabilized, warped_image
 
 __all__ = [
     "CornerLinks",
@@ -21,7 +21,7 @@ __all__ = [
     "MotionTable",
     "PlaneFlow",
     "PooledFlow",
-    "Stabilised",
+    "Stabilized",
     "corners",
     "dense_flow",
     "flow_blocks",

@@ -20,7 +20,7 @@ from dvskit.render.colormap import (
 )
 from dvskit.render.frames import RenderedFrames, frames
 from dvskit.render.frames.corner_tracks import CornerTracks
-from dvskit.render.frames.flow_style import FlowArrows, FlowColours
+from dvskit.render.frames.flow_style import FlowArrows, FlowColors
 from dvskit.render.frames.object_tracks import ObjectTracks
 from dvskit.render.frames.styles import (
     Count,
@@ -44,7 +44,7 @@ __all__ = [
     "Count",
     "Decay",
     "FlowArrows",
-    "FlowColours",
+    "FlowColors",
     "FrameStyle",
     "LatestPolarity",
     "LinearFade",

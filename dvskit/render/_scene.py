@@ -68,7 +68,7 @@ class CloudView:
 
     azimuth_deg     turn about the upright axis; 90 looks along time from the early side
     elevation_deg   -90 (from below) .. 90 (from above)
-    colour          `by_time`, `by_polarity`, `by_count`, or a function of the same form
+    color           `by_time`, `by_polarity`, `by_count`, or a function of the same form
     point_px        the side of a point in pixels of the picture; None chooses by sensor and count
     dark            light on dark, or dark on light
     title           text above the cloud; letters in no font here become boxes
@@ -84,14 +84,14 @@ class CloudView:
     values out of range.
 
         view = dvskit.render.CloudView(
-            azimuth_deg=30, colour=dvskit.render.by_polarity, dark=False, title="A wave"
+            azimuth_deg=30, color=dvskit.render.by_polarity, dark=False, title="A wave"
         )
         dvskit.render.cloud(dvskit.load_events("events.raw"), "wave.png", view=view)
     """
 
     azimuth_deg: float = checked(check_number, -36_000, 36_000, default=48.0)
     elevation_deg: float = checked(check_number, -90, 90, default=24.0)
-    colour: Colouring = by_time
+    color: Colouring = by_time
     point_px: float | None = checked(check_number, 0.5, 64, default=None)
     dark: bool = True
     title: str = ""
@@ -126,7 +126,7 @@ class Scene:
         check_size_px(size_px)
         self.size_px, self.events, self.style = size_px, kept.events, view.style(size_px)
         self.kept = kept
-        self.colours = view.colour(kept.events, self.style.theme)
+        self.colours = view.color(kept.events, self.style.theme)
         self._view = view
         lines = _lines(kept, view, self.style, note)
         self._header, self._top_px = _lay_out_header(self.style, lines, self.colours)
@@ -256,7 +256,7 @@ def _lines(
     if note:
         lines.append((note, theme.faint, small))
     if kept.notice:
-        counted = ", and counted" if view.colour is by_count else ""
+        counted = ", and counted" if view.color is by_count else ""
         lines.append((kept.notice + counted, theme.on, small))
     return lines
 

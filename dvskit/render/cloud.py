@@ -39,7 +39,7 @@ from dvskit.render._drawing import (
     text_width,
 )
 from dvskit.render._numbers import check_suffix, number_text, time_unit
-from dvskit.render._scene import CloudView, Scene
+from dvskit.render._scene import CloudView, Scene, check_size_px
 from dvskit.render._thin import thin
 from dvskit.render.colormap import ColourBar, Colours, Theme, gradient, nearest_rows, rgb
 from dvskit.render.frames.writers import (
@@ -216,7 +216,7 @@ class Turn:
     width_px, height_px of the picture; None: 1280x960, GIF 640x480. Even numbers except for GIF
     crf, preset         quality (0 lossless .. 51) and effort of x264
 
-    Raises ConfigError for values out of range.
+    Raises ConfigError for values out of range, ShapeError for sides outside 64..16384 pixels.
 
         events = dvskit.load_events("events.raw")
         turn = dvskit.render.Turn(
@@ -236,6 +236,8 @@ class Turn:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.width_px is not None and self.height_px is not None:
+            check_size_px((self.width_px, self.height_px))
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,7 @@ class Colours:
             key = (("left", "#dc3c3c"), ("right", "#3c5adc"))
             return dvskit.render.Colours(index, palette, key)
 
-        view = dvskit.render.CloudView(colour=by_half)
+        view = dvskit.render.CloudView(color=by_half)
         dvskit.render.cloud(dvskit.load_events("events.raw"), "halves.png", view=view)
     """
 
@@ -167,7 +167,7 @@ def by_count(events: Events, theme: Theme = DARK) -> Colours:
 
     index = round(255 log n / log max(n)): one event has the first colour.
 
-        view = dvskit.render.CloudView(colour=dvskit.render.by_count)
+        view = dvskit.render.CloudView(color=dvskit.render.by_count)
         dvskit.render.cloud(dvskit.load_events("events.raw"), "counts.png", view=view)
     """
     counts = _pixel_counts(events)

@@ -29,7 +29,7 @@ from dvskit.render._page_objects import check_objects, described_objects
 from dvskit.render._thin import Thinned, Thinner, thin
 from dvskit.render.colormap import DARK, LIGHT, Theme
 from dvskit.render.flow_colours import HUES, STEPS, flow_palette, flow_rows
-from dvskit.render.frames.flow_style import FlowColours
+from dvskit.render.frames.flow_style import FlowColors
 from dvskit.streams import Labels
 
 PAGE_SUFFIXES = (".html", ".htm")
@@ -68,7 +68,7 @@ class ShownEvents:
     name: str = ""
     labels: Labels | None = None
     decisions: Labels = field(default_factory=Labels.empty)
-    flow: FlowColours | None = None
+    flow: FlowColors | None = None
     images: Images | None = None
     objects: NDArray[Any] | None = None
 
@@ -188,7 +188,7 @@ def hold(
     speeds = {one.flow and one.flow.full_px_s for one in each}
     if len(speeds) > 1:
         raise ConfigError("flow on a page has one full_px_s, for all of its recordings; give each "
-                          "the same FlowColours, or none")  # fmt: skip
+                          "the same FlowColors, or none")  # fmt: skip
     return [_held(one, number, share) for number, one in enumerate(each, 1)]
 
 
@@ -209,7 +209,7 @@ def _held(shown: ShownEvents, number: int, max_events: int) -> Held:
     return Held(kept, name, labels, shown.decisions, full_px_s, images, shown.objects)
 
 
-def _thin_flow(source: Source, colours: FlowColours, max_events: int) -> Thinned:
+def _thin_flow(source: Source, colours: FlowColors, max_events: int) -> Thinned:
     """Return thinned events with rows of the palette of flow; 0 stands for an unknown velocity.
 
     Velocities are those among all events.

@@ -33,7 +33,7 @@ from dvskit.render.frames.canvas import (
     lay_out,
     whole_palette,
 )
-from dvskit.render.frames.flow_style import FlowArrows, FlowColours
+from dvskit.render.frames.flow_style import FlowArrows, FlowColors
 from dvskit.render.frames.styles import Decay, FrameStyle
 from dvskit.render.frames.writers import (
     CRF_LIMITS,
@@ -46,7 +46,7 @@ from dvskit.render.frames.writers import (
     output_fps,
 )
 
-_OF_SPEED = (FlowArrows, FlowColours)
+_OF_SPEED = (FlowArrows, FlowColors)
 _OWN = re.compile(rf"{re.escape(TIMES_FILE)}|frame_\d{{6,}}\.png")  # files of an earlier video
 
 

@@ -16,7 +16,7 @@ from dvskit.tracking.clusters import CLUSTER_ROW, Clusters, components, dbscan
 from dvskit.tracking.crossings import CROSSING_ROW, LineCounter, count_crossings
 from dvskit.tracking.mean_shift import MeanShift
 from dvskit.tracking.scores import TrackScores, score_tracks
-from dvskit.tracking.tracker import OBJECT_ROW, Tracker, TrackerStep, track
+from dvskit.tracking.tracker import OBJECT_ROW, Tracker, TrackerStep, object_blocks, track
 
 __all__ = [
     "CLUSTER_ROW",
@@ -31,6 +31,7 @@ __all__ = [
     "components",
     "count_crossings",
     "dbscan",
+    "object_blocks",
     "score_tracks",
     "track",
 ]

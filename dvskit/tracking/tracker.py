@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -181,6 +182,18 @@ def track(events_or_source: Events | Source, tracker: ObjectMethod | None = None
             f"track: tracker={tracker!r} is not a way to follow objects; pass Tracker() or "
             "MeanShift()"
         )
-    step = method.start(source.size)
-    rows = [step(block) for block in source]
-    return np.concatenate([np.empty(0, OBJECT_ROW), *rows, step.finish()])
+    return np.concatenate([np.empty(0, OBJECT_ROW), *object_blocks(source, method)])
+
+
+def object_blocks(events_or_source: Events | Source, tracker: ObjectMethod) -> Iterator[Rows]:
+    """Yield the rows of `track` as the events come.
+
+    source = dvskit.open_events("discs.raw").between(0, 500_000)
+    for rows in dvskit.tracking.object_blocks(source, dvskit.tracking.Tracker()):
+        rows["t"]  # the windows that a block completes
+    """
+    source = as_source(events_or_source)
+    step = tracker.start(source.size)
+    for block in source:
+        yield step(block)
+    yield step.finish()

@@ -177,7 +177,7 @@ def clouds(rounds: int) -> None:
     runs: dict[str, Callable[[Path], object]] = {
         "array, 5 M, time": lambda folder: render.cloud_image(many),
         "array, 5 M, count": lambda folder: render.cloud_image(
-            many, view=render.CloudView(colour=render.by_count)
+            many, view=render.CloudView(color=render.by_count)
         ),
     }
     for name in ("png", "svg", "pdf"):

@@ -25,7 +25,7 @@ _NEVER = np.iinfo(np.int64).min // 2
 
 
 @dataclass(frozen=True, slots=True)
-class FlowColours:
+class FlowColors:
     """The latest known velocity of each pixel: its direction as hue, its speed as saturation.
 
     full_px_s  the speed of full saturation
@@ -34,7 +34,7 @@ class FlowColours:
 
     A video shows the colours as a wheel.
 
-        style = dvskit.render.FlowColours(full_px_s=100)
+        style = dvskit.render.FlowColors(full_px_s=100)
         events = dvskit.load_events("discs.raw").between(0, 500_000)
         pictures = list(dvskit.render.frames(events, style=style, fps=20))  # 10 frames
     """
@@ -101,7 +101,7 @@ class FlowArrows:
 class _FlowRun:
     ground = 0
 
-    def __init__(self, style: FlowColours | FlowArrows, size: Size, window_us: int) -> None:
+    def __init__(self, style: FlowColors | FlowArrows, size: Size, window_us: int) -> None:
         self._step, self._full_px_s = style.method.start(size), style.full_px_s
         self._window_us = window_us
         self._waiting = Flow.concatenate([], size)

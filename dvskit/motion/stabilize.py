@@ -42,7 +42,7 @@ def warped_image(
     return image[_PAD:-_PAD, _PAD:-_PAD]
 
 
-class Stabilised(ReadableSource):
+class Stabilized(ReadableSource):
     """Events moved to where they would be if the camera had kept its first pose.
 
     motions  the motion over the same recording, from `motion_over_time`
@@ -58,7 +58,7 @@ class Stabilised(ReadableSource):
 
         events = dvskit.load_events("davis").between(0, 200_000)
         motions = dvskit.motion.motion_over_time(events, window_us=50_000)
-        steady = dvskit.motion.Stabilised(events, motions)  # a source, read block by block
+        steady = dvskit.motion.Stabilized(events, motions)  # a source, read block by block
         moved = steady.load()
         steady.left_by_motion  # 2,772 events
     """
@@ -69,7 +69,7 @@ class Stabilised(ReadableSource):
     ) -> None:  # fmt: skip
         check_camera(motions.model, camera)
         if not len(motions):
-            raise ConfigError("there are no motions to stabilise by; take a longer part")
+            raise ConfigError("there are no motions to stabilize by; take a longer part")
         self.source = as_source(events_or_source)
         self.size = self.source.size
         self.left_by_undistortion = self.left_by_motion = 0
