@@ -91,7 +91,7 @@ def test_reruns_do_what_failed_and_skip_what_is_done(here, capsys):  # noqa: F81
     touch(here / "o", "b-broken.csv")
     copy_all("i", "o", to=".csv")
     err = capsys.readouterr().err
-    assert f"o: 1 existing file is not in {MANIFEST}" in err
+    assert f"o: 1 existing file not in {MANIFEST}" in err
     assert "0 files written, 2 skipped" in err
 
 

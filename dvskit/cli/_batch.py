@@ -23,7 +23,7 @@ from uuid import uuid4
 import typer
 
 from dvskit import _interrupt
-from dvskit._files import check_parent, not_written, unfinished
+from dvskit._files import check_parent, unfinished
 from dvskit._progress import Bar
 from dvskit._threads import thread_count
 from dvskit.cli import _console, _remote
@@ -32,10 +32,10 @@ from dvskit.cli._inputs import MANIFEST, Failure, FileJob, Paths, find_jobs, ski
 from dvskit.cli._options import as_usage, option
 from dvskit.cli._remote import Staging, address_of
 from dvskit.cli._workers import (
+    Cluster,
     JobResult,
     Processes,
     Work,
-    Workers,
     WorkersGoneError,
     do_jobs,
     unnamed,
@@ -103,11 +103,9 @@ class Crew:
         if self.cluster is not None:
             raise ConfigError(f"--cluster is for many inputs; {fix}")
 
-    def workers(self, jobs: int) -> Workers:
+    def workers(self, jobs: int) -> Processes | Cluster:
         """Return the workers for a number of jobs. Raises as `Cluster` does."""
         if self.cluster is not None:
-            from dvskit.cli._workers import Cluster
-
             return Cluster(self.cluster, self.jobs)
         processors = thread_count()
         processes = min(self.jobs or processors, jobs)
@@ -319,22 +317,21 @@ class _Run:
         ]  # fmt: skip
         made_with = [self.manifest.made_with(job.out) for job in self.there]
         others = [
-            job for job, options in zip(self.there, made_with, strict=True)
+            job.out for job, options in zip(self.there, made_with, strict=True)
             if options not in (None, self.manifest.options)
         ]  # fmt: skip
         if others:
             raise OutputError(
-                f"{others[0].out}: was made with other options ({count_of(len(others), 'file')} "
-                f"in {self.folder}); choose another folder, or --force replaces all"
+                f"{others[0]}: was made with other options ({count_of(len(others), 'file')} in "
+                f"{self.folder}); choose another folder, or --force replaces all"
             )
-        for count, one, more in (
-            (made_with.count(None), f"is not in {MANIFEST}, so its options are unknown",
-             f"are not in {MANIFEST}, so their options are unknown"),
-            (sum(_is_older(job.out, job.file) for job in self.there),
-             "is older than its input", "are older than their inputs"),
-        ):  # fmt: skip
+        older = sum(_is_older(job.out, job.file) for job in self.there)
+        for count, words in (
+            (made_with.count(None), f"not in {MANIFEST}, so of unknown options"),
+            (older, "older than the input"),
+        ):
             if count:
-                said = f"{count_of(count, 'existing file')} {one if count == 1 else more}"
+                said = f"{count_of(count, 'existing file')} {words}"
                 _console.note(f"{self.folder}: {said}; --force replaces all")
         there = set(self.there)
         return [job for job in self.jobs if job not in there]
@@ -343,11 +340,7 @@ class _Run:
         """Make the folders of the outputs; return the new ones, outer ones first."""
         if self.address is not None:
             return []
-        made = [] if self.folder.is_dir() else [self.folder]
-        try:
-            self.folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise not_written(self.folder, error) from error
+        made: list[Path] = []
         for folder in dict.fromkeys(job.out.parent for job in todo):
             missing = [each for each in (folder, *folder.parents) if not each.is_dir()]
             try:
@@ -537,14 +530,10 @@ class Manifest:
                 self.store()
             return
         try:
-            file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-            try:
-                lines = b"" if os.fstat(file).st_size else _HEADER
-                lines += _line(row)
-                if os.write(file, lines) < len(lines):
+            with self._path.open("ab", buffering=0) as file:
+                lines = (b"" if file.tell() else _HEADER) + _line(row)
+                if file.write(lines) < len(lines):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            finally:
-                os.close(file)
         except OSError as error:
             raise self._failed(error) from error
 

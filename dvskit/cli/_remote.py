@@ -45,41 +45,36 @@ def is_folder(address: str) -> bool:
     """Return whether an address is a folder: it ends with a slash, or the store has one there."""
     if address.endswith("/"):
         return True
-    with _told(address, FormatError):
-        files, path = _opened(address)
+    with _opened(address, FormatError) as (files, path):
         return not address.startswith("http") and bool(files.isdir(path))
 
 
 def listed(address: str, endings: Collection[str], manifest: str = "") -> Listed:
     """Return the files of a folder or a pattern, or one file. Raises FormatError."""
     one = not (is_pattern(address) or is_folder(address))
-    with _told(address, FormatError):
-        files, path = _opened(address)
+    with _opened(address, FormatError) as (files, path):
         if one:
             whole = Path(files.unstrip_protocol(path))
             return Listed(whole.parent, [whole], [])
         files.invalidate_cache()
         found = files.glob(path) if is_pattern(address) else files.find(path)
         paths = [Path(files.unstrip_protocol(each)) for each in sorted(found)]
-        base = Path(files.unstrip_protocol(path.partition("*")[0].rpartition("/")[0] or path))
-        if not is_pattern(address):
-            base = Path(files.unstrip_protocol(path))
-    taken: tuple[list[Path], list[Path]] = ([], [])
-    for each in paths:
-        if not each.is_relative_to(base):  # a link in a page of a web server
-            continue
-        hidden = any(part.startswith(".") for part in each.relative_to(base).parts)
-        if not hidden and each.name != manifest:
-            taken[each.suffix.lower() not in endings].append(each)
+        begin = path.partition("*")[0].rpartition("/")[0] if is_pattern(address) else path
+        base = Path(files.unstrip_protocol(begin or path))
     if is_pattern(address) and not paths:
         raise FormatError(f"{_console.shown(address)}: no file matches this pattern")
+    taken: tuple[list[Path], list[Path]] = ([], [])
+    for each in paths:
+        inside = each.parts[len(base.parts) :] if each.is_relative_to(base) else ()
+        # Others are hidden, or links in a page of a web server.
+        if inside and each.name != manifest and not any(part.startswith(".") for part in inside):
+            taken[each.suffix.lower() not in endings].append(each)
     return Listed(base, *taken)
 
 
 def existing(folder: str) -> set[Path]:
     """Return the files in a folder, which need not exist. Raises OutputError."""
-    with _told(folder, OutputError):
-        files, path = _opened(folder)
+    with _opened(folder, OutputError) as (files, path):
         files.invalidate_cache()
         with suppress(FileNotFoundError):
             return {Path(folder) / os.path.relpath(each, path) for each in files.find(path)}
@@ -88,32 +83,28 @@ def existing(folder: str) -> set[Path]:
 
 def exists(address: str) -> bool:
     """Return whether there is a file at an address. Raises OutputError."""
-    with _told(address, OutputError):
-        files, path = _opened(address)
+    with _opened(address, OutputError) as (files, path):
+        files.invalidate_cache()
         return bool(files.exists(path))
 
 
 def size_of(address: str) -> int:
     """Return the bytes of a file; 0 if they are unknown."""
-    with suppress(Exception):
-        files, path = _opened(address)
+    with suppress(DvskitError), _opened(address, FormatError) as (files, path):
         return int(files.size(path) or 0)
     return 0
 
 
 def fetch(address: str, local: Path) -> None:
     """Copy a file to a local path. Raises FormatError."""
-    with _told(address, FormatError):
-        files, path = _opened(address)
+    with _opened(address, FormatError) as (files, path):
         files.get_file(path, str(local))
 
 
 def read(address: str) -> bytes:
     """Return the bytes of a file; none if it does not exist. Raises OutputError."""
-    with _told(address, OutputError):
-        files, path = _opened(address)
-        files.invalidate_cache()
-        return bytes(files.cat_file(path)) if files.exists(path) else b""
+    with _opened(address, OutputError) as (files, path):
+        return bytes(files.cat_file(path)) if exists(address) else b""
 
 
 def check_writable(address: str) -> None:
@@ -127,28 +118,24 @@ def store(data: bytes | Path, address: str) -> None:
 
     Object stores do that by themselves; elsewhere it is renamed.
     """
-    with _told(address, OutputError):
-        files, path = _opened(address)
-        if address.partition(":")[0] in _WHOLE:
-            _put(files, data, path)
-            return
+    with _opened(address, OutputError) as (files, path):
+        whole = address.partition(":")[0] in _WHOLE
         parent, _, name = path.rpartition("/")
-        files.makedirs(parent, exist_ok=True)
-        partial = f"{parent}/.{os.urandom(4).hex()}.{name}"
+        place = path if whole else f"{parent}/.{os.urandom(4).hex()}.{name}"
+        if not whole:
+            files.makedirs(parent, exist_ok=True)
         try:
-            _put(files, data, partial)
-            files.mv(partial, path)
+            if isinstance(data, Path):
+                files.put_file(str(data), place)
+            else:
+                files.pipe_file(place, data)
+            if not whole:
+                files.mv(place, path)
         except BaseException:
             with suppress(Exception):
-                files.rm(partial)
+                if not whole:
+                    files.rm(place)
             raise
-
-
-def _put(files: Any, data: bytes | Path, path: str) -> None:
-    if isinstance(data, Path):
-        files.put_file(str(data), path)
-    else:
-        files.pipe_file(path, data)
 
 
 class Staging(ExitStack):
@@ -217,25 +204,22 @@ def with_slashes(path: Any) -> Any:
     return LiveAddress(path) if isinstance(path, Path) and scheme_of(path) else path
 
 
-def _opened(address: str) -> tuple[Any, str]:
-    """Return the file system of an address, and its path there."""
+@contextmanager
+def _opened(address: str, kind: type[DvskitError]) -> Iterator[tuple[Any, str]]:
+    """Yield the file system of an address, and its path there.
+
+    Its errors, of any type, become one line of a `kind`. Raises ConfigError without its package.
+    """
     scheme = address.partition(":")[0]
     try:
         from fsspec.core import url_to_fs
 
-        return url_to_fs(address)  # type: ignore[no-any-return]
+        yield url_to_fs(address)
+    except DvskitError:
+        raise
     except ImportError:
         package = _PACKAGES.get(scheme, "fsspec")
         raise ConfigError(f"{scheme}:// needs {package}; pip install fsspec {package}") from None
-
-
-@contextmanager
-def _told(address: str, kind: type[DvskitError]) -> Iterator[None]:
-    """Turn the errors of a file system, of any type, into one line."""
-    try:
-        yield
-    except DvskitError:
-        raise
     except Exception as error:
         raise kind(f"{_console.shown(address)}: {_reason(error)}") from error
 

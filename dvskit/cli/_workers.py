@@ -1,7 +1,7 @@
 """One job at a time on each of several workers: processes of this machine, or a Dask scheduler's.
 
-Jobs are submitted to executors of `concurrent.futures`; `Workers` says how many run at a time, and
-what the loss of a worker means.
+Jobs are submitted to executors of `concurrent.futures`. `Processes` and `Cluster` say how many run
+at a time, and what the loss of a worker means.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from platform import node
 from queue import SimpleQueue
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from dvskit import __version__, _files, _interrupt
 from dvskit._progress import ProgressState
@@ -88,27 +88,8 @@ class WorkersGoneError(DvskitError):
     """All workers are out of reach."""
 
 
-class Workers(Protocol):
-    """Does jobs, one at a time on each worker."""
-
-    def room(self) -> int:
-        """Return the number of jobs to have submitted at a time."""
-
-    def submit(self, work: Work, job: FileJob) -> Future[JobResult]:
-        """Begin a job, or put it in line."""
-
-    def messages(self) -> Iterator[Message]:
-        """Yield the messages of running jobs that have arrived. Raises WorkersGoneError."""
-
-    def result(self, future: Future[JobResult]) -> JobResult:
-        """Return the end of a job, also of one that took its worker down."""
-
-    def close(self) -> None:
-        """End the workers or leave them; break off jobs that are not done."""
-
-
 def do_jobs(
-    jobs: Sequence[FileJob], work: Work, workers: Workers
+    jobs: Sequence[FileJob], work: Work, workers: Processes | Cluster
 ) -> Generator[Message | None, None, None]:
     """Do work(job) for each job; yield shares and ends of jobs, and None in between.
 
@@ -234,9 +215,9 @@ class Processes:
 
     def submit(self, work: Work, job: FileJob) -> Future[JobResult]:
         """Begin a job in an idle process, or in a new one."""
-        process = self._idle.pop() if self._idle else _Process(self._threads)
-        future = self._waiting.submit(process.do, work, job, self._messages)
-        self._running[future] = process
+        worker = self._idle.pop() if self._idle else _Process(self._threads)
+        future = self._waiting.submit(worker.do, work, job, self._messages)
+        self._running[future] = worker
         return future
 
     def messages(self) -> Iterator[Message]:
@@ -248,20 +229,20 @@ class Processes:
 
     def result(self, future: Future[JobResult]) -> JobResult:
         """Return the end of a job, also of one whose process has died."""
-        process, self._warm = self._running.pop(future), True
-        if process.is_alive():
-            self._idle.append(process)
+        worker, self._warm = self._running.pop(future), True
+        if worker.process.is_alive():
+            self._idle.append(worker)
         return future.result()
 
     def close(self) -> None:
         """Let idle processes end, and end the others."""
-        for process in self._idle:
-            process.dismiss()
-        for process in self._running.values():
-            process.break_off()
+        for worker in self._idle:
+            worker.pipe.close()
+        for worker in self._running.values():
+            worker.process.terminate()
         until_s = time.monotonic() + _BREAK_OFF_S
-        for process in (*self._idle, *self._running.values()):
-            process.end(until_s)
+        for worker in (*self._idle, *self._running.values()):
+            worker.end(until_s)
         self._waiting.shutdown()
 
 
@@ -271,12 +252,12 @@ class _Process:
     def __init__(self, threads: int) -> None:
         # Spawned on all systems: a fork would copy locks that threads hold.
         context = get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, threads, _console.debug))
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, threads, _console.debug))
         # The process ignores Ctrl-C from the start, before it can set this itself.
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            self._process.start()
+            self.process.start()
         finally:
             signal.signal(signal.SIGINT, before)
             theirs.close()
@@ -286,36 +267,24 @@ class _Process:
         """Do a job, and wait for its end; if the process dies, that is its end."""
         self._job, self._begun_s = job, time.time()
         try:
-            self._pipe.send((work, job))
-            while not isinstance(said := self._pipe.recv(), JobResult):
+            self.pipe.send((work, job))
+            while not isinstance(said := self.pipe.recv(), JobResult):
                 messages.put((job, said))
         except (EOFError, OSError):
-            self._process.join()
+            self.process.join()
             remove_begun([job.out], self._begun_s)
-            code = self._process.exitcode or 0
+            code = self.process.exitcode or 0
             how = f"signal {-code}" if code < 0 else f"code {code}"
             reason = f"its process died ({how}); if memory ran out, --jobs 1 takes least"
             return JobResult(reason, host=node())
         self._job = None
         return said
 
-    def is_alive(self) -> bool:
-        """Return whether the process can do another job."""
-        return self._process.is_alive()
-
-    def dismiss(self) -> None:
-        """Let an idle process end."""
-        self._pipe.close()
-
-    def break_off(self) -> None:
-        """Interrupt the job of a process."""
-        self._process.terminate()
-
     def end(self, until_s: float) -> None:
         """Wait for the end of the process until a time, and remove an unfinished output."""
-        self._process.join(max(0.0, until_s - time.monotonic()))
-        self._process.kill()
-        self._process.join()
+        self.process.join(max(0.0, until_s - time.monotonic()))
+        self.process.kill()
+        self.process.join()
         if self._job is not None:
             remove_begun([self._job.out], self._begun_s)
 
