@@ -147,7 +147,7 @@ MISTAKES = {
     "render a.npz -o -": "standard output",
     "plot raet": "dvskit plot --help",
     "plot rate a.npz -o a.png --width 1": "--width|1.0",
-    "view a.npz --port 70000": "--port|70000",
+    "view a.npz --port 70000": "--port",
     "train a.toml --set loop": "--set|'loop'",
     "demo --gesture sleep": "'sleep'",
     "demo -o -": "folder",

@@ -106,7 +106,7 @@ def test_a_view_begins_with_a_video(run, clip, monkeypatch):
         raise KeyboardInterrupt
 
     stub = SimpleNamespace(Event=lambda: SimpleNamespace(wait=interrupted))
-    monkeypatch.setattr("dvskit.cli._serving.threading", stub)
+    monkeypatch.setattr("dvskit.cli._console.threading", stub)
     dvskit.save_events(make(500), "a.npz")
     code, out, err = run("view", clip, "a.npz", "--no-browser")
     assert code == 130

@@ -510,7 +510,7 @@ def test_what_arrives_in_a_pipe_is_viewed_and_decided_on(tmp_path):
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (("missing.raw",), "missing.raw"), (("--port", "99999"), "99999"),
+        (("missing.raw",), "missing.raw"), (("--port", "99999"), "--port"),
         (("-", "b.raw", "--model", "nmnist-signed-lif"), "2"),
         (("a.raw", "--camera", "0", "--model", "nmnist-signed-lif"), "--camera"),
         (("-", "--objects"), "--objects"), (("a.raw", "-o", "b.raw"), "--output"),

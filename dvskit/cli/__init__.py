@@ -20,11 +20,11 @@ from dvskit.errors import one_line
 
 # The commands, in the order of the help: their modules, and functions if they have other names.
 MODULES = {
-    "info": "info", "convert": "convert", "merge": "merge", "filters": "filters",
-    "emulate": "emulate", "calibrate": "calibrate", "cloud": "cloud", "render": "render",
+    "info": "info", "convert": "convert", "merge": "convert", "filters": "info",
+    "emulate": "emulate", "calibrate": "emulate", "cloud": "cloud", "render": "render",
     "view": "view", "corners": "corners", "flow": "flow", "motion": "motion", "track": "track",
-    "reconstruct": "reconstruct", "train": "train", "teach": "teach", "eval": "evaluate",
-    "classify": "classify", "cameras": "cameras", "ros": "ros", "demo": "demo", "sample": "sample",
+    "reconstruct": "reconstruct", "train": "train", "teach": "train", "eval": "evaluate",
+    "classify": "classify", "cameras": "info", "ros": "convert", "demo": "demo", "sample": "demo",
     "doctor": "doctor", "plot": "plot",
 }  # fmt: skip
 _FUNCTIONS = {"eval": "evaluate"}

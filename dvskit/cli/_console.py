@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -314,6 +315,17 @@ class Bars:
     def close(self) -> None:
         self._stack.close()
         self._title = ""
+
+
+def serve(url: str, browser: bool) -> None:
+    """Print the address of a page, open it if there is a terminal, and wait for Ctrl-C."""
+    print(url, flush=True)
+    say("Ctrl-C ends it")
+    if browser and on_terminal():
+        import webbrowser  # here because it loads slowly
+
+        webbrowser.open(url)
+    threading.Event().wait()
 
 
 def describe_us(time_us: int) -> str:

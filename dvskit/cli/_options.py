@@ -189,7 +189,6 @@ CropOption = Annotated[
 LensOption = Annotated[
     str | None,
     typer.Option(
-        "--lens",
         help="The calibration of the camera: calib.txt, or YAML of OpenCV, ROS, Kalibr or DSEC, "
         "with :NAME for one of several cameras.",
         show_default="the recording's, or calib.txt beside it",
@@ -200,6 +199,10 @@ DarkOption = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+PortOption = Annotated[
+    int, typer.Option(min=0, max=65535, help="The port to serve at; 0 takes a free one.")
+]
+BrowserOption = Annotated[bool, typer.Option(help="Open the page in the browser.")]
 _MODEL: dict[str, Any] = {
     "help": "A model folder, or a shipped model's name.",
     "show_default": False,
@@ -419,13 +422,3 @@ def part_of(
     if after_us is None and until_us is None:
         return recording
     return recording.between(*stamps_of(recording, after_us, until_us))
-
-
-CameraOption = LensOption
-camera_for = lens_for
-
-
-def size_from(text: str, name: str = "--size") -> Size:
-    """Return the Size in an option. Raises ConfigError."""
-    with as_usage(name):
-        return parse_size(text)

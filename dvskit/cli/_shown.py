@@ -13,7 +13,7 @@ import typer
 
 from dvskit import _interrupt
 from dvskit.cli import _console
-from dvskit.cli._live_stream import open_seen
+from dvskit.cli._live import open_seen
 from dvskit.cli._options import CameraOptions, Reading, Span, part_of
 from dvskit.cli._writer import Writer
 from dvskit.errors import FormatError, count_of

@@ -11,8 +11,7 @@ from dvskit.cli import _console
 from dvskit.cli._batch import NO_OUTPUT, Crew, Prepared
 from dvskit.cli._inputs import FileJob, is_stream
 from dvskit.cli._judging import say_passed_over
-from dvskit.cli._live import Living, classify_live
-from dvskit.cli._live_stream import live_source
+from dvskit.cli._live import Living, classify_live, live_source
 from dvskit.cli._options import Json, ModelOption, Reading, Spikes, argument
 from dvskit.cli._remote import Staging, address_of, listed
 from dvskit.errors import ConfigError, FormatError, count_of

@@ -1,18 +1,24 @@
-"""`dvskit convert`: write an event file in another format, a part of it, or a tensor."""
+"""`dvskit convert`, `merge` and `ros`: event files in other formats, tensors, topics of ROS 2."""
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from dvskit._arguments import parse_us
+from dvskit._files import check_output
 from dvskit.cli import _console
 from dvskit.cli import _options as options
 from dvskit.cli._batch import OUTPUT, Crew, on_many, run_one, write_events
+from dvskit.cli._binding import Group
 from dvskit.cli._filtered import FilteredEvents, FiltersOption
 from dvskit.cli._inputs import RECORDINGS, Paths
-from dvskit.cli._tensors import TensorOptions
-from dvskit.errors import ConfigError, FormatError, count_of
+from dvskit.cli._options import Microseconds, Reading, Span, option
+from dvskit.cli._shown import CountedEvents
+from dvskit.errors import ConfigError, FormatError, OutputError, ShapeError, count_of, one_line
 from dvskit.events import Events, Size, Source
 from dvskit.filters import Crop, FilteredSource, Fit, Placement
 from dvskit.formats import (
@@ -22,12 +28,18 @@ from dvskit.formats import (
     RecordingPart,
     TriggersAlong,
     hand_over,
+    is_standard,
     open_sink,
 )
+from dvskit.formats import merge as merged
 from dvskit.formats.addresses import LiveRecording
 from dvskit.formats.keeping_up import KeepingUp
 from dvskit.formats.network import is_network, lost_senders
 from dvskit.streams import Triggers
+
+if TYPE_CHECKING:
+    from dvskit.tensors import Representation
+
 
 _MOVED = "the filters move the times of events"
 
@@ -97,6 +109,46 @@ class _Changed:
             dropped = count_of(self._fitted.dropped, "event")
             notes.append(f"{self._placement}; {dropped} at the edges left out")
         return notes
+
+
+@dataclass(frozen=True, slots=True)
+class TensorOptions:
+    """The tensor to write instead of events.
+
+    bins  Write a tensor of this many time bins: event counts (bins, 2, height, width), OFF then ON,
+          as .npy, .npz, .pt (for torch.load) or .safetensors.
+    bin_  The length of a bin, such as 10ms; without --bins, as many bins as the recording needs.
+    as_   The tensor: {representations}. Parameters follow, such as counts:dtype=uint8.
+    """
+
+    bins: int | None = option(shown=False)
+    bin_: Microseconds | None = option(shown=False)
+    as_: str | None = option(metavar="NAME[:KEY=VALUE,...]", shown="counts")
+
+    def output(self, out: Path, to: str | None) -> _TensorOutput | None:
+        """Return the requested tensor; None for events. Raises ConfigError."""
+        if self == TensorOptions():
+            return None
+        from dvskit.tensors import representation_from
+        from dvskit.tensors.representation import tensor_suffix
+
+        if to is not None:
+            raise ConfigError(
+                "--to names an event format; for a tensor the suffix of the output sets the format"
+            )
+        try:
+            tensor_suffix(out)
+        except OutputError as error:
+            raise ConfigError(one_line(error)) from error
+        name, parameters = _parse(self.as_ or "counts")
+        for key, value in (("bins", self.bins), ("bin_us", self.bin_)):
+            if value is not None:
+                if key in parameters:
+                    raise ConfigError(
+                        f"{key} is set by --as {self.as_} and by an option; give it once"
+                    )
+                parameters[key] = value
+        return _TensorOutput(name, representation_from(name, **parameters))
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,3 +354,171 @@ class _Arriving(RecordingPart):
                     _console.note(
                         f"{count_of(count, 'event')} left out that waited for the receiver"
                     )
+
+
+# --- tensors --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _TensorOutput:
+    """A tensor to write instead of events."""
+
+    name: str
+    representation: Representation
+
+    def write(self, source: Source, start_us: int | None, out: Path, *, force: bool) -> str:
+        """Write the tensor of a source; return the message. Raises ShapeError, OutputError."""
+        from dvskit.tensors import save_tensor
+
+        check_output(out, overwrite=force)
+        with _console.progress(f"{out.name}", None, "events") as show:
+            shown = CountedEvents(source, show=show)
+            try:
+                tensor = self.representation(shown, start_us=start_us)
+            except ShapeError as error:
+                hint = f" (--as {self.name}:outside=ignore)" if "outside=" in str(error) else ""
+                raise ShapeError(f"{one_line(error)}{hint}") from error
+        notes = {"representation": repr(self.representation), "sensor": str(source.size)}
+        save_tensor(tensor, out, name=self.name, notes=notes, overwrite=force)
+        shape = ", ".join(map(str, tensor.shape))
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        return f"{out}: {self.name} ({shape}) {dtype} of {shown.words}"
+
+
+def _parse(text: str) -> tuple[str, dict[str, Any]]:
+    """Return the name and the parameters of NAME[:KEY=VALUE,...]. Raises ConfigError."""
+    from dvskit.tensors.names import parameters_of
+
+    name, _, rest = text.partition(":")
+    known = parameters_of(name)
+    parameters: dict[str, Any] = {}
+    for word in rest.split(",") if rest else ():
+        key, equals, value = word.partition("=")
+        if not equals or not value:
+            raise ConfigError(f"--as {text!r} is not NAME[:KEY=VALUE,...]: see {word!r}")
+        key = key.strip()
+        bare, time_us = key.removesuffix("_us"), parse_us(value)
+        if f"{bare}_us" not in known or (key in known and (key == bare or time_us is None)):
+            parameters[key] = _literal(value.strip())
+        elif key != bare or time_us is None:
+            raise ConfigError(
+                f"--as {name}:{word} is not a time with its unit; write "
+                f"{bare}=3ms or {bare}_us=3000"
+            )
+        else:
+            parameters[f"{bare}_us"] = round(time_us)
+    return name, parameters
+
+
+def _literal(text: str) -> Any:
+    """Return a number, true or false if the text is one, else the text."""
+    try:
+        value = ast.literal_eval(text.title() if text in ("true", "false") else text)
+    except (ValueError, SyntaxError):
+        return text
+    return value if isinstance(value, int | float) else text
+
+
+# --- merge ----------------------------------------------------------------------------------------
+
+
+def merge(
+    files: list[Path] = options.argument(default=options.REQUIRED, metavar="IN IN OUT"),
+    out: Path | None = options.output("The file to write, instead of the last word."),
+    reading: options.Reading = options.Reading(),
+    written: options.Written = options.Written(),
+) -> None:  # fmt: skip
+    """Merge event files into one, in order of time; equal times keep the order of the files.
+
+    The files share one sensor size and one clock. Triggers, IMU samples and frames are merged too,
+    if the output's format has them.
+
+    files  Two event files or more (or folders that are one recording; - is standard input), and the
+           file to write, whose suffix sets the format (- is standard output, in EVT3 unless --to
+           names another).
+    """
+    inputs, target = (files, out) if out is not None else (files[:-1], files[-1])
+    if len(inputs) < 2:
+        raise ConfigError(f"{inputs[0] if inputs else target}: name two files to merge, and OUT")
+    if sum(map(is_standard, inputs)) > 1:
+        raise ConfigError("-: standard input is one of the files; it can be named once")
+    options.check_writable(target, written.to)
+    recordings = [reading.open(file) for file in inputs]
+    source = merged(*recordings)
+    with options.waiting(
+        open_sink(target, source.size, format=written.to, overwrite=written.force)
+    ) as sink:
+        sink.keeps = source.live
+        left = hand_over(source, sink)
+        along = TriggersAlong(source, sink)
+        title = f"{inputs[0].name} + {len(inputs) - 1} -> {target.name}"
+        with _console.progress(title, None, "events") as show:
+            for block in source:
+                along.hand_over()
+                sink.write(block)
+                show(sink.count, "")
+        left += along.end()
+    for recording in recordings:
+        for text in recording.assumptions:
+            _console.note(f"{recording.path}: {text}")
+        if recording.damage:
+            _console.note(f"{recording.path}: {recording.damage}")
+    for text in (*left, *sink.notes):
+        _console.note(f"{sink.path}: {text}")
+    events, parts = count_of(sink.count, "event"), count_of(len(inputs), "file")
+    _console.say(f"{sink.path}: {events} of {parts} on {sink.size}, {sink.format}")
+
+
+# --- topics of ROS 2 ------------------------------------------------------------------------------
+
+
+def _listen(
+    topic: str, out: Path, span: Span = Span(), written: options.Written = options.Written()
+) -> None:
+    """Write the events of a topic to a file of any format, until Ctrl-C.
+
+    The topic carries event_camera_msgs/EventPacket or dvs_msgs/EventArray. Missing messages are
+    counted by their numbers, and reported. All other commands take ros://TOPIC in place of a file.
+
+    topic  The topic, such as /event_camera/events.
+    out    The event file to write, such as out.mcap or out.raw.
+    """
+    from dvskit.formats.ros.live import topic_of
+
+    address = Path(f"ros:/{topic_of(topic)}")
+    options.check_writable(out, written.to)
+    _console.say(f"{topic}: waits for messages; Ctrl-C ends it")
+    convert([str(address)], str(out), kept=Kept(span), written=written)
+
+
+def _play(file: Path, topic: str, rate: float = 1.0, reading: Reading = Reading()) -> None:
+    """Publish a recording on a topic as event_camera_msgs/EventPacket, in its own time.
+
+    file   An event file or its folder.
+    topic  The topic to publish on.
+    rate   Speed: 2 is twice as fast as recorded.
+    """
+    from dvskit.formats.keeping_up import Pace
+    from dvskit.formats.ros.live import play, topic_of
+
+    if not rate > 0:
+        raise ConfigError(f"--rate {rate:g} must be above 0")
+    name, recording, pace = topic_of(topic), reading.open(file), Pace()
+    behind_s = 0.0
+
+    def wait(t_us: int) -> None:
+        nonlocal behind_s
+        behind_s = max(behind_s, pace.wait(round(t_us / rate)))
+
+    with _console.stoppable() as stop:
+        source = CountedEvents(recording, stop=stop)
+        sent = play(source, name, wait)
+    if recording.damage:
+        _console.note(f"{file}: {recording.damage}")
+    late = f", up to {behind_s:.1f} s late" if behind_s > 0.05 else ""
+    _console.say(f"{name}: {count_of(sent, 'message')} published{late}")
+
+
+ros = Group(
+    "Listen to topics of ROS 2, or play recordings to them.", {"listen": _listen, "play": _play}
+)

@@ -1,4 +1,4 @@
-"""`dvskit demo`: the whole path, on a clip that dvskit draws."""
+"""`dvskit demo` and `sample`: the whole path on a clip that dvskit draws, and files to try."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dvskit.cli import _console
-from dvskit.cli._options import output
+from dvskit.cli._options import Force, argument, output
 from dvskit.errors import ConfigError, ModelError, OutputError, count_of
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dvskit.models import Model
     from dvskit.scenes import PersonScene
     from dvskit.streams import Labels
+
 
 _MODEL = "dvs128-gestures"
 _SEED = 2026  # not the seed of any training clip of the shipped network
@@ -159,3 +160,29 @@ def _draw(events: Events, folder: Path, scene: PersonScene, decisions: Labels) -
         f"5. Drew the event cloud: {folder / 'person.html'} (turn it, play it), "
         f"{folder / 'person.png'}"
     )
+
+
+# --- sample ---------------------------------------------------------------------------------------
+
+
+def sample(folder: Path = argument(default=Path("dvskit-sample")), force: Force = False) -> None:
+    """Write a folder of drawn videos, recordings and pictures to try the other commands on.
+
+    folder  The folder to make.
+    """
+    if str(folder) == "-":
+        raise ConfigError("-: the sample is a folder of files; name a folder")
+    begun = time.perf_counter()
+    _console.announce_compiling()
+    from dvskit.emulator.sample_folder import write_sample_folder
+
+    parts = write_sample_folder(folder, overwrite=force)
+    wide = max(len(part.name) for part in parts)
+    for part in parts:
+        print(f"{part.name:{wide}}  {part.bytes / 1e6:5.2f} MB  {part.content}")
+    total, seconds = sum(part.bytes for part in parts) / 1e6, time.perf_counter() - begun
+    print(f"{folder}: {total:.1f} MB in {seconds:.1f} s. Next:")
+    print(f"  cd {shlex.quote(str(folder))}")
+    print("  dvskit info events.raw")
+    print("  dvskit cloud events.raw -o events.html")
+    print("  dvskit train gestures -o runs/mine --minutes 2")

@@ -1,4 +1,4 @@
-"""`dvskit train`: train a model from a folder of samples, or by a configuration."""
+"""`dvskit train` and `teach`: a model from a folder, by a configuration, or in the browser."""
 
 from __future__ import annotations
 
@@ -18,7 +18,17 @@ from dvskit.cli import _console
 from dvskit.cli._batch import NO_OUTPUT, Crew, Prepared
 from dvskit.cli._inputs import FileJob
 from dvskit.cli._judging import result_values, score_lines
-from dvskit.cli._options import REQUIRED, Json, Setting, argument, model_names, option, output
+from dvskit.cli._options import (
+    REQUIRED,
+    BrowserOption,
+    Json,
+    PortOption,
+    Setting,
+    argument,
+    model_names,
+    option,
+    output,
+)
 from dvskit.errors import ConfigError, count_of
 from dvskit.formats.index_cache import cache_folder
 
@@ -339,3 +349,37 @@ def _split(text: str) -> Iterator[str]:
             yield text[begun:at].strip()
             begun = at + 1
     yield text[begun:].strip()
+
+
+# --- teach ----------------------------------------------------------------------------------------
+
+
+def teach(
+    folder: Path = argument(default=Path("gestures")),
+    output: Path = output("The folder of the trained models.", default=Path("runs"), shown=True),
+    port: PortOption = 0,
+    browser: BrowserOption = True,
+) -> None:
+    """Teach gestures in the browser: record clips, train, and see live answers; Ctrl-C ends it.
+
+    The page is served only to this machine, and no data leaves it. Its address is printed on
+    standard output. It takes the frames of the browser's camera, and videos. Clips are stored as
+    FOLDER/CLASS/PERSON_t1.mkv, which dvskit train FOLDER takes, too. The next start has the same
+    address if its port is free, so an open page goes on by itself.
+
+    folder  The folder of the clips, which has a folder for each class; it is made if it is missing.
+    """
+    _console.check_torch()
+    from dvskit.teach import ClipFolder, TeachTraining
+    from dvskit.teach.kept_address import address_file
+    from dvskit.teach.server import TeachServer
+
+    with ClipFolder(folder) as clips:
+        for clip in clips.recovered:
+            _console.say(f"recovered {clip.file}: its recording was interrupted")
+        training = TeachTraining(clips, output)
+        try:
+            with TeachServer(clips, training, port=port, kept=address_file(folder)) as served:
+                _console.serve(served.url, browser)
+        finally:
+            training.close()

@@ -12,11 +12,19 @@ from dvskit import _interrupt
 from dvskit._files import check_output
 from dvskit.cli import _console
 from dvskit.cli._clips import open_shown
-from dvskit.cli._live_stream import LiveStream, live_source, open_seen, open_stream, window_words
-from dvskit.cli._live_view import ShownArrivals
+from dvskit.cli._live import (
+    LiveStream,
+    ShownArrivals,
+    live_source,
+    open_seen,
+    open_stream,
+    window_words,
+)
 from dvskit.cli._options import (
+    BrowserOption,
     CameraOptions,
     Force,
+    PortOption,
     Reading,
     argument,
     check_writable,
@@ -24,7 +32,6 @@ from dvskit.cli._options import (
     option,
     output,
 )
-from dvskit.cli._serving import BrowserOption, PortOption, check_port, serve
 from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, Source
 from dvskit.formats.addresses import LiveAddress, LiveRecording, scheme_of
@@ -79,7 +86,6 @@ def view(
     model  A model folder, or a shipped model's name: its decision and confidence are shown beside
            each cloud.
     """
-    check_port(port)
     files = files or []
     arrives = live.cameras.source() is not None or any(map(is_read_once, files))
     if arrives and beside != BesideCloud():
@@ -101,7 +107,7 @@ def _serve(viewed: Sequence[Viewed], port: int, browser: bool) -> None:
 
     title = ", ".join(each.name for each in viewed) or "dvskit"
     with ViewServer(viewed, title=title, port=port) as served:
-        serve(served, browser)
+        _console.serve(served.url, browser)
 
 
 def _show_live(

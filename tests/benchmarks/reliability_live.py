@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import dvskit
-from dvskit.cli._live_stream import LiveSource, open_stream
+from dvskit.cli._live import LiveSource, open_stream
 from dvskit.cli._options import Reading
 from dvskit.evaluation import Live
 from dvskit.evaluation.arrivals import follow
