@@ -14,21 +14,12 @@ from dvskit.cli import _console
 from dvskit.cli._clips import clip_notes, find_clip
 from dvskit.cli._options import Json, Reading, argument
 from dvskit.errors import ConfigError, count_of
-from dvskit.filters import Fit, Mask, PolygonMask
-from dvskit.filters.names import (
-    FILTERS,
-    Parameter,
-    described,
-    filter_names,
-    kind_in_file,
-    parameters_of,
-)
-from dvskit.filters.own_files import names_a_file
 from dvskit.formats import COUNTED_BESIDE, Recording
 from dvskit.formats.usb_driver import CAMERAS, list_cameras
 from dvskit.registry import load_packages
 
 if TYPE_CHECKING:
+    from dvskit.filters.names import Parameter
     from dvskit.video import FrameSource
 
 
@@ -224,6 +215,10 @@ def filters(name: str | None = argument()) -> None:
 
     name  Show this filter in detail, with its parameters.
     """
+    from dvskit.filters import Fit, Mask, PolygonMask
+    from dvskit.filters.names import FILTERS, described, filter_names, kind_in_file
+    from dvskit.filters.own_files import names_a_file
+
     if name is None:
         kinds = filter_names()
         for each in kinds:
@@ -248,6 +243,8 @@ def filters(name: str | None = argument()) -> None:
 
 def _rows(kind: Any) -> list[tuple[str, str, str]]:
     """Return the name of each parameter, its values, and its default."""
+    from dvskit.filters.names import parameters_of
+
     known = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
     limits = {each.name: each.metadata.get("limits", ()) for each in known}
     return [
