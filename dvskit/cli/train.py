@@ -181,7 +181,7 @@ def _emulate_sets(file: Path, config: Config, crew: Crew) -> None:
 
     A clip that fails is left to the training, which reports it.
     """
-    from dvskit._toml import to_toml
+    from dvskit._tables import to_toml
     from dvskit.datasets import Cache
     from dvskit.training.config import config_values
 
@@ -202,8 +202,7 @@ def _sets(config: str, folder: Path) -> list[tuple[Samples, int]]:
     """Return the clips of a configuration: their sets, and places in them."""
     from dvskit.datasets import Cache
     from dvskit.training.config import config_from
-    from dvskit.training.feed import emulated
-    from dvskit.training.sets import load_sets
+    from dvskit.training.sets import emulated, load_sets
 
     return emulated(load_sets(config_from(tomllib.loads(config))), Cache(folder))
 
