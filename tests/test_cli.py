@@ -126,7 +126,7 @@ MISTAKES = {
     "convert a.npz b.rav": "b.rav|'.rav'",
     "convert a.npz udp://127.0.0.1:3333": "udp://127.0.0.1:3333|input|tcp://",
     "convert a.npz b": "b:|suffix",
-    "convert a.npz b.npz --start 2s --stop 1s": "2.000 s|1.000 s",
+    "convert a.npz b.npz --start 2s --stop 1s": "2s|1s",
     "convert a.npz b.npz --stop 5": "--stop|'5'",
     "convert a.npz b.npz --crop 0,0,99,9": "99|20x10",
     "convert a.npz b.npz --crop 0,0": "--crop|'0,0'",

@@ -129,7 +129,7 @@ def test_windows_without_motion_are_counted_in_a_line(run, turning):
 
 
 def test_few_events_and_long_windows_are_named_in_a_line(run, turning):
-    assert "a.npz: --window 9" in run("motion", "a.npz", "--window", "9s")[2]
+    assert "a.npz: --window 9s is longer" in run("motion", "a.npz", "--window", "9s")[2]
     save_events(open_events("a.npz").load()[:20], "few.npz")
     code, out, err = run("motion", "few.npz")
     assert (code, len(out.splitlines())) == (0, 2)

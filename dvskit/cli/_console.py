@@ -328,6 +328,14 @@ def serve(url: str, browser: bool) -> None:
     threading.Event().wait()
 
 
+def typed_us(time_us: int) -> str:
+    """Return a time as it is typed, such as 1.5s, 200ms or 30us."""
+    for unit, scale in (("s", 1_000_000), ("ms", 1_000)):
+        if abs(time_us) >= scale:
+            return f"{time_us / scale:.6f}".rstrip("0").rstrip(".") + unit
+    return f"{time_us}us"
+
+
 def describe_us(time_us: int) -> str:
     if abs(time_us) >= 1_000_000:
         return f"{time_us / 1e6:,.3f} s"

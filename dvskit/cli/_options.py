@@ -265,15 +265,15 @@ class Span:
     def times(self) -> tuple[int | None, int | None]:
         """Return both in microseconds after the first event. Raises ConfigError."""
         if self.stop is not None and self.stop <= (self.start or 0):
-            begin, end = map(_console.describe_us, (self.start or 0, self.stop))
+            begin, end = map(_console.typed_us, (self.start or 0, self.stop))
             raise ConfigError(f"--stop {end} is not after --start {begin}")
         return self.start, self.stop
 
     def titled(self, name: str) -> str:
         """Return a name with the part, as a title."""
-        ends = ("start" if self.start is None else _console.describe_us(self.start),
-                "end" if self.stop is None else _console.describe_us(self.stop))  # fmt: skip
-        return name if self == Span() else f"{name}, {' to '.join(ends)}"
+        begin = "start" if self.start is None else _console.typed_us(self.start)
+        end = "end" if self.stop is None else _console.typed_us(self.stop)
+        return name if self == Span() else f"{name}, {begin} to {end}"
 
 
 @dataclass(frozen=True, slots=True)

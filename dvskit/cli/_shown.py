@@ -99,8 +99,7 @@ class Shown(CountedEvents):
         self, file: Path, part: Recording | RecordingPart, writer: Writer, unit: str,
         stop: _console.Stop | None,
     ) -> None:  # fmt: skip
-        self._title = file.name if is_standard(writer.path) else writer.path.name
-        self._unit, self._bars = unit, writer.bars
+        self._writer, self._unit = writer, unit
         super().__init__(part, self._show_events if unit == "events" else None, stop)
         self.file, self.part, self.live = file, part, part.live
         self.recording = part.recording if isinstance(part, RecordingPart) else part
@@ -114,12 +113,12 @@ class Shown(CountedEvents):
             raise FormatError(f"{self.file}: there are no events to show{where}")
 
     def _show_events(self, count: int) -> None:
-        self._bars.show(self._title, None, self._unit, count)
+        self._writer.progress(count, self._unit)
 
-    def progress(self, count: int, t_us: int, total: float | None = None) -> None:
+    def progress(self, count: int, t_us: int, total: float | None = None, unit: str = "") -> None:
         """Show the number of frames, windows or images so far, and the time of the latest."""
         at = _console.describe_us(t_us - self.first_us)
-        self._bars.show(self._title, total, self._unit, count, at)
+        self._writer.progress(count, unit or self._unit, at, total)
 
     def note(self) -> None:
         """Print the assumptions about the recording, and the losses in the part."""

@@ -102,6 +102,12 @@ class Writer:
         if self.kind is not Kind.FOLDER and not is_standard(self.path):
             check_output(self.path, overwrite=self.force)
 
+    def progress(
+        self, done: float, unit: str, remark: str = "", total: float | None = None
+    ) -> None:
+        """Show the amount done, in a bar for each unit."""
+        self.bars.show(f"{unit} of {self.path.name}", total, unit, done, remark)
+
     def table(self, blocks: Iterable[NDArray[Any]], decimals: str = ".2f", **more: Any) -> None:
         """Write structured rows: CSV, each block when it is there, or their fields as arrays.
 

@@ -69,8 +69,8 @@ class _Looks:
                scaled to at most 480 pixels a side, about 10 kB each.
     """
 
-    color: ColorName | None = option(metavar="WHAT", shown="time")
-    view: ViewName | None = option(metavar="VIEW", shown="slant")
+    color: ColorName = option(default=ColorName.time, metavar="WHAT")
+    view: ViewName = option(default=ViewName.slant, metavar="VIEW")
     azimuth: float | None = option(shown="that of --view; 48 for slant")
     elevation: float | None = option(shown="that of --view; 24 for slant")
     span: Span = field(default_factory=Span)
@@ -80,9 +80,9 @@ class _Looks:
     width: float | None = only_for(_DRAWN)
     dpi: float | None = only_for(_DRAWN, shown="300 with --width")
     point_px: float | None = only_for(_DRAWN, shown="as fits the sensor")
-    seconds: float | None = only_for(Kind.VIDEO, shown="6")
+    seconds: float = only_for(Kind.VIDEO, default=6.0)
     fps: float | None = only_for(Kind.VIDEO, shown="30, GIF 25")
-    turns: int | None = only_for(Kind.VIDEO, shown="1")
+    turns: int = only_for(Kind.VIDEO, default=1)
     sweep: Duration | None = only_for(Kind.VIDEO, shown="all at once")
     labels: Path | None = only_for(Kind.PAGE, shown=False)
     model: str | None = only_for(Kind.PAGE, autocompletion=model_names)
@@ -101,7 +101,7 @@ class _Looks:
     @property
     def angles(self) -> tuple[float, float]:
         """Azimuth and elevation in degrees."""
-        azimuth, elevation = _ANGLES[self.view or "slant"]
+        azimuth, elevation = _ANGLES[self.view]
         return (
             azimuth if self.azimuth is None else self.azimuth,
             elevation if self.elevation is None else self.elevation,
@@ -128,7 +128,7 @@ class _Looks:
         return render.CloudView(
             azimuth_deg=azimuth,
             elevation_deg=elevation,
-            color=getattr(render, f"by_{(self.color or ColorName.time).value}"),
+            color=getattr(render, f"by_{self.color.value}"),
             point_px=self.point_px,
             dark=dpi is None if self.dark is None else self.dark,
             title=self.title or "",
@@ -140,14 +140,11 @@ class _Looks:
         from dvskit import render
 
         width_px, height_px = self.size_px()
-        named = {
-            "seconds": self.seconds, "turns": self.turns, "fps": self.fps, "width_px": width_px,
-            "height_px": height_px,
-            "sweep_us": self.sweep,
-        }  # fmt: skip
-        given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
         with as_usage("--pixels" if self.width is None else "--width"):
-            return render.Turn(**given)
+            return render.Turn(
+                seconds=self.seconds, fps=self.fps, turns=self.turns, sweep_us=self.sweep,
+                width_px=width_px, height_px=height_px,
+            )  # fmt: skip
 
     def page_state(self) -> str:
         """Return the initial view of a page, in the format of its addresses."""
@@ -155,9 +152,9 @@ class _Looks:
         if self.azimuth is not None or self.elevation is not None:
             azimuth, elevation = self.angles
             parts.append(f"look={azimuth:g},{elevation:g},1,0,0")
-        elif self.view not in (None, "slant"):
+        elif self.view is not ViewName.slant:
             parts.append(f"look={self.view.value}")
-        if self.color is not None:
+        if self.color is not ColorName.time:
             parts.append(f"colour={self.color.value}")
         return "&".join(parts)
 
@@ -212,9 +209,7 @@ def _draw(shown: Shown, view: CloudView, turn: Turn, writer: Writer) -> CloudRep
     else:
         report = render.turntable(
             shown, writer.path, view=view, turn=turn, overwrite=writer.force,
-            on_frame=lambda done, total: writer.bars.show(
-                f"drawing {writer.path.name}", total, "frames", done
-            ),
+            on_frame=lambda done, total: writer.progress(done, "frames", total=total),
         )  # fmt: skip
     writer.note_thinned(report.kept, report.total)
     if report.missing:

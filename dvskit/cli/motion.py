@@ -99,7 +99,7 @@ def motion(
     all_us = int(motions.stop_us[-1] - motions.start_us[0]) if len(motions) else 0
     if estimate.window is not None and windows["window_us"] > all_us > 0:
         _console.note(
-            f"{file}: --window {_console.describe_us(estimate.window)} is longer than all events, "
+            f"{file}: --window {_console.typed_us(estimate.window)} is longer than all events, "
             f"{_console.describe_us(all_us)}; give a shorter one for several windows"
         )
     table = {

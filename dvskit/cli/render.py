@@ -127,7 +127,7 @@ def _render(file: Path | None, out: Path, *, drawn: _Drawn, reading: Reading, fo
     after_us, until_us = drawn.span.times()
     begun = monotonic()
     with opened(file, reading, drawn.span, writer, cameras=drawn.cameras, unit="frames") as shown:
-        stable = None if drawn.stabilize is None else _stabilized(shown, drawn, writer)
+        stable = None if drawn.stabilize is None else _stabilized(shown, drawn)
         stop_us = shown.stop_us
         if stop_us is not None and not any(map(len, shown.recording.between(stop_us, None))):
             stop_us = None  # the video ends with the recording
@@ -170,7 +170,7 @@ def _render(file: Path | None, out: Path, *, drawn: _Drawn, reading: Reading, fo
     return report.events
 
 
-def _stabilized(shown: Shown, drawn: _Drawn, writer: Writer) -> Stabilized:
+def _stabilized(shown: Shown, drawn: _Drawn) -> Stabilized:
     """Return the events without the motion of the camera."""
     if shown.live:
         raise ConfigError(f"{shown.file}: --stabilize needs a file; write one first")
@@ -180,10 +180,7 @@ def _stabilized(shown: Shown, drawn: _Drawn, writer: Writer) -> Stabilized:
     lens = lens_for(model, shown.recording, drawn.lens)
     motions = motion_over_time(
         shown, model, window_us=_MOTION_US, camera=lens,  # type: ignore[arg-type]
-        on_window=lambda count, t_us: writer.bars.show(
-            f"motion of {shown.file.name}", None, "windows", count,
-            _console.describe_us(t_us - shown.first_us),
-        ),
+        on_window=lambda count, t_us: shown.progress(count, t_us, unit="windows"),
     )  # fmt: skip
     return Stabilized(shown, motions, camera=lens)
 
