@@ -277,7 +277,6 @@ def test_a_table_of_a_class_names_its_size_and_takes_its_arguments() -> None:
     ("wrong", "named"),
     [
         ({"hiden": 4}, ["network.hiden", "'hidden'"]),
-        ({"hidden": 4.0}, ["network.hidden = 4.0"]),
         ({"gain": 4.0}, ["network.gain", "'mine'"]),
     ],
 )

@@ -23,7 +23,8 @@ from dvskit.events import Events, Size, Source, as_size, as_source, file_name
 from dvskit.filters import Fit
 from dvskit.filters.fit import Placement
 from dvskit.formats import open_events
-from dvskit.networks import Network, PointNet, is_own
+from dvskit.networks import Network, PointNet
+from dvskit.networks.kinds import is_own
 from dvskit.tensors import Representation, representation_from
 from dvskit.tensors.names import parameters_of
 

@@ -45,7 +45,8 @@ from dvskit.models.own_networks import (
 )
 from dvskit.models.rejection import Reject
 from dvskit.models.run_samples import Used, read_split, split_text
-from dvskit.networks import Network, NetworkModule, is_own, network_from, network_values
+from dvskit.networks import Network, NetworkModule, network_from, network_values
+from dvskit.networks.kinds import is_own
 from dvskit.networks.model_folder import (
     DIGEST,
     TASKS,

@@ -29,10 +29,10 @@ from dvskit.networks import (
     NETWORKS,
     ModuleNetwork,
     Network,
-    is_own,
     network_from,
     network_values,
 )
+from dvskit.networks.kinds import is_own
 from dvskit.networks.model_folder import weights_of
 from dvskit.networks.network import outline
 

@@ -1,54 +1,370 @@
-"""Networks from lists of layers, written as in papers: see `Layered`."""
+"""Networks from lists of layers, written as in papers: see `Layered`.
+
+Each word of a list is a piece: the shape after it, and its modules.
+"""
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
+import torch
 from torch import nn
 
-from dvskit._arguments import check_arguments
-from dvskit.errors import ConfigError, check_least, check_positive, check_share
-from dvskit.layers import Conv2d, Linear, MeanMembrane, ResidualBlock, Sequence
-from dvskit.networks import pieces
+from dvskit import layers
+from dvskit._checks import check_fields, check_number, check_whole, checked
+from dvskit.errors import REGISTER_FIRST, ConfigError, did_you_mean
 from dvskit.networks.network import Network, NetworkModule, scaled
-from dvskit.networks.pieces import (
-    Defaults,
-    DensePiece,
-    Named,
-    NetworkPiece,
-    NeuronPiece,
-    ReadoutPiece,
-    Shape,
-    said,
-)
+from dvskit.neurons import PLIF, Neurons, RecurrentLIF, SignedLIF
+from dvskit.neurons.models import NEURONS, options_of
+from dvskit.registry import load_packages, named_errors
+
+Shape = tuple[int, ...]
+"""(channels, rows, columns) of images, or (numbers,)."""
+
+Named = tuple[str, nn.Module]
 
 Word = str | tuple["Word", ...]
 """A layer, or the layers of a residual block."""
 
-_WRITTEN: tuple[tuple[str, Callable[..., NetworkPiece]], ...] = (
-    (
-        r"(\d+)C(\d+)(?:s(\d+))?(?:p(\d+))?",
-        lambda c, k, s, p: pieces.convolution(int(c), int(k), int(s or 1), int(p or 0)),
-    ),
-    (r"([PMS])(\d+)(?:s(\d+))?", lambda kind, k, s: pieces.pooling(kind, int(k), int(s or k))),
-    (r"F?(\d+)", lambda n: DensePiece(int(n))),
-    (r"T(\d+)(?:s(\d+))?", lambda taps, s: pieces.delays(int(taps), int(s or 1))),
-    (r"D(\d*\.?\d+)", lambda share: pieces.dropout(float(share))),
-    (r"log", pieces.logarithm),
-    (r"V(\d+)", lambda votes: pieces.voting(int(votes))),
-    (r"relu", pieces.rectified),
-    (r"ln", pieces.layer_norm),
-)
 _DIGITS = 10  # at most, for a number in a word
 _EXAMPLES = ("12C5", "P2", "M2", "S2", "F256", "D0.2", "V10", "relu", "ln", "T5", "log")
-_WORDS = ("bn", "tdbn", "membrane", *pieces.READOUT_WORDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """Values for layers without a parameter of their own: see `Layered`."""
+
+    beta: float
+    threshold: float
+
+
+class NetworkPiece(Protocol):
+    """The piece of a word in a layer list."""
+
+    def after(self, shape: Shape) -> Shape:
+        """Return the shape after it. Raises ConfigError with the reason if `shape` does not fit."""
+        ...
+
+    def modules(self, shape: Shape) -> list[Named]:
+        """Return its modules for inputs of `shape`, each with the kind used for its name."""
+        ...
+
+
+def said(shape: Shape) -> str:
+    """Return a shape as text: "12x15x15 (channels x rows x columns)"."""
+    if len(shape) == 1:
+        return f"{shape[0]} numbers"
+    return f"{'x'.join(map(str, shape))} (channels x rows x columns)"
+
+
+def _check_images(shape: Shape) -> None:
+    if len(shape) != 3:
+        raise ConfigError("it takes images; put it in front of the first dense layer")
+
+
+def _check_sizes(*sizes: int) -> None:
+    if min(sizes) < 1:
+        raise ConfigError("sizes and strides must be at least 1")
+
+
+def _behind(shape: Shape, kernel: int, stride: int, padding: int) -> tuple[int, int]:
+    _check_sizes(kernel, stride)
+    rows, columns = ((side + 2 * padding - kernel) // stride + 1 for side in shape[1:])
+    if min(rows, columns) < 1:
+        raise ConfigError(
+            f"no pixel would remain, {rows}x{columns}; take a smaller window, more padding, or "
+            "less pooling in front of it"
+        )
+    return rows, columns
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """A piece that depends on the shape in front of it alone."""
+
+    after: Callable[[Shape], Shape]
+    modules: Callable[[Shape], list[Named]]
+
+
+def _convolution(
+    channels: str, kernel: str, stride: str | None, padding: str | None
+) -> NetworkPiece:
+    """Return channels C kernel, with stride and padding: 64C3, 64C3s2p1."""
+    window = int(kernel), int(stride or 1), int(padding or 0)
+
+    def after(shape: Shape) -> Shape:
+        _check_images(shape)
+        _check_sizes(int(channels))
+        return int(channels), *_behind(shape, *window)
+
+    return _Layer(after, lambda shape: [("conv", layers.Conv2d(shape[0], int(channels), *window))])
+
+
+def _pooling(letter: str, size: str, stride: str | None) -> NetworkPiece:
+    """Return P (mean), S (sum) or M (largest magnitude) and the side: P2, M3s2."""
+    window = int(size), int(stride or size)
+
+    def after(shape: Shape) -> Shape:
+        _check_images(shape)
+        return shape[0], *_behind(shape, *window, 0)
+
+    kind = {"P": layers.AvgPool2d, "S": layers.SumPool2d, "M": layers.MaxPool2d}[letter]
+    return _Layer(after, lambda shape: [("pool", kind(*window))])
+
+
+def _dense(outputs: str) -> NetworkPiece:
+    """Return a dense layer with this many outputs, 256 or F256; images are flattened before it."""
+
+    def after(shape: Shape) -> Shape:
+        _check_sizes(int(outputs))
+        return (int(outputs),)
+
+    def modules(shape: Shape) -> list[Named]:
+        flatten: list[Named] = [("flatten", layers.Flatten())] if len(shape) > 1 else []
+        return [*flatten, ("dense", layers.Linear(math.prod(shape), int(outputs)))]
+
+    return _Layer(after, modules)
+
+
+def _delays(taps: str, spacing: str | None) -> NetworkPiece:
+    """Return the inputs of `taps` time steps side by side, `spacing` steps apart: T5s2."""
+    grid = int(taps), int(spacing or 1)
+
+    def after(shape: Shape) -> Shape:
+        _check_sizes(*grid)
+        return grid[0] * shape[0], *shape[1:]
+
+    return _Layer(after, lambda shape: [("delays", layers.Delays(*grid))])
+
+
+def _layer_norm() -> NetworkPiece:
+    """Return ln: layer normalization of each sample and time step alone."""
+
+    def after(shape: Shape) -> Shape:
+        if len(shape) != 1:
+            raise ConfigError("it takes the outputs of a dense layer; for images take bn or tdbn")
+        return shape
+
+    return _Layer(after, lambda shape: [("norm", nn.LayerNorm(shape[0]))])
+
+
+def _dropout(share: str) -> NetworkPiece:
+    """Return dropout of a share, constant in time: D0.2."""
+
+    def after(shape: Shape) -> Shape:
+        layers.Dropout(float(share))  # checks the share
+        return shape
+
+    return _Layer(after, lambda shape: [("dropout", layers.Dropout(float(share)))])
+
+
+def _voting(votes: str) -> NetworkPiece:
+    """Return voting of this many outputs per class: V10."""
+
+    def after(shape: Shape) -> Shape:
+        _check_sizes(int(votes))
+        if len(shape) != 1 or shape[0] % int(votes):
+            raise ConfigError(f"it takes a multiple of {votes} outputs of a dense layer")
+        return (shape[0] // int(votes),)
+
+    return _Layer(after, lambda shape: [("vote", layers.Voting(int(votes)))])
+
+
+def _rectified() -> NetworkPiece:
+    """Return relu: max(x, 0) at each time step, in place of neurons."""
+    return _Layer(lambda shape: shape, lambda shape: [("relu", nn.ReLU())])
+
+
+def _logarithm() -> NetworkPiece:
+    """Return log: counts on a logarithmic scale."""
+    return _Layer(lambda shape: shape, lambda shape: [("log", layers.LogCounts())])
+
+
+_WRITTEN: tuple[tuple[str, Callable[..., NetworkPiece]], ...] = (
+    (r"(\d+)C(\d+)(?:s(\d+))?(?:p(\d+))?", _convolution),
+    (r"([PMS])(\d+)(?:s(\d+))?", _pooling),
+    (r"F?(\d+)", _dense),
+    (r"T(\d+)(?:s(\d+))?", _delays),
+    (r"D(\d*\.?\d+)", _dropout),
+    (r"log", _logarithm),
+    (r"V(\d+)", _voting),
+    (r"relu", _rectified),
+    (r"ln", _layer_norm),
+)
+
+
+def _batch_norm(word: str, options: Mapping[str, Any], defaults: Defaults) -> NetworkPiece:
+    """Return bn, or tdbn with the threshold of the network and its alpha."""
+
+    def modules(shape: Shape) -> list[Named]:
+        if word == "bn":
+            return [("norm", layers.BatchNorm2d(shape[0]))]
+        return [("norm", layers.ThresholdBatchNorm2d(shape[0], defaults.threshold, **options))]
+
+    def after(shape: Shape) -> Shape:
+        _check_images(shape)
+        _check_options(options, ("alpha",) if word == "tdbn" else ())
+        with torch.device("meta"):
+            modules(shape)  # checks the parameters
+        return shape
+
+    return _Layer(after, modules)
+
+
+def _check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    """Raise ConfigError for parameters that a word does not take."""
+    for name in options:
+        if name not in known:
+            hint = did_you_mean(name, known) if known else "it has none"
+            raise ConfigError(f"there is no parameter {name!r}; {hint}")
+
+
+def _unknown_word(word: str, others: Iterable[str], left_out: str = "") -> str:
+    """Return the end of a message about a word that is neither neurons nor one of `others`.
+
+    left_out  neurons that do not suit
+    """
+    failed = [f"; {each.failure}" for each in load_packages() if each.problem]
+    own = f"; for neurons of your own, {REGISTER_FIRST}"
+    words = [each for each in NEURONS if each != left_out]
+    return did_you_mean(word, (*others, *words)) + own + "".join(failed)
+
+
+def _is_neuron(word: str) -> bool:
+    """Return whether a word names neurons, after importing installed packages if needed."""
+    return word in NEURONS or word in NEURONS.complete()
+
+
+@dataclass(frozen=True, slots=True)
+class NeuronPiece:
+    """Neurons by their word, with parameters: lif, alif kappa=0.2."""
+
+    word: str
+    options: Mapping[str, Any]
+    defaults: Defaults
+    membrane: bool = False
+
+    def after(self, shape: Shape) -> Shape:
+        """Return the same shape."""
+        kind = NEURONS.find(self.word)
+        known = options_of(kind)
+        _check_options(self.options, tuple(known))
+        for name, value in self.options.items():
+            _check_kind(name, value, known[name])
+        if kind is RecurrentLIF and len(shape) != 1:
+            raise ConfigError("its neurons are all connected; put a dense layer in front of it")
+        if self.membrane and not issubclass(kind, Neurons):
+            raise ConfigError("it has no membrane; make it a subclass of neurons.CustomNeurons")
+        with torch.device("meta"):
+            self._neurons(shape)  # checks the parameters
+        return shape
+
+    def modules(self, shape: Shape) -> list[Named]:
+        """Return the neurons; for recurrent-lif with a dense layer as feedback."""
+        neurons = self._neurons(shape)
+        if self.membrane:
+            neurons = layers.Membrane(neurons)  # type: ignore[arg-type]
+        return [(self._kind, neurons)]
+
+    @property
+    def _kind(self) -> str:
+        """The name of the layer without its number."""
+        if not NEURONS.is_own(self.word):
+            name = re.sub(r"\W", "_", self.word)
+            return f"{name}_" if name[-1].isdigit() else name
+        return "lif" if self.word == "signed-lif" else self.word.partition("-")[0]
+
+    def _neurons(self, shape: Shape) -> nn.Module:
+        kind, beta = NEURONS.find(self.word), self.defaults.beta
+        given: dict[str, Any] = {"beta": beta, "threshold": self.defaults.threshold}
+        named = inspect.signature(kind).parameters
+        given = {name: value for name, value in given.items() if name in named}
+        given |= self.options
+        if kind is PLIF:
+            given = {"tau": 1 / (1 - beta) if beta < 1 else math.inf} | given
+        if kind is SignedLIF:
+            given = {"threshold_off": given["threshold"]} | given
+        if kind is RecurrentLIF:
+            given["recurrent"] = nn.Linear(shape[0], shape[0], bias=False)
+        with named_errors(kind.__name__):
+            return kind(**given)
+
+
+def _check_kind(name: str, value: Any, default: Any) -> None:
+    """Raise ConfigError for a text in place of a number, and the like."""
+    if default is None:
+        return
+    kind, wanted = (
+        (bool, "true or false") if isinstance(default, bool)
+        else (str, "a text") if isinstance(default, str)
+        else (int | float, "a number")
+    )  # fmt: skip
+    if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
+        raise ConfigError(f"{name} = {value!r} is not {wanted}")
+
+
+def check_neurons(name: str, word: str, *, owner: str = "") -> None:
+    """Raise ConfigError unless `word` names neurons that suit images, or is "relu"."""
+    if word != "relu" and not _is_neuron(word):
+        first, _, options = str(word).partition(" ")
+        if options and _is_neuron(first):
+            raise ConfigError(
+                f"{owner}: {name} = {word!r}: parameters go into a list of layers, "
+                f"layers = [..., {word!r}, ...]; here write {first!r}"
+            )
+        hint = _unknown_word(str(word), ("relu",), "recurrent-lif")
+        raise ConfigError(f"{owner}: {name} = {word!r}; {hint}")
+    if word == "recurrent-lif":
+        raise ConfigError(f"{owner}: {name} = {word!r}, which takes no images; take 'lif'")
+
+
+def neurons_of(word: str, beta: float, threshold: float) -> nn.Module:
+    """Return a layer of neurons by a word that `check_neurons` accepts."""
+    if word == "relu":
+        return nn.ReLU()
+    piece = NeuronPiece(word, {}, Defaults(beta, threshold))
+    ((_, layer),) = piece.modules(())
+    return layer
+
+
+_READOUTS: dict[str, tuple[type[nn.Module] | None, tuple[str, ...]]] = {
+    "mean": (layers.MeanMembrane, ()),
+    "last": (layers.LastMembrane, ()),
+    "max": (layers.MaxMembrane, ()),
+    "count": (layers.SpikeCount, ()),
+    "first": (layers.FirstSpike, ("tau",)),
+    "each": (None, ()),
+}
+_READOUT_WORDS = tuple(_READOUTS)
+_WORDS = ("bn", "tdbn", "membrane", *_READOUT_WORDS)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadoutPiece:
+    """A readout by its word: mean, last, max, count, first tau=5; each: none, for all steps."""
+
+    word: str
+    options: Mapping[str, Any]
+    defaults: Defaults
+
+    def after(self, shape: Shape) -> Shape:
+        """Return the same shape."""
+        _check_options(self.options, _READOUTS[self.word][1])
+        self.modules(shape)  # checks the parameters
+        return shape
+
+    def modules(self, shape: Shape) -> list[Named]:
+        """Return the readout."""
+        kind = _READOUTS[self.word][0]
+        return [] if kind is None else [(self.word, kind(**self.options))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +391,8 @@ class BlockPiece:
 
     def modules(self, shape: Shape) -> list[Named]:
         """Return the block."""
-        layers = build(walk(self.words, shape, self.defaults, self.where))
-        return [("block", ResidualBlock(Sequence(layers)))]
+        parts = build(walk(self.words, shape, self.defaults, self.where))
+        return [("block", layers.ResidualBlock(layers.Sequence(parts)))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +434,26 @@ def build(places: Iterable[PlacedPiece]) -> OrderedDict[str, nn.Module]:
     for place in places:
         for kind, module in place.piece.modules(place.before):
             kinds[kind] += 1
-            named[kind if kind in pieces.READOUT_WORDS else f"{kind}{kinds[kind]}"] = module
+            named[kind if kind in _READOUT_WORDS else f"{kind}{kinds[kind]}"] = module
     return named
 
 
-def module_of(network: Network, places: SequenceOf[PlacedPiece], inputs: int = 2) -> NetworkModule:
-    """Return the module of pieces for counts of `inputs` channels; a mean reads out by default."""
-    layers = build(places)
+def places_of(network: Any, inputs: int = 2) -> list[PlacedPiece]:
+    """Return the pieces of a description with layers, beta and threshold. Raises ConfigError."""
+    shape = (inputs, network.height, network.width)
+    return list(walk(network.layers, shape, Defaults(network.beta, network.threshold)))
+
+
+def module_of(network: Network, inputs: int = 2) -> NetworkModule:
+    """Return the module of such a description, for counts of `inputs` channels.
+
+    A mean reads out by default.
+    """
+    places = places_of(network, inputs)
+    modules = build(places)
     if not isinstance(places[-1].piece, ReadoutPiece):
-        layers["mean"] = MeanMembrane()
-    return NetworkModule(network, layers, inputs)
+        modules["mean"] = layers.MeanMembrane()
+    return NetworkModule(network, modules, inputs)
 
 
 def as_words(given: Any, where: str = "layers") -> tuple[Word, ...]:
@@ -160,13 +486,13 @@ def _piece(word: Any, at: str, defaults: Defaults) -> NetworkPiece:
             return make(*found.groups())
     if name == "membrane":
         raise ConfigError(f"{at} = {word!r} must follow neurons; put it after lif or li")
-    if name not in _WORDS and not pieces.is_neuron(name):
-        hint = pieces.unknown_word(name, _EXAMPLES + _WORDS)
+    if name not in _WORDS and not _is_neuron(name):
+        hint = _unknown_word(name, _EXAMPLES + _WORDS)
         raise ConfigError(f"{at} = {word!r} is not a layer; {hint}")
     given = dict(_option(text, f"{at} = {word!r}") for text in options)
-    if name in pieces.READOUT_WORDS:
+    if name in _READOUT_WORDS:
         return ReadoutPiece(name, given, defaults)
-    return (pieces.batch_norm if name in _WORDS else NeuronPiece)(name, given, defaults)
+    return (_batch_norm if name in _WORDS else NeuronPiece)(name, given, defaults)
 
 
 def _option(text: str, label: str) -> tuple[str, Any]:
@@ -190,7 +516,6 @@ def _label(word: Any, at: str) -> str:
     return f"{at} = [{len(word)} layers]" if isinstance(word, tuple) else f"{at} = {word!r}"
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layered:
     """A chain of layers, written as in papers: 2-12C5-P2-LIF-64C5-P2-LIF-10.
@@ -205,8 +530,8 @@ class Layered:
     D0.2        dropout, constant in time
     log         counts on a logarithmic scale, log(1 + x)
     V10         the mean of each 10 neighbouring outputs of a dense layer: ten vote for a class
-    bn, tdbn    batch normalisation of images, plain and to the threshold; tdbn alpha=0.7
-    ln          layer normalisation of the outputs of a dense layer
+    bn, tdbn    batch normalization of images, plain and to the threshold; tdbn alpha=0.7
+    ln          layer normalization of the outputs of a dense layer
     lif         neurons: if, lif, signed-lif, burst-lif, alif, plif, synaptic-lif, recurrent-lif,
                 li (does not spike), or those of `dvskit.neurons.register_neuron`; parameters
                 follow: lif beta=0.95 reset=hard
@@ -250,25 +575,19 @@ class Layered:
     """
 
     layers: tuple[Word, ...] = ("12C5", "P2", "signed-lif", "64C5", "P2", "signed-lif", "10")
-    width: int = 34
-    height: int = 34
-    inputs: int = 2
-    classes: int = 10
-    beta: float = 0.7
-    threshold: float = 1.0
-    gain: float = 3.0
+    width: int = checked(check_whole, 1, default=34)
+    height: int = checked(check_whole, 1, default=34)
+    inputs: int = checked(check_whole, 1, default=2)
+    classes: int = checked(check_whole, 1, default=10)
+    beta: float = checked(check_number, 0, 1, default=0.7)
+    threshold: float = checked(check_number, above=0, default=1.0)
+    gain: float = checked(check_number, above=0, default=3.0)
     name: str = "layers"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", as_words(self.layers))
-        check_least(self.name, 1, width=self.width, height=self.height)
-        check_least(self.name, 1, inputs=self.inputs, classes=self.classes)
-        check_share(self.name, beta=self.beta)
-        check_positive(self.name, threshold=self.threshold, gain=self.gain)
-        self._check_layers()
-
-    def _check_layers(self) -> None:
-        places = self._places()
+        check_fields(self)
+        places = places_of(self, self.inputs)
         for place, behind in pairwise(places):
             if isinstance(place.piece, ReadoutPiece):
                 raise ConfigError(
@@ -280,14 +599,11 @@ class Layered:
                 f"classes = {self.classes}; end with a dense layer: '{self.classes}'"
             )
 
-    def _places(self) -> list[PlacedPiece]:
-        shape = (self.inputs, self.height, self.width)
-        return list(walk(self.layers, shape, Defaults(self.beta, self.threshold)))
-
     def build(self) -> NetworkModule:
         """Return the module with new weights from torch's generator."""
-        module = module_of(self, self._places(), self.inputs)
-        weighted = [part for part in module.modules() if isinstance(part, Conv2d | Linear)]
+        module = module_of(self, self.inputs)
+        kinds = layers.Conv2d | layers.Linear
+        weighted = [part for part in module.modules() if isinstance(part, kinds)]
         for part in weighted[:-1]:
             scaled(part, self.gain)
         return module

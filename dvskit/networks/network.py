@@ -1,20 +1,26 @@
-"""The interface of all networks: a frozen dataclass that describes one completely."""
+"""The interface of all networks, a frozen dataclass that describes one completely; their modules.
+
+Exports and imports read modules as layers in a row.
+"""
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import check_fields, check_known, check_whole, checked
 from dvskit._threads import memory_bytes
-from dvskit.errors import ArgumentError, ConfigError, check_least, one_line
-from dvskit.layers import Conv2d, Linear, Sequence, States
+from dvskit.errors import ConfigError, one_line
+from dvskit.layers import Conv2d, Dropout, Linear, Sequence, States
+from dvskit.neurons import Neurons
 from dvskit.neurons.driver import check_shape
 
 Weighted = TypeVar("Weighted", bound=Conv2d | Linear)
@@ -147,22 +153,24 @@ def scaled(layer: Weighted, gain: float) -> Weighted:
     return layer
 
 
-def numbers_of(what: str, given: Any, kind: type[int] | type[float]) -> tuple[Any, ...]:
-    """Return a list of numbers, as TOML gives it, as a tuple; ArgumentError for others."""
-    if isinstance(given, Iterable) and not isinstance(given, str):
-        found = tuple(given)
-        kinds = (int,) if kind is int else (int, float)
-        if all(isinstance(each, kinds) and not isinstance(each, bool) for each in found):
-            return found
-    whole = "whole numbers" if kind is int else "numbers"
-    raise ArgumentError(f"{what} = {given!r} must be a list of {whole}")
+def numbers_of(
+    name: str, given: Any, check: Callable[..., None], *limits: float, count: int | None = None
+) -> tuple[Any, ...]:
+    """Return a list of numbers, as TOML gives it, as a tuple, after check(name, number, *limits).
+
+    count  of the numbers; None is 1 or more. Raises ConfigError.
+    """
+    if not isinstance(given, list | tuple) or not given or (count and len(given) != count):
+        raise ConfigError(f"{name} = {given!r} must be a list of {count or '1 or more'} numbers")
+    for number in given:
+        check(name, number, *limits)
+    return tuple(given)
 
 
 Maker = Callable[..., Network | nn.Module]
 """The class of a description, or a class or function that makes a module."""
 
 
-@check_arguments
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModuleNetwork:
     """Any torch.nn.Module as a network.
@@ -196,24 +204,18 @@ class ModuleNetwork:
     """
 
     module: nn.Module | Maker = field(compare=False, repr=False)
-    width: int
-    height: int
-    classes: int
-    inputs: int = 2
+    width: int = checked(check_whole, 1)
+    height: int = checked(check_whole, 1)
+    classes: int = checked(check_whole, 1)
+    inputs: int = checked(check_whole, 1, default=2)
     arguments: Mapping[str, Any] = field(default_factory=dict)
     name: str = ""
 
     def __post_init__(self) -> None:
-        if not callable(self.module):  # as modules, classes and functions are
-            raise ArgumentError(
-                f"ModuleNetwork: module is {type(self.module).__name__}; pass a torch.nn.Module, "
-                "or a class or function that makes one"
-            )
         kind = getattr(self.module, "__name__", type(self.module).__name__)
         object.__setattr__(self, "arguments", _listed(dict(self.arguments)))
         object.__setattr__(self, "name", self.name or kind)
-        check_least(self.name, 1, width=self.width, height=self.height)
-        check_least(self.name, 1, classes=self.classes, inputs=self.inputs)
+        check_fields(self)
 
     def build(self) -> nn.Module:
         """Return the module itself, with its current weights, or a new one of a class.
@@ -288,3 +290,90 @@ def _listed(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _listed(each) for key, each in value.items()}
     return [_listed(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+Shape = tuple[int, ...]
+"""The shape of one time step of one sample: (channels, rows, columns), or (numbers,)."""
+
+
+def optional_package(name: str, caller: str) -> Any:
+    """Return an optional package. Raises ConfigError if it cannot be imported."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0]
+        raise ConfigError(
+            f"{caller} needs the package {package}, which cannot be imported ({error}); "
+            f"pip install {package}"
+        ) from error
+
+
+def layers_in_a_row(
+    module: nn.Sequential, leave_out: Collection[str]
+) -> list[tuple[str, nn.Module]]:
+    """Return the layers of a Sequence by name, but for Dropout and `leave_out`."""
+    every = list(_flat(module, ""))
+    known = [name for name, _ in every]
+    for name in leave_out:
+        check_known("layer of leave_out", name, known)
+    return [
+        (name, layer)
+        for name, layer in every
+        if name not in leave_out and not isinstance(layer, Dropout)
+    ]
+
+
+def _flat(module: nn.Sequential, prefix: str) -> Iterator[tuple[str, nn.Module]]:
+    for name, layer in module.named_children():
+        if isinstance(layer, nn.Sequential):
+            yield from _flat(layer, f"{prefix}{name}.")
+        else:
+            yield prefix + name, layer
+
+
+def input_shape(module: nn.Module, shape: Shape | None, caller: str) -> Shape:
+    """Return the shape of one time step: `shape`, or that of a network's description."""
+    if shape is not None:
+        for number in shape:
+            check_whole("shape", number, 1, owner=caller)
+        return tuple(shape)
+    if isinstance(module, NetworkModule):
+        return module.step_shape
+    raise ConfigError(
+        f"{caller}: the input shape of {type(module).__name__} is unknown; pass shape=, that of "
+        "one time step of one sample, (channels, rows, columns) or (numbers,)"
+    )
+
+
+def silence(module: nn.Module, *shape: int) -> Tensor:
+    """Return zeros of a shape, with the dtype and device of the module's weights."""
+    weights = next(module.parameters(), torch.zeros(0))
+    return torch.zeros(shape, dtype=weights.dtype, device=weights.device)
+
+
+@contextmanager
+def plain_evaluation(module: nn.Module) -> Iterator[None]:
+    """Use evaluation mode and plain torch for the neurons within the context."""
+    training = [(part, part.training) for part in module.modules()]
+    backends = [(part, part.backend) for part in module.modules() if isinstance(part, Neurons)]
+    try:
+        module.eval()
+        for part, _ in backends:
+            part.backend = "torch"
+        yield
+    finally:
+        for each, was in training:
+            each.training = was
+        for part, backend in backends:
+            part.backend = backend
+
+
+def named_row(layers: list[tuple[str, nn.Module]]) -> Sequence:
+    """Return a Sequence of layers under their names, adapted if torch forbids a name."""
+    row = Sequence()
+    for name, layer in layers:
+        name = name.replace(".", "_") or "layer"
+        while name in dict(row.named_children()) or hasattr(row, name):
+            name += "_"
+        row.add_module(name, layer)
+    return Sequence(OrderedDict(row.named_children()))

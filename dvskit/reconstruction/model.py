@@ -15,7 +15,6 @@ from dvskit._files import whole_file
 from dvskit._tables import read_table
 from dvskit.errors import DvskitError, ModelError, one_line
 from dvskit.events import as_size
-from dvskit.networks.exchange import silence
 from dvskit.networks.model_folder import (
     DIGEST,
     MODEL_TOML,
@@ -25,8 +24,8 @@ from dvskit.networks.model_folder import (
     load_weights,
     read_toml,
 )
-from dvskit.networks.network import outline
-from dvskit.networks.onnx_step import export
+from dvskit.networks.network import outline, silence
+from dvskit.networks.onnx import export
 from dvskit.reconstruction.network import ReconstructionNetwork
 
 TASK = "reconstruction"

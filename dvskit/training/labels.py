@@ -40,7 +40,8 @@ from dvskit.models.own_networks import (
 from dvskit.models.rejection import reject_on
 from dvskit.models.run_samples import Used, used_samples
 from dvskit.models.scores import Result, judge_with_notes, logits_of, mean_interval, result_of
-from dvskit.networks import NETWORKS, Layered, ModuleNetwork, Network, is_own
+from dvskit.networks import NETWORKS, Layered, ModuleNetwork, Network
+from dvskit.networks.kinds import is_own
 from dvskit.networks.model_folder import weights_of
 from dvskit.networks.network import Maker, check_memory, lacking_arguments
 from dvskit.training.checkpoint import Checkpoint, RunFolder, check_same_samples

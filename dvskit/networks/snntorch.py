@@ -30,10 +30,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import check_choice
 from dvskit.errors import ConfigError
 from dvskit.layers import AvgPool2d, Conv2d, Flatten, Linear, Membrane, Sequence
-from dvskit.networks.exchange import layers_in_a_row, named_row, optional_package
+from dvskit.networks.network import layers_in_a_row, named_row, optional_package
 from dvskit.neurons import (
     ALIF,
     LI,
@@ -52,7 +52,6 @@ _RESETS = {"soft": "subtract", "delayed": "subtract", "hard": "zero", "none": "n
 _NUMBERS = {0: "soft", 1: "hard", 2: "none"}  # the numbers of snntorch
 
 
-@check_arguments
 def to_snntorch(module: Sequence, *, leave_out: Collection[str] = ()) -> nn.Sequential:
     """Return a network as an nn.Sequential of torch's and snntorch's layers, with the same names.
 
@@ -67,7 +66,7 @@ def to_snntorch(module: Sequence, *, leave_out: Collection[str] = ()) -> nn.Sequ
         spikes = theirs(torch.rand(8, 100))  # (8, 10), one time step
     """
     snntorch = optional_package("snntorch", "to_snntorch")
-    layers = layers_in_a_row(module, leave_out, "to_snntorch")
+    layers = layers_in_a_row(module, leave_out)
     return nn.Sequential(
         OrderedDict(
             (name.replace(".", "_"), _their_layer(snntorch, name, layer)) for name, layer in layers
@@ -75,7 +74,6 @@ def to_snntorch(module: Sequence, *, leave_out: Collection[str] = ()) -> nn.Sequ
     )
 
 
-@check_arguments
 def snntorch_state(module: Sequence) -> dict[str, Tensor]:
     """Return the weights as the state dict of a network written as in snntorch's tutorials.
 
@@ -92,7 +90,7 @@ def snntorch_state(module: Sequence) -> dict[str, Tensor]:
     """
     state: dict[str, Tensor] = {}
     counts: dict[str, int] = {}
-    for name, layer in layers_in_a_row(module, (), "snntorch_state"):
+    for name, layer in layers_in_a_row(module, ()):
         layer = layer.neurons if isinstance(layer, Membrane) else layer
         values: Mapping[str, Tensor]
         if isinstance(layer, Conv2d | Linear):
@@ -113,7 +111,6 @@ def snntorch_state(module: Sequence) -> dict[str, Tensor]:
     return state
 
 
-@check_arguments
 def from_snntorch(source: Any, *, delayed_reset: DelayedReset = "exact") -> Sequence:
     """Return the layers of a snntorch network, in the order in which they were made.
 
@@ -136,11 +133,8 @@ def from_snntorch(source: Any, *, delayed_reset: DelayedReset = "exact") -> Sequ
         module = dvskit.networks.from_snntorch(theirs)
         spikes = module(torch.rand(20, 8, 100))  # (20, 8, 10)
     """
-    if delayed_reset not in get_args(DelayedReset):
-        raise ConfigError(
-            f"from_snntorch: delayed_reset = {delayed_reset!r} is unknown; choices: exact, "
-            "immediate"
-        )
+    choices = get_args(DelayedReset)
+    check_choice("delayed_reset", delayed_reset, choices, owner="from_snntorch")
     if isinstance(source, nn.Module):
         layers = [(name, _our_layer(name, part, delayed_reset)) for name, part in _parts(source)]
     elif isinstance(source, Mapping):

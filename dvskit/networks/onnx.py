@@ -32,19 +32,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dvskit._arguments import check_arguments
+from dvskit._checks import check_whole
 from dvskit._files import whole_file
-from dvskit.errors import ConfigError, check_least, one_line
+from dvskit.errors import ConfigError, one_line
 from dvskit.layers import Membrane, ResidualBlock, Sequence, Stateful, States
 from dvskit.layers.dense import DelayState
 from dvskit.layers.sequence import FirstSpikeState, MaxState, SumState
-from dvskit.networks.exchange import Shape, input_shape, optional_package, plain_evaluation, silence
+from dvskit.networks.network import Shape, input_shape, optional_package, plain_evaluation, silence
 from dvskit.neurons import Neurons, NeuronState, RecurrentLIF
 
 OPSET = 18
 
 
-@check_arguments
 def write_onnx(
     module: nn.Module,
     path: str | PathLike[str],
@@ -66,14 +65,14 @@ def write_onnx(
         module = dvskit.layers.Sequence(dvskit.layers.Linear(100, 10), dvskit.neurons.LIF())
         dvskit.networks.write_onnx(module, "network.onnx", (100,), steps=2)  # x (2, 1, 100)
     """
-    check_least("write_onnx", 1, steps=steps, batch=batch)
+    check_whole("steps", steps, 1, owner="write_onnx")
+    check_whole("batch", batch, 1, owner="write_onnx")
     shape = input_shape(module, shape, "write_onnx")
     x = silence(module, steps, batch, *shape)
     with plain_evaluation(module), whole_file(path, overwrite=overwrite) as partial:
         export("write_onnx", _Whole(module), (x,), partial, (["x"], ["out"]))
 
 
-@check_arguments
 def write_onnx_step(
     module: nn.Module,
     path: str | PathLike[str],
@@ -95,7 +94,7 @@ def write_onnx_step(
         dvskit.networks.write_onnx_step(module, "step.onnx", (100,))
         start = dvskit.networks.onnx_start(module, (100,))  # the states before the first step
     """
-    check_least("write_onnx_step", 1, batch=batch)
+    check_whole("batch", batch, 1, owner="write_onnx_step")
     shape = input_shape(module, shape, "write_onnx_step")
     x = silence(module, batch, *shape)
     with plain_evaluation(module), whole_file(path, overwrite=overwrite) as partial:
@@ -105,7 +104,6 @@ def write_onnx_step(
         export("write_onnx_step", _Step(module, states), (x, *named.values()), partial, names)
 
 
-@check_arguments
 def onnx_start(
     module: nn.Module, shape: Shape | None = None, *, batch: int = 1
 ) -> dict[str, np.ndarray[Any, Any]]:

@@ -1,0 +1,545 @@
+"""Networks as graphs of the neuromorphic intermediate representation (NIR), and from them.
+
+    write_nir(network, "net.nir", leave_out=["mean"])
+    graph = to_nir(layers, (2, 34, 34))
+    layers = from_nir("net.nir")                     # a Sequence, without a readout
+    network = Sequence(layers, MeanMembrane())
+
+NIR describes neurons in continuous time (Pedersen et al. 2024). A time step here is an Euler step
+of dt_s seconds there, as snntorch and norse read it:
+
+    tau dv/dt = v_leak - v + r i     beta = 1 - dt / tau     gain = r dt / tau     rest = v_leak
+    tau_syn di/dt = -i + w_in x      alpha = 1 - dt / tau_syn, and w_in dt / tau_syn = 1
+    dv/dt = r i   (IF)               beta = 1, gain = r, without dt, as the peers read it
+
+and not beta = exp(-dt / tau), as sinabs reads it. Only dt / tau counts: both sides must use the
+same dt_s. snntorch uses 1e-4, the default here, and then has the same spikes, bit for bit if the
+weighted sums before its neurons are. But it reads IF as a leaky neuron, and its Flatten flattens
+the batch too, so it runs one sample at a time. norse takes dt=dt_s but ignores r; it has the same
+spikes for LIF with gain = 1 - beta.
+
+Resets. From version 1.0.6 on, a spike sets NIR's neurons to v_reset: reset="hard" with v_reset =
+rest. Before, the threshold was subtracted: reset="soft". Resets without a counterpart in the
+installed version are written to the node's metadata, which `from_nir` reads and others ignore;
+LeftOutWarning reports them. NIR's neurons spike at v > v_threshold, ours also at v = threshold.
+
+Surrogates, detach_reset, and the set of learned values belong to training and are not written.
+
+Values of a graph are computed in the precision of its file, as snntorch does, so both have the same
+neurons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import fields
+from itertools import pairwise
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dvskit._checks import check_choice, check_number
+from dvskit._files import whole_file
+from dvskit.errors import (
+    ConfigError,
+    FormatError,
+    LeftOutWarning,
+    MissingFileError,
+    one_line,
+    warn,
+)
+from dvskit.layers import AvgPool2d, Conv2d, Flatten, Linear, Readout, Sequence, SumPool2d
+from dvskit.networks.network import (
+    Shape,
+    input_shape,
+    layers_in_a_row,
+    named_row,
+    optional_package,
+    plain_evaluation,
+    silence,
+)
+from dvskit.neurons import (
+    ALIF,
+    IF,
+    LI,
+    LIF,
+    BurstLIF,
+    CustomNeurons,
+    Neurons,
+    RecurrentLIF,
+    SynapticLIF,
+)
+from dvskit.neurons.dynamics import Dynamics
+
+Array = np.ndarray[Any, Any]
+Layer = TypeVar("Layer", bound=nn.Module)
+DT_S = 1e-4
+"""The time step that snntorch assumes, in seconds."""
+
+
+def to_nir(
+    module: Sequence,
+    shape: Shape | None = None,
+    *,
+    dt_s: float = DT_S,
+    leave_out: Collection[str] = (),
+) -> Any:
+    """Return a network as a nir.NIRGraph, its layers as nodes in a row between input and output.
+
+    shape      of one time step of one sample: (channels, rows, columns) or (numbers,); None if
+               the network knows it
+    dt_s       seconds per time step in the graph
+    leave_out  names of layers that are not written, such as a readout, which NIR lacks
+
+    Nodes have the names of the layers. Convolutions, Linear, AvgPool2d, SumPool2d, Flatten, IF,
+    LIF, PLIF (with its current time constants), SynapticLIF and LI can be written; Dropout is left
+    out. Values have the dtype of the weights. Raises ConfigError for other layers and neurons,
+    naming the layer and a fix, and without the package nir.
+
+        neurons = dvskit.neurons.LIF(reset="hard")
+        module = dvskit.layers.Sequence(dvskit.layers.Linear(100, 10), neurons)
+        graph = dvskit.networks.to_nir(module, (100,), dt_s=1e-3)
+        list(graph.nodes)  # ["input", "0", "1", "output"]
+    """
+    nir = optional_package("nir", "to_nir")
+    shape = input_shape(module, shape, "to_nir")
+    check_number("dt_s", dt_s, above=0, owner="to_nir")
+    x = silence(module, 1, 1, *shape)
+    writer = _Writer(nir, dt_s, x.dtype)
+    nodes: dict[str, Any] = {"input": nir.Input(input_type={"input": np.array(shape)})}
+    with plain_evaluation(module), torch.no_grad():
+        for name, layer in layers_in_a_row(module, leave_out):
+            before = x.shape[2:]
+            x = layer(x) if not isinstance(layer, Readout) else x
+            name = name.replace(".", "_")
+            name += "_" * (name in nodes or name == "output")
+            nodes[name] = writer.node(name, layer, tuple(before), tuple(x.shape[2:]))
+    nodes["output"] = nir.Output(output_type={"output": np.array(x.shape[2:])})
+    names = list(nodes)
+    edges = list(pairwise(names))
+    return nir.NIRGraph(nodes=nodes, edges=edges, metadata={"dt_s": float(dt_s)})
+
+
+def write_nir(
+    module: Sequence,
+    path: str | PathLike[str],
+    shape: Shape | None = None,
+    *,
+    dt_s: float = DT_S,
+    leave_out: Collection[str] = (),
+    overwrite: bool = False,
+) -> None:
+    """Write a network as a NIR file (HDF5), which nir.read and `from_nir` read; see `to_nir`.
+
+    Raises the errors of `to_nir`; OutputError if the file exists and `overwrite` is false.
+
+        neurons = dvskit.neurons.LIF(reset="hard")
+        module = dvskit.layers.Sequence(dvskit.layers.Linear(100, 10), neurons)
+        dvskit.networks.write_nir(module, "network.nir", (100,))
+        again = dvskit.networks.from_nir("network.nir")
+    """
+    graph = to_nir(module, shape, dt_s=dt_s, leave_out=leave_out)
+    with whole_file(path, overwrite=overwrite) as partial:
+        optional_package("nir", "write_nir").write(partial, graph)
+
+
+class _Writer:
+    """Makes nodes of layers, in time steps of dt seconds and arrays of one dtype."""
+
+    def __init__(self, nir: Any, dt: float, dtype: torch.dtype) -> None:
+        self._nir, self._dt = nir, dt
+        self._dtype = np.dtype(np.float64 if dtype == torch.float64 else np.float32)
+
+    def node(self, name: str, layer: nn.Module, before: Shape, behind: Shape) -> Any:
+        """Return the node of a layer between two shapes. Raises ConfigError if NIR has none."""
+        if isinstance(layer, Conv2d):
+            return self._convolution(name, layer, before)
+        if isinstance(layer, Linear):
+            weight = self._array(layer.weight)
+            if layer.bias is None:
+                return self._nir.Linear(weight=weight)
+            return self._nir.Affine(weight=weight, bias=self._array(layer.bias))
+        if isinstance(layer, AvgPool2d | SumPool2d) and type(layer) in (AvgPool2d, SumPool2d):
+            pool = getattr(self._nir, type(layer).__name__)(
+                kernel_size=np.array([layer.kernel_size] * 2),
+                stride=np.array([layer.stride] * 2),
+                padding=np.array([0, 0]),
+            )
+            pool.input_type = {"input": np.array(before)}
+            pool.output_type = {"output": np.array(behind)}
+            return pool
+        if isinstance(layer, Flatten):
+            kind = {"input": np.array(before)}
+            return self._nir.Flatten(input_type=kind, start_dim=0, end_dim=-1)
+        if isinstance(layer, Neurons):
+            return self._neurons(name, layer, behind)
+        raise ConfigError(f"to_nir: layer {name} is {_said(layer)}")
+
+    def _convolution(self, name: str, layer: Conv2d, before: Shape) -> Any:
+        if layer.padding_mode != "zeros":
+            raise ConfigError(
+                f"to_nir: layer {name}, Conv2d, pads by {layer.padding_mode!r}; NIR has 'zeros'"
+            )
+        bias = layer.bias
+        zeros = np.zeros(layer.out_channels, self._dtype)
+        return self._nir.Conv2d(
+            input_shape=before[1:],
+            weight=self._array(layer.weight),
+            stride=layer.stride,
+            padding=layer.padding,
+            dilation=layer.dilation,
+            groups=layer.groups,
+            bias=zeros if bias is None else self._array(bias),
+        )
+
+    def _neurons(self, name: str, layer: Neurons, shape: Shape) -> Any:
+        if isinstance(layer, ALIF | BurstLIF | CustomNeurons | RecurrentLIF):
+            raise ConfigError(f"to_nir: layer {name} is {_said(layer)}")
+        dynamics = layer.dynamics
+        _check_neurons(name, dynamics)
+        beta, gain = (self._full(value, shape) for value in (dynamics.beta, dynamics.gain))
+        rest = self._full(dynamics.rest or 0.0, shape)
+        gain = np.ones(shape) if dynamics.gain is None else gain
+        if (beta == 1).all() and not rest.any() and dynamics.alpha is None and dynamics.spikes:
+            return self._spiking(name, "IF", dynamics, {"r": gain.astype(self._dtype)}, shape)
+        tau = self._tau(name, "beta", beta)
+        values = {
+            "r": (gain * tau / self._dt).astype(self._dtype),
+            "v_leak": rest.astype(self._dtype),
+        }
+        if isinstance(layer, LI):
+            return self._nir.LI(tau=tau, **values)
+        if dynamics.alpha is None:
+            return self._spiking(name, "LIF", dynamics, values | {"tau": tau}, shape)
+        tau_syn = self._tau(name, "alpha", self._full(dynamics.alpha, shape))
+        values |= {"tau_mem": tau, "tau_syn": tau_syn, "w_in": tau_syn / self._dtype.type(self._dt)}
+        return self._spiking(name, "CubaLIF", dynamics, values, shape)
+
+    def _spiking(
+        self, name: str, kind: str, dynamics: Dynamics, values: dict[str, Any], shape: Shape
+    ) -> Any:
+        node = getattr(self._nir, kind)
+        threshold = self._full(dynamics.threshold, shape).astype(self._dtype)
+        says_hard = "v_reset" in {field.name for field in fields(node)}
+        if says_hard:
+            rest = self._full(dynamics.rest or 0.0, shape)
+            values = values | {"v_reset": rest.astype(self._dtype)}
+        if (dynamics.reset == "hard") != says_hard:
+            other = "hard" if says_hard else "soft"
+            warn(
+                f"to_nir: layer {name} has a {dynamics.reset} reset, which the installed version "
+                f"of NIR lacks; from_nir restores it, other readers reset it as {other}; "
+                f"build it with reset={other!r} to get the same spikes there",
+                LeftOutWarning,
+            )
+        return node(v_threshold=threshold, metadata={"reset": dynamics.reset}, **values)
+
+    def _tau(self, name: str, what: str, kept: Array) -> Array:
+        """Return tau near dt / (1 - kept) that gives `kept` back to readers, if one does."""
+        kept = kept.astype(self._dtype)
+        if (kept >= 1).any():
+            raise ConfigError(
+                f"to_nir: layer {name} has {what} = 1, an infinite time constant, which NIR has "
+                f"for IF only; take IF, or {what} below 1"
+            )
+        tau = (self._dt / (1 - kept.astype(np.float64))).astype(self._dtype)
+        best, found = tau, 1 - self._dt / tau == kept
+        up, down = tau, tau
+        for _ in range(4):
+            up, down = np.nextafter(up, up + 1), np.nextafter(down, 0 * down)
+            for near in (up, down):
+                fits = 1 - self._dt / near == kept
+                best, found = np.where(fits & ~found, near, best), found | fits
+        return np.asarray(best)
+
+    def _full(self, value: float | Tensor | None, shape: Shape) -> Array:
+        number = torch.as_tensor(0.0 if value is None else value, dtype=torch.float64).detach()
+        return np.array(number.cpu().expand(shape).numpy())
+
+    def _array(self, tensor: Tensor) -> Array:
+        return tensor.detach().cpu().numpy().astype(self._dtype)  # a copy
+
+
+def _check_neurons(name: str, dynamics: Dynamics) -> None:
+    if dynamics.signed:
+        raise ConfigError(
+            f"to_nir: layer {name} also spikes downwards, which NIR lacks; train with LIF, with "
+            "threshold_off = inf"
+        )
+    if dynamics.refractory:
+        raise ConfigError(
+            f"to_nir: layer {name} has a refractory time, which NIR lacks; take refractory=0"
+        )
+    if dynamics.reset in ("none", "delayed") and dynamics.spikes:
+        raise ConfigError(
+            f"to_nir: layer {name} has reset={dynamics.reset!r}, unlike NIR's neurons; take 'hard'"
+        )
+
+
+def _said(layer: nn.Module) -> str:
+    """Return the kind of a layer that NIR lacks, and a fix."""
+    kind = type(layer).__name__
+    if isinstance(layer, Readout):
+        return f"{kind}, a readout, which NIR lacks; pass leave_out=[its name] and read out there"
+    if isinstance(layer, ALIF | BurstLIF | CustomNeurons | RecurrentLIF):
+        return f"{kind}, which NIR lacks; take LIF"
+    advice = {
+        "Membrane": "leave it out, or write its neurons",
+        "ResidualBlock": "take its layers in a row; only those can be written",
+        "MaxPool2d": "take AvgPool2d or SumPool2d",
+        "BatchNorm2d": "put its weights into the convolution in front of it",
+        "ThresholdBatchNorm2d": "put its weights into the convolution in front of it",
+    }.get(kind, "leave it out, or take a layer of dvskit.layers")
+    return f"{kind}, which NIR lacks; {advice}"
+
+
+def from_nir(
+    source: Any,
+    *,
+    dt_s: float | None = None,
+    reset: Literal["soft", "hard"] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Sequence:
+    """Return the layers of a NIR file or nir.NIRGraph with its nodes in a row.
+
+    source  a path, or the graph
+    dt_s    seconds per time step; None: as written by `to_nir`, else 1e-4 as in snntorch
+    reset   of all neurons; None: as written by `to_nir`, else that of the installed NIR: "hard"
+            from version 1.0.6 on, "soft" before
+    dtype   of the weights
+
+    Supports Conv2d, Linear, Affine, AvgPool2d, SumPool2d, Flatten, IF, LIF, CubaLIF and LI. Values
+    that are the same for all neurons of a node become a number, others a tensor. Raises
+    ConfigError, naming the node, for anything else, and without the package nir; FormatError for a
+    file that nir cannot read.
+
+        neurons = dvskit.neurons.LIF(0.9, reset="hard")
+        module = dvskit.layers.Sequence(dvskit.layers.Linear(100, 10), neurons)
+        graph = dvskit.networks.to_nir(module, (100,))
+        again = dvskit.networks.from_nir(graph)  # a Sequence of the same layers
+        spikes = again(torch.rand(20, 8, 100))  # (20, 8, 10)
+    """
+    nir = optional_package("nir", "from_nir")
+    graph = source if isinstance(source, nir.NIRGraph) else _read(nir, source)
+    if dt_s is None:
+        dt_s = float(np.asarray(graph.metadata.get("dt_s", DT_S)))
+    check_number("dt_s", dt_s, above=0, owner="from_nir")
+    check_choice("reset", reset, (None, "soft", "hard"), owner="from_nir")
+    reader = _Reader(dt_s, reset, dtype)
+    return named_row([(name, reader.layer(name, node)) for name, node in _row(nir, graph)])
+
+
+def _read(nir: Any, path: str | PathLike[str]) -> Any:
+    if not isinstance(path, str | PathLike):
+        raise ConfigError(f"from_nir takes a path or a nir.NIRGraph, not {type(path).__name__}")
+    if not Path(path).is_file():
+        raise MissingFileError(path)
+    try:
+        graph = nir.read(path)
+    except Exception as error:  # nir and h5py raise many kinds
+        raise FormatError(f"{fspath(path)}: nir cannot read it: {one_line(error)}") from error
+    if not isinstance(graph, nir.NIRGraph):
+        raise FormatError(f"{fspath(path)} holds one {type(graph).__name__}, not a graph of nodes")
+    return graph
+
+
+def _row(nir: Any, graph: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """Return the nodes of a graph from input to output, including those of nested graphs."""
+    behind: dict[str, list[str]] = {name: [] for name in graph.nodes}
+    before: dict[str, list[str]] = {name: [] for name in graph.nodes}
+    for first, second in set(graph.edges):
+        behind[first].append(second)
+        before[second].append(first)
+    for name in graph.nodes:
+        if len(behind[name]) > 1 or len(before[name]) > 1:
+            raise ConfigError(
+                f"from_nir: node {prefix}{name} has more than one input or output; only nodes in a "
+                "row can be read: build the branches or loops as ResidualBlock or RecurrentLIF"
+            )
+    starts = [name for name, node in graph.nodes.items() if isinstance(node, nir.Input)]
+    if len(starts) != 1:
+        raise ConfigError(f"from_nir: the graph has {len(starts)} inputs; it must have one")
+    found: list[tuple[str, Any]] = []
+    here, seen = starts[0], {starts[0]}
+    while behind[here] and behind[here][0] not in seen:
+        here = behind[here][0]
+        seen.add(here)
+        node = graph.nodes[here]
+        if isinstance(node, nir.NIRGraph):
+            found += _row(nir, node, f"{prefix}{here}.")
+        elif not isinstance(node, nir.Output):
+            found.append((prefix + here, node))
+    left = [name for name in graph.nodes if name not in seen]
+    if left or behind[here]:
+        raise ConfigError(
+            f"from_nir: nodes {', '.join(left or seen)} are not in a row from the input to the "
+            "output; only nodes in a row can be read"
+        )
+    return found
+
+
+class _Reader:
+    """Makes layers of nodes, in time steps of dt seconds."""
+
+    def __init__(self, dt: float, reset: str | None, dtype: torch.dtype) -> None:
+        self._dt, self._reset, self._dtype = dt, reset, dtype
+
+    def layer(self, name: str, node: Any) -> nn.Module:
+        """Return the layer of a node. Raises ConfigError if there is none."""
+        known: dict[str, Callable[[str, Any], nn.Module]] = {
+            "Conv2d": self._convolution,
+            "Linear": self._dense,
+            "Affine": self._dense,
+            "AvgPool2d": lambda name, node: _pool(AvgPool2d, name, node),
+            "SumPool2d": lambda name, node: _pool(SumPool2d, name, node),
+            "Flatten": _flatten,
+            "IF": self._integrate_and_fire,
+            "LIF": self._leaky,
+            "CubaLIF": self._synaptic,
+            "LI": self._integrator,
+        }
+        kind = type(node).__name__
+        if kind not in known:
+            raise ConfigError(
+                f"from_nir: node {name} is {kind}, for which there is no layer; remove it from "
+                f"the graph; supported nodes are {', '.join(known)}"
+            )
+        return known[kind](name, node)
+
+    def _convolution(self, name: str, node: Any) -> nn.Module:
+        weight = np.asarray(node.weight)
+        padding = node.padding
+        groups = int(node.groups)
+        layer = Conv2d(
+            weight.shape[1] * groups,
+            weight.shape[0],
+            tuple(weight.shape[2:]),
+            _pair(node.stride),
+            padding if isinstance(padding, str) else _pair(padding),
+            _pair(node.dilation),
+            groups,
+        )
+        return self._filled(layer, weight, node.bias)
+
+    def _dense(self, name: str, node: Any) -> nn.Module:
+        weight, bias = np.asarray(node.weight), getattr(node, "bias", None)
+        if weight.ndim != 2:
+            raise ConfigError(
+                f"from_nir: node {name} has weights of shape {weight.shape}; they must have two "
+                "dimensions"
+            )
+        layer = Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+        return self._filled(layer, weight, bias)
+
+    def _filled(self, layer: Any, weight: Array, bias: Any) -> nn.Module:
+        layer.weight = nn.Parameter(torch.tensor(weight, dtype=self._dtype))
+        if bias is not None:
+            layer.bias = nn.Parameter(torch.tensor(np.asarray(bias), dtype=self._dtype))
+        return layer  # type: ignore[no-any-return]
+
+    def _integrate_and_fire(self, name: str, node: Any) -> nn.Module:
+        return IF(
+            self._value(node.v_threshold),
+            gain=self._gain(np.asarray(node.r)),
+            reset=self._how_reset(name, node, np.zeros(())),
+        )
+
+    def _leaky(self, name: str, node: Any) -> nn.Module:
+        tau = np.asarray(node.tau)
+        return LIF(
+            self._kept(name, "tau", tau),
+            self._value(node.v_threshold),
+            gain=self._gain(np.asarray(node.r) * self._dt / tau),
+            rest=self._rest(node),
+            reset=self._how_reset(name, node, np.asarray(node.v_leak)),
+        )
+
+    def _synaptic(self, name: str, node: Any) -> nn.Module:
+        tau, tau_syn = np.asarray(node.tau_mem), np.asarray(node.tau_syn)
+        _check_at_0(name, "v_leak", node.v_leak)
+        of_current = np.asarray(node.w_in) * self._dt / tau_syn
+        return SynapticLIF(
+            self._kept(name, "tau_mem", tau),
+            self._value(node.v_threshold),
+            alpha=self._kept(name, "tau_syn", tau_syn),
+            gain=self._gain(np.asarray(node.r) * self._dt / tau * of_current),
+            reset=self._how_reset(name, node, np.zeros(())),
+        )
+
+    def _integrator(self, name: str, node: Any) -> nn.Module:
+        tau = np.asarray(node.tau)
+        _check_at_0(name, "v_leak", node.v_leak)
+        gain = self._gain(np.asarray(node.r) * self._dt / tau)
+        return LI(self._kept(name, "tau", tau), gain=gain)
+
+    def _kept(self, name: str, what: str, tau: Array) -> float | Tensor:
+        kept = 1 - self._dt / tau
+        if not ((kept >= 0) & (kept <= 1)).all():
+            raise ConfigError(
+                f"from_nir: node {name} has {what} = {tau.min()} s, shorter than a time step of "
+                f"{self._dt} s; pass the dt_s that the graph was written for"
+            )
+        return self._value(kept)
+
+    def _gain(self, gain: Array) -> float | Tensor | None:
+        # 1 up to the rounding of tau: without it each step has one rounding less, as in snntorch.
+        return None if np.allclose(gain, 1, rtol=1e-6, atol=0) else self._value(gain)
+
+    def _rest(self, node: Any) -> float | Tensor | None:
+        rest = np.asarray(node.v_leak)
+        return self._value(rest) if rest.any() else None
+
+    def _how_reset(self, name: str, node: Any, rest: Array) -> Any:
+        written = node.metadata.get("reset")
+        if isinstance(written, bytes):
+            written = written.decode()
+        there = getattr(node, "v_reset", None)
+        reset = self._reset or written or ("soft" if there is None else "hard")
+        if reset == "hard" and there is not None and not np.allclose(np.asarray(there), rest):
+            raise ConfigError(
+                f"from_nir: node {name} has v_reset other than v_leak, but neurons here reset to "
+                "v_leak; pass reset='soft', or change v_reset"
+            )
+        return reset
+
+    def _value(self, value: Any) -> float | Tensor:
+        """Return a number if all neurons have the same value, else a tensor."""
+        array = np.asarray(value)
+        if array.size and (array == array.flat[0]).all():
+            return float(array.flat[0])
+        return torch.tensor(array, dtype=self._dtype)
+
+
+def _pool(kind: type[Layer], name: str, node: Any) -> Layer:
+    kernel, stride, padding = (_pair(v) for v in (node.kernel_size, node.stride, node.padding))
+    if kernel[0] != kernel[1] or stride[0] != stride[1] or any(padding):
+        raise ConfigError(
+            f"from_nir: node {name} pools {kernel} by {stride} with padding {padding}; only "
+            "squares without padding are supported"
+        )
+    return kind(kernel[0], stride[0])
+
+
+def _flatten(name: str, node: Any) -> nn.Module:
+    given = node.input_type.get("input") if node.input_type else None
+    last = -1 if given is None else len(np.asarray(given)) - 1
+    if int(node.start_dim) != 0 or int(node.end_dim) not in (-1, last):
+        raise ConfigError(
+            f"from_nir: node {name} flattens dimensions {node.start_dim} to {node.end_dim} of a "
+            "time step; it must flatten all of them, 0 to -1 (NIR counts without the batch)"
+        )
+    return Flatten()
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    rows, columns = np.broadcast_to(np.asarray(value), (2,)).tolist()
+    return int(rows), int(columns)
+
+
+def _check_at_0(name: str, what: str, value: Any) -> None:
+    if np.asarray(value).any():
+        raise ConfigError(f"from_nir: node {name} has {what} other than 0; change it to 0")
