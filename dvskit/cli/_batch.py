@@ -28,7 +28,7 @@ from dvskit._progress import Bar
 from dvskit._threads import thread_count
 from dvskit.cli import _console, _remote
 from dvskit.cli._clips import forget_clips
-from dvskit.cli._inputs import MANIFEST, Failure, FileJob, Paths, find_jobs, skipped_note
+from dvskit.cli._inputs import MANIFEST, Failure, FileJob, Paths, find_jobs
 from dvskit.cli._options import as_usage, option
 from dvskit.cli._remote import Staging, address_of
 from dvskit.cli._workers import (
@@ -289,7 +289,7 @@ def _run_many(
         if todo:
             manifest.store()
     if plan.others:
-        _console.note(skipped_note(plan.others, paths.kind))
+        _console.note(plan.skipped())
     run.report()
 
 

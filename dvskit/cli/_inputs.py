@@ -5,8 +5,9 @@ from __future__ import annotations
 import glob
 import os
 import unicodedata
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,7 +111,8 @@ class Paths:
             return True
         a_file, tree = names_a_file(out), is_tree(word, self.kind)
         clip = tree and Path(word).is_dir() and bool(images_in(Path(word)))
-        if a_file and (is_pattern(word) or (tree and not clip and holds_any(word, self.kind))):
+        many = is_pattern(word) or (tree and not clip and self._holds_any(Path(word)))
+        if a_file and many:
             raise ConfigError(
                 f"{word}: stands for several {self.kind.name}s; name a folder for the outputs, "
                 f"not {out}"
@@ -132,6 +134,9 @@ class Paths:
         if option and (is_standard(self.out) or names_a_file(self.out)):
             raise ConfigError(f"{option}: {self.out} is no folder; name one")
         return bool(option) or (single and names_a_folder(self.out))
+
+    def _holds_any(self, folder: Path) -> bool:
+        return any(True for _ in JobPlan(self.kind, Path(os.devnull)).below(folder))
 
     def _check_many(self) -> None:
         if not self.named:
@@ -188,13 +193,99 @@ class Failure(NamedTuple):
     reason: str
 
 
-@dataclass(slots=True)
 class JobPlan:
-    """The jobs, the failures, and the found files that are no inputs."""
+    """The jobs for many inputs, the failures, and the found files that are no inputs.
 
-    jobs: list[FileJob] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    others: list[Path] = field(default_factory=list)
+    The folder of the outputs may lie among the inputs; its content is skipped.
+    """
+
+    def __init__(self, kind: Inputs, folder: Path) -> None:
+        self.kind, self.folder, self._out = kind, folder, _real(folder)
+        self.jobs: list[FileJob] = []
+        self.failures: list[Failure] = []
+        self.others: list[Path] = []
+
+    def inputs_of(self, word: str, *, tree: bool) -> Iterator[tuple[Path, Path]]:
+        """Yield the inputs in a word, and the folder that the paths of their outputs start from.
+
+        tree  whether that is the folder itself if the word is one
+        """
+        address = address_of(word)
+        if address is not None:
+            there = _remote.listed(address, self.kind.endings(), MANIFEST)
+            self.others += there.others
+            base = there.base
+            paths = [
+                each for each in there.files if not Path(_real(each)).is_relative_to(self._out)
+            ]
+        elif is_pattern(word):
+            base, paths = _matches(word)
+        else:
+            paths = [Path(word)]
+            base = paths[0] if tree and is_tree(word, self.kind) else _full(paths[0]).parent
+        for path in paths:
+            yield from ((file, _full(base)) for file in self.below(path, named=True))
+
+    def below(
+        self, path: Path, above: tuple[str, ...] = (), *, named: bool = False
+    ) -> Iterator[Path]:
+        """Yield the inputs at a path or below it; a `named` file is always an input."""
+        real = _real(path)
+        if real == self._out:
+            return
+        try:
+            if not path.is_dir():
+                if named or self._is_file(path):
+                    yield path
+                elif path.name != MANIFEST:
+                    self.others.append(path)
+            elif self.kind.is_folder(path):
+                yield path
+            elif real in above:
+                self.failures.append(Failure(path, "is a link to a folder that contains it"))
+            else:
+                for entry in visible(path):
+                    yield from self.below(entry, (*above, real))
+        except FormatError as error:
+            self.failures.append(Failure(path, one_line(error).removeprefix(f"{path}: ")))
+        except OSError as error:
+            why = f"cannot be read: {error.strerror or one_line(error)}"
+            self.failures.append(Failure(path, why))
+
+    def _is_file(self, path: Path) -> bool:
+        # A broken link with the name of an input is reported; a pipe is skipped, as it would block.
+        return (path.is_file() or path.is_symlink()) and self.kind.is_file(path)
+
+    def place(self, files: Mapping[Path, Path], root: Path, ending: str) -> None:
+        """Add a job for each file, and a failure for those whose outputs would have one name.
+
+        Names that differ only by case or by the coding of accents are equal on some systems, so
+        they count as equal everywhere.
+        """
+        places: dict[str, list[tuple[Path, Path]]] = defaultdict(list)
+        for full, file in files.items():
+            place = full.relative_to(root)
+            name = (place.name if file.is_dir() else place.stem) + ending
+            out = self.folder / place.with_name(name)
+            places[unicodedata.normalize("NFC", str(out)).casefold()].append((file, out))
+        for jobs in places.values():
+            for file, out in jobs:
+                others = [path for path, _ in jobs if path != file]
+                if out.parent == self.folder and out.name.casefold() == MANIFEST:
+                    why = f"its output would replace {out}, the list of outputs; rename it"
+                elif others:
+                    why = f"has the same output as {others[0]}, {out}; rename one"
+                else:
+                    self.jobs.append(FileJob(file, out, _bytes_in(file)))
+                    continue
+                self.failures.append(Failure(file, why))
+
+    def skipped(self) -> str:
+        """Return a note on the files that are no inputs."""
+        kinds = Counter(path.suffix.lower() or "no ending" for path in self.others)
+        said = ", ".join(f"{count} of {kind}" for kind, count in sorted(kinds.items()))
+        count = count_of(len(self.others), "file")
+        return f"skipped, not {self.kind.name}s: {count} ({said})"
 
 
 def is_pattern(word: str) -> bool:
@@ -205,77 +296,60 @@ def is_pattern(word: str) -> bool:
     return glob.has_magic(word) and not os.path.lexists(word)
 
 
-def is_tree(word: str, inputs: Inputs) -> bool:
+def is_tree(word: str, kind: Inputs) -> bool:
     """Return whether a word is a folder that is not one input as a whole."""
     address = address_of(word)
     if address is not None:
         return not _remote.is_pattern(address) and _remote.is_folder(address)
-    return Path(word).is_dir() and not inputs.is_folder(Path(word))
+    return Path(word).is_dir() and not kind.is_folder(Path(word))
 
 
-def holds_any(word: str, inputs: Inputs) -> bool:
-    """Return whether there is an input in a folder."""
-    return any(True for _ in _Walk(inputs, "").below(Path(word), JobPlan()))
-
-
-def find_jobs(words: Sequence[str], folder: Path, inputs: Inputs, ending: str) -> JobPlan:
+def find_jobs(words: Sequence[str], folder: Path, kind: Inputs, ending: str) -> JobPlan:
     """Return a job for each input in the words: files, folders and patterns.
 
     The tree is kept: the output of a file has the same path in `folder` as the file has in the
     common folder of all words. That is the folder itself if only one is named, and for a pattern
-    the part before the first *. `folder` may lie among the inputs; its content is skipped.
+    the part before the first *.
 
     Raises FormatError for words without inputs, ConfigError if an output would overwrite an input.
     """
-    plan, own = JobPlan(), _Walk(inputs, _real(folder))
-    given: list[tuple[Path, Path]] = []  # a path, and the folder that its output path starts from
-    alone = len(words) == 1
-    for word in words:
-        address = address_of(word)
-        if address is None:
-            given += _given(word, tree=alone and is_tree(word, inputs))
-            continue
-        there = _remote.listed(address, inputs.endings(), MANIFEST)
-        plan.others += there.others
-        given += [(path, _full(there.base)) for path in there.files if not own.holds(path)]
-    if not given:
-        raise _nothing(words, inputs)
-    root = _common([base for _, base in given])
-    if alone and _real(Path(words[0])) == own.out:
+    plan, alone = JobPlan(kind, folder), len(words) == 1
+    if alone and _real(Path(words[0])) == _real(folder):
         raise ConfigError(
             f"{folder}: is the input folder; name another one, which may lie inside it"
         )
-    files: dict[Path, Path] = {}
-    for path, _ in given:
-        for file in own.below(path, plan, named=True):
-            files.setdefault(_full(file), file)
-    if not files and not plan.failures:
-        raise _nothing(words, inputs)
-    _place(files, root, folder, ending, plan)
-    _check_apart(plan.jobs, files)
+    found = [each for word in words for each in plan.inputs_of(word, tree=alone)]
+    if not found and not plan.failures:
+        endings = ", ".join(sorted(kind.endings()))
+        raise FormatError(
+            f"{' '.join(words)}: contains no {kind.name}s, which are files of {endings}"
+        )
+    try:
+        root = Path(os.path.commonpath([base for _, base in found] or [folder]))
+    except ValueError:  # Windows: on several drives
+        raise ConfigError("the inputs lie on several drives; take one drive at a time") from None
+    files = {_full(file): file for file, _ in reversed(found)}  # the first name of each counts
+    plan.place(dict(reversed(files.items())), root, ending)
+    read = {_real(file) for file in files.values()}
+    for job in plan.jobs:
+        if _real(job.out) in read:
+            raise ConfigError(
+                f"{job.out}: is an input and would be overwritten; name another folder"
+            )
     return plan
 
 
-def _nothing(words: Sequence[str], inputs: Inputs) -> FormatError:
-    endings = ", ".join(sorted(inputs.endings()))
-    return FormatError(
-        f"{' '.join(words)}: contains no {inputs.name}s, which are files of {endings}"
-    )
-
-
-def _given(word: str, *, tree: bool) -> list[tuple[Path, Path]]:
-    if not is_pattern(word):
-        path = Path(word)
-        return [(path, _full(path) if tree else _full(path).parent)]
+def _matches(pattern: str) -> tuple[Path, list[Path]]:
+    """Return the folder before the first * of a pattern, and the paths that match it."""
     # The shell's rules, with ** for folders of any depth; pathlib has others.
-    found = [Path(path) for path in sorted(glob.glob(word, recursive=True))]  # noqa: PTH207
+    found = [Path(path) for path in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207
     found = [path for path in found if not is_hidden(path.name)]
     if not found:
-        raise FormatError(f"{word}: no file matches this pattern")
-    base = Path(word).parent
+        raise FormatError(f"{pattern}: no file matches this pattern")
+    base = Path(pattern).parent
     while glob.has_magic(str(base)):
         base = base.parent
-    return [(path, _full(base)) for path in found]
+    return base, found
 
 
 def _full(path: Path) -> Path:
@@ -283,86 +357,8 @@ def _full(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100
 
 
-def _common(bases: list[Path]) -> Path:
-    try:
-        return Path(os.path.commonpath(bases))
-    except ValueError:  # Windows: on several drives
-        raise ConfigError("the inputs lie on several drives; take one drive at a time") from None
-
-
 def _real(path: Path) -> str:
     return os.path.realpath(path)
-
-
-@dataclass(slots=True)
-class _Walk:
-    """Finds inputs in folders, except below `out`."""
-
-    inputs: Inputs
-    out: str
-
-    def holds(self, path: Path) -> bool:
-        """Return whether a path is below `out`."""
-        return Path(_real(path)).is_relative_to(self.out)
-
-    def below(
-        self, path: Path, plan: JobPlan, above: tuple[str, ...] = (), *, named: bool = False
-    ) -> Iterator[Path]:
-        """Yield the inputs at a path or below it; a `named` file is always an input."""
-        real = _real(path)
-        if real == self.out:
-            return
-        try:
-            if not path.is_dir():
-                if named or self._is_file(path):
-                    yield path
-                elif path.name != MANIFEST:
-                    plan.others.append(path)
-            elif self.inputs.is_folder(path):
-                yield path
-            elif real in above:
-                plan.failures.append(Failure(path, "is a link to a folder that contains it"))
-            else:
-                for entry in visible(path):
-                    yield from self.below(entry, plan, (*above, real))
-        except (OSError, FormatError) as error:
-            plan.failures.append(Failure(path, _why(path, error)))
-
-    def _is_file(self, path: Path) -> bool:
-        # A broken link with the name of an input is reported; a pipe is skipped, as it would block.
-        return (path.is_file() or path.is_symlink()) and self.inputs.is_file(path)
-
-
-def _why(path: Path, error: Exception) -> str:
-    if isinstance(error, FormatError):
-        return one_line(error).removeprefix(f"{path}: ")
-    return f"cannot be read: {getattr(error, 'strerror', None) or one_line(error)}"
-
-
-def _place(files: dict[Path, Path], root: Path, folder: Path, ending: str, plan: JobPlan) -> None:
-    """Add a job for each file, and a failure for those whose outputs would have one name.
-
-    Names that differ only by case or by the coding of accents are equal on some systems, so they
-    count as equal everywhere.
-    """
-    places: dict[str, list[tuple[Path, Path]]] = {}
-    for full, file in files.items():
-        place = full.relative_to(root)
-        name = (place.name if file.is_dir() else place.stem) + ending
-        out = folder / place.with_name(name)
-        alike = unicodedata.normalize("NFC", str(out)).casefold()
-        places.setdefault(alike, []).append((file, out))
-    for jobs in places.values():
-        for file, out in jobs:
-            others = [path for path, _ in jobs if path != file]
-            if out.parent == folder and out.name.casefold() == MANIFEST:
-                why = f"its output would replace {out}, the list of outputs; rename it"
-            elif others:
-                why = f"has the same output as {others[0]}, {out}; rename one"
-            else:
-                plan.jobs.append(FileJob(file, out, _bytes_in(file)))
-                continue
-            plan.failures.append(Failure(file, why))
 
 
 def _bytes_in(path: Path) -> int:
@@ -375,22 +371,3 @@ def _bytes_in(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def _check_apart(jobs: list[FileJob], files: dict[Path, Path]) -> None:
-    read = {_real(file) for file in files.values()}
-    for job in jobs:
-        if _real(job.out) in read:
-            raise ConfigError(
-                f"{job.out}: is an input and would be overwritten; name another folder"
-            )
-
-
-def skipped_note(others: list[Path], inputs: Inputs) -> str:
-    """Return a note on the files that are no inputs."""
-    kinds: dict[str, int] = {}
-    for path in others:
-        kind = path.suffix.lower() or "no ending"
-        kinds[kind] = kinds.get(kind, 0) + 1
-    said = ", ".join(f"{count} of {kind}" for kind, count in sorted(kinds.items()))
-    return f"skipped, not {inputs.name}s: {count_of(len(others), 'file')} ({said})"
