@@ -262,12 +262,24 @@ class Span:
     start: Microseconds | None = option(shown="0s")
     stop: Microseconds | None = option(shown="the end")
 
-    def times(self) -> tuple[int | None, int | None]:
-        """Return both in microseconds after the first event. Raises ConfigError."""
+    def times(self, origin_us: int = 0) -> tuple[int | None, int | None]:
+        """Return both as time stamps, for a first event at `origin_us`. Raises ConfigError."""
         if self.stop is not None and self.stop <= (self.start or 0):
             begin, end = map(_console.typed_us, (self.start or 0, self.stop))
             raise ConfigError(f"--stop {end} is not after --start {begin}")
-        return self.start, self.stop
+        return (
+            None if self.start is None else origin_us + self.start,
+            None if self.stop is None else origin_us + self.stop,
+        )
+
+    def cut(self, recording: Recording) -> RecordingPart:
+        """Return the part of a recording. Raises ConfigError for live events."""
+        if self == Span():
+            return recording.between()
+        if recording.live:
+            raise ConfigError(f"{recording.path}: --start and --stop need a file; write one first")
+        origin_us = next((int(block.t[0]) for block in recording), 0)
+        return recording.between(*self.times(origin_us))
 
     def titled(self, name: str) -> str:
         """Return a name with the part, as a title."""
@@ -385,40 +397,3 @@ def waiting(sink: FileSink) -> FileSink:
     if sink.serves is not None:
         _console.say(f"{sink.serves}: waits for one receiver")
     return sink
-
-
-def window_from(
-    origin_us: int, after_us: int | None, until_us: int | None
-) -> tuple[int | None, int | None]:
-    """Return times relative to `origin_us` as absolute times; None stays None."""
-    return (
-        None if after_us is None else origin_us + after_us,
-        None if until_us is None else origin_us + until_us,
-    )
-
-
-def stamps_of(
-    recording: Recording, after_us: int | None, until_us: int | None
-) -> tuple[int | None, int | None]:
-    """Return times relative to the first event as time stamps; None stays None.
-
-    Raises ConfigError for live events.
-    """
-    if after_us is None and until_us is None:
-        return None, None
-    if recording.live:
-        raise ConfigError(f"{recording.path}: --start and --stop need a file; write one first")
-    origin_us = next((int(block.t[0]) for block in recording), 0)
-    return window_from(origin_us, after_us, until_us)
-
-
-def part_of(
-    recording: Recording, after_us: int | None, until_us: int | None
-) -> Recording | RecordingPart:
-    """Return the part between times after the first event, or the whole recording without any.
-
-    Raises ConfigError for a part of live events.
-    """
-    if after_us is None and until_us is None:
-        return recording
-    return recording.between(*stamps_of(recording, after_us, until_us))

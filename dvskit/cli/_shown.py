@@ -14,7 +14,7 @@ import typer
 from dvskit import _interrupt
 from dvskit.cli import _console
 from dvskit.cli._live import open_seen
-from dvskit.cli._options import CameraOptions, Reading, Span, part_of
+from dvskit.cli._options import CameraOptions, Reading, Span
 from dvskit.cli._writer import Writer
 from dvskit.errors import FormatError, count_of
 from dvskit.events import Events, ReadableSource, Source
@@ -141,11 +141,11 @@ def opened(
     unit   of progress: the events that are read, or others, which the command reports
     stops  whether Ctrl-C completes the output; None: of live events
     """
-    times = span.times()
+    span.times()  # which checks them before anything is read
     writer.check()
     _console.announce_compiling()
     file, recording = open_seen(file, cameras, reading, model)
-    part = part_of(recording, *times)
+    part = recording if span == Span() else span.cut(recording)
     stops = recording.live if stops is None else stops
     with writer.bars, _console.stoppable() if stops else nullcontext() as stop:
         yield Shown(file, part, writer, unit, stop)

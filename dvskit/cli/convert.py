@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,33 +41,23 @@ if TYPE_CHECKING:
     from dvskit.tensors import Representation
 
 
-_MOVED = "the filters move the times of events"
-
-
 class _Changed:
-    """A part of a recording with --crop, --filter and --fit applied: the events to write.
+    """A part of a recording with --crop, --filter and --fit applied: the events to write."""
 
-    rectangle  of --crop
-    texts      of --filter
-    target     the size of --fit
-    """
-
-    def __init__(
-        self, part: RecordingPart, rectangle: Crop | None, texts: Sequence[str], target: Size | None
-    ) -> None:
+    def __init__(self, part: RecordingPart, kept: Kept) -> None:
         self.part = part
         self._filtered: FilteredEvents | None = None
         self._fitted: FilteredSource | None = None
         source: Source = part
-        if rectangle is not None:
+        if kept.crop is not None:
             with options.as_usage("--crop"):
-                source = FilteredSource(part, rectangle)
-        if texts:
+                source = FilteredSource(part, Crop(*kept.crop))
+        if kept.filters:
             with options.as_usage("--filter"):
-                source = self._filtered = FilteredEvents(source, texts, part.recording)
-        if target is not None:
-            self._placement = Placement.of(source.size, target)
-            source = self._fitted = FilteredSource(source, Fit(target))
+                source = self._filtered = FilteredEvents(source, kept.filters, part.recording)
+        if kept.fit is not None:
+            self._placement = Placement.of(source.size, kept.fit)
+            source = self._fitted = FilteredSource(source, Fit(kept.fit))
         self.source = source
 
     @property
@@ -76,31 +66,23 @@ class _Changed:
         tally = [] if self._filtered is None else self._filtered.tally()
         return not any(getattr(each.filter, "moves_times", False) for each in tally)
 
-    def hand_over(self, sink: FileSink) -> list[str]:
-        """Hand over triggers, IMU samples and frames of a file; return notes on those left out."""
-        part = self.part
-        if part.recording.live:
-            return []
-        if self.keeps_times:
-            return hand_over(part, sink)
-        if not (len(part.triggers()) or len(part.imu()) or any(True for _ in part.frames())):
-            return []
-        return [f"triggers, IMU samples and frames are left out: {_MOVED}"]
-
     def write(self, sink: FileSink, show: Callable[[int], None]) -> list[str]:
-        """Write the events; return notes on data that is left out."""
-        notes = self.hand_over(sink)
-        along = TriggersAlong(self.part, sink) if self.keeps_times else None
+        """Write the events and the data beside them; return notes on data that is left out."""
+        part, live = self.part, self.part.recording.live
+        along = TriggersAlong(part, sink) if self.keeps_times else None
+        notes = [] if live or along is None else hand_over(part, sink)
         for block in self.source:
             if along is not None:
                 along.hand_over()
             sink.write(block)
             show(sink.count)
         if along is not None:
-            notes += along.end()
-        elif self.part.recording.live and (count := len(self.part.recording.triggers())):
-            notes.append(f"left out: {count_of(count, 'trigger')}: {_MOVED}")
-        return notes
+            return [*notes, *along.end()]
+        beside = [part.recording.triggers()] if live else [part.triggers(), part.imu()]
+        if any(map(len, beside)) or (not live and any(True for _ in part.frames())):
+            what = "triggers" if live else "triggers, IMU samples and frames"
+            return [f"{what} are left out: the filters move the times of events"]
+        return []
 
     def notes(self) -> list[str]:
         """Return notes on the events that filters and --fit dropped or added."""
@@ -195,7 +177,7 @@ def _write_frames(
     if (kept.crop, kept.fit, kept.filters) != (None, None, None) or to is not None:
         raise ConfigError("--crop, --fit, --filter and --to are for events; --frames takes none")
     recording = read.open(file)
-    part = recording.between(*options.stamps_of(recording, *kept.span.times()))
+    part = kept.span.cut(recording)
     if next(part.frames(), None) is None:
         raise ConfigError(
             f"{file}: holds no frames{' there' * (kept.span != options.Span())}; to write its "
@@ -259,15 +241,14 @@ def _convert(
     tensor = tensors.output(out, to)
     if tensor is None:
         options.check_writable(out, to)
-    after_us, until_us = kept.span.times()
-    rectangle = None if kept.crop is None else Crop(*kept.crop)
+    kept.span.times()  # which checks them before anything is read
     recording = read.open(file)
     part: RecordingPart
     if recording.live:
-        part = _Arriving(recording, after_us, until_us, waits=not is_network(out))
+        part = _Arriving(recording, kept.span, waits=not is_network(out))
     else:
-        part = recording.between(*options.stamps_of(recording, after_us, until_us))
-    changed = _Changed(part, rectangle, kept.filters or [], kept.fit)
+        part = kept.span.cut(recording)
+    changed = _Changed(part, kept)
     if tensor is not None:
         if recording.live:
             raise ConfigError(
@@ -308,22 +289,19 @@ def _notes(out: Path, notes: list[str], part: RecordingPart) -> None:
 
 
 class _Arriving(RecordingPart):
-    """Live events from `after_us` to `until_us` after the first; Ctrl-C ends them early.
+    """The part of live events in a span; Ctrl-C ends it early.
 
     waits  whether a camera's events wait for the output; if not, some may be dropped, and counted
     """
 
-    def __init__(
-        self, recording: Recording, after_us: int | None, until_us: int | None, *, waits: bool
-    ) -> None:
+    def __init__(self, recording: Recording, span: options.Span, *, waits: bool) -> None:
         super().__init__(recording, None, None)
         self._source: Recording | KeepingUp = recording
         if isinstance(recording, LiveRecording):
-            recording.limit_us = until_us
+            recording.limit_us = span.stop
             if not waits:
                 self._source = KeepingUp.of(recording, "receiver was")
-        self._after_us, self._until_us = after_us, until_us
-        self._origin_us: int | None = None
+        self._span = span
 
     @property
     def damage(self) -> Damage:
@@ -340,11 +318,9 @@ class _Arriving(RecordingPart):
 
     def __iter__(self) -> Iterator[Events]:
         with _console.stoppable() as stop:
-            for block in stop.until(self._source):
-                if self._origin_us is None:
-                    self._origin_us = int(block.t[0])
-                    times = (self._after_us, self._until_us)
-                    self.start_us, self.stop_us = options.window_from(self._origin_us, *times)
+            for number, block in enumerate(stop.until(self._source)):
+                if number == 0:
+                    self.start_us, self.stop_us = self._span.times(int(block.t[0]))
                 yield block.between(self.start_us, self.stop_us)
                 if self.stop_us is not None and block.t[-1] >= self.stop_us:
                     return

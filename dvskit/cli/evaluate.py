@@ -165,11 +165,11 @@ def evaluate(
     result = opened.noted(found)
     report = Report(score_lines(result), {**result_values(result), "split": split.value})
     if found.over_time is not None:
-        add_over_time(report, found.over_time)
+        report.add_over_time(found.over_time)
     if found.operations is not None:
-        add_operations(report, found.operations)
-    if found.corrupted:
-        add_corrupted(report, found.corrupted)
+        report.add_operations(found.operations)
+    for each in found.corrupted:
+        report.add_corrupted(each)
     if json:
         _console.print_json(report.values)
     else:
@@ -253,45 +253,68 @@ class Report:
     values: dict[str, Any]
     panels: list[Measured] = field(default_factory=list)
 
+    def add_over_time(self, found: OverTime) -> None:
+        """Add the accuracy after each step, and the time until it settles."""
+        from dvskit.render.plots import Measured
 
-def add_over_time(report: Report, found: OverTime) -> None:
-    """Add the accuracy after each step."""
-    report.lines += ["", *_over_time_lines(found)]
-    report.values["over_time"] = {
-        "bin_us": found.bin_us,
-        "accuracy": found.accuracy.tolist(),
-        "interval_95": found.interval_95.tolist(),
-        "settled_steps": found.settled,
-        "settled_us": found.settled_us,
-    }
-    report.panels.append(_over_time_panel(found))
+        steps, unit, label = len(found.results), 1.0, "steps seen"
+        if found.bin_us is not None:
+            unit, label = found.bin_us / 1000, "time seen (ms)"
+        every = -(-steps // _ROWS)
+        rows = [("after", *_HEADS)]
+        for step in sorted({*range(every, steps + 1, every), found.settled, steps}):
+            rows.append((_time(found, step), *_cells(found.results[step - 1])))
+        settled = _time(found, found.settled)
+        self.lines += ["", *aligned(rows)]
+        self.lines.append(
+            f"after {settled} the accuracy stays within the interval of the accuracy at the end"
+        )
+        self.values["over_time"] = {
+            "bin_us": found.bin_us,
+            "accuracy": found.accuracy.tolist(),
+            "interval_95": found.interval_95.tolist(),
+            "settled_steps": found.settled,
+            "settled_us": found.settled_us,
+        }
+        at_end = f"{100 * found.accuracy[-1]:.1f} % at the end"
+        self.panels.append(
+            Measured(
+                unit * np.arange(1.0, steps + 1.0), found.accuracy, found.interval_95, label,
+                chance=1 / len(found.results[-1].classes), mark=unit * found.settled,
+                words=(at_end, f"within its interval after {settled}"),
+            )
+        )  # fmt: skip
 
+    def add_operations(self, found: Operations) -> None:
+        """Add the operations of a network per sample."""
+        self.lines += ["", *_operations_lines(found)]
+        self.values["operations"] = _operations_values(found)
 
-def add_operations(report: Report, found: Operations) -> None:
-    """Add the operations of a network per sample."""
-    report.lines += ["", *_operations_lines(found)]
-    report.values["operations"] = _operations_values(found)
+    def add_corrupted(self, found: Corrupted) -> None:
+        """Add the accuracy at each level of a kind of corruption."""
+        from dvskit.evaluation import CORRUPTIONS
+        from dvskit.render.plots import Measured
 
-
-def add_corrupted(report: Report, found: Sequence[Corrupted]) -> None:
-    """Add the accuracy at each level of each kind of corruption."""
-    values = report.values["corrupted"] = {}
-    for each in found:
-        _add_corruption(report, values, each)
-
-
-def _over_time_lines(found: OverTime) -> Iterator[str]:
-    """Yield the accuracy after some of the steps, and the time until it settles."""
-    steps = len(found.results)
-    every = -(-steps // _ROWS)
-    shown = sorted({*range(every, steps + 1, every), found.settled, steps})
-    rows = [("after", *_HEADS)]
-    rows += [(_time(found, step), *_cells(found.results[step - 1])) for step in shown]
-    yield from aligned(rows)
-    yield (
-        f"after {_time(found, found.settled)} the accuracy stays within the interval of the "
-        "accuracy at the end"
-    )
+        kind, results = CORRUPTIONS[found.kind], found.results
+        accuracy = [result.accuracy for result in results]
+        interval = [result.interval_95 for result in results]
+        rows = [("level", *_HEADS)]
+        for level, result in zip(found.levels, results, strict=True):
+            rows.append((f"{level:g}", *_cells(result)))
+        self.lines += ["", f"{found.kind}: {kind.label}", *aligned(rows)]
+        self.values.setdefault("corrupted", {})[found.kind] = {
+            "label": kind.label,
+            "seed": found.seed,
+            "levels": list(found.levels),
+            "accuracy": accuracy,
+            "interval_95": interval,
+        }
+        self.panels.append(
+            Measured(
+                np.array(found.levels), np.array(accuracy), np.array(interval), kind.label,
+                chance=1 / len(results[0].classes), factors=kind.factors,
+            )
+        )  # fmt: skip
 
 
 def _cells(result: Result) -> tuple[str, str]:
@@ -305,26 +328,6 @@ def _time(found: OverTime, step: int) -> str:
     if found.bin_us is None:
         return f"{count_of(step, 'step')}"
     return f"{step * found.bin_us / 1000:,g} ms"
-
-
-def _over_time_panel(found: OverTime) -> Measured:
-    from dvskit.render.plots import Measured
-
-    unit, label = (1.0, "steps seen")
-    if found.bin_us is not None:
-        unit, label = found.bin_us / 1000, "time seen (ms)"
-    return Measured(
-        unit * np.arange(1.0, len(found.results) + 1.0),
-        found.accuracy,
-        found.interval_95,
-        label,
-        chance=1 / len(found.results[-1].classes),
-        mark=unit * found.settled,
-        words=(
-            f"{100 * found.accuracy[-1]:.1f} % at the end",
-            f"within its interval after {_time(found, found.settled)}",
-        ),
-    )
 
 
 def corrupt_levels(texts: Sequence[str]) -> dict[str, tuple[float, ...]]:
@@ -351,33 +354,6 @@ def corrupt_levels(texts: Sequence[str]) -> dict[str, tuple[float, ...]]:
                 raise ConfigError(f"--corrupt {each}: is given twice")
             found.setdefault(each, check_levels(each, levels))
     return found
-
-
-def _add_corruption(report: Report, values: dict[str, Any], found: Corrupted) -> None:
-    from dvskit.evaluation import CORRUPTIONS
-    from dvskit.render.plots import Measured
-
-    kind = CORRUPTIONS[found.kind]
-    accuracy = [result.accuracy for result in found.results]
-    interval = [result.interval_95 for result in found.results]
-    rows = [("level", *_HEADS)]
-    for level, result in zip(found.levels, found.results, strict=True):
-        rows.append((f"{level:g}", *_cells(result)))
-    report.lines += ["", f"{found.kind}: {kind.label}", *aligned(rows)]
-    values[found.kind] = {
-        "label": kind.label,
-        "seed": found.seed,
-        "levels": list(found.levels),
-        "accuracy": accuracy,
-        "interval_95": interval,
-    }
-    chance = 1 / len(found.results[0].classes)
-    report.panels.append(
-        Measured(
-            np.array(found.levels), np.array(accuracy), np.array(interval), kind.label,
-            chance=chance, factors=kind.factors,
-        )
-    )  # fmt: skip
 
 
 def _operations_lines(found: Operations) -> Iterator[str]:

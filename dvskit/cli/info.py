@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -30,24 +31,24 @@ def info(file: Path, json: Json = False, reading: Reading = Reading()) -> None:
           address ({addresses}).
     """
     clip = find_clip(file, reading)
-    if clip is not None:
-        if reading.size is not None:
-            raise ConfigError(
-                f"{file}: --size applies to event files, and this is a video of {clip.size}; "
-                "dvskit emulate --size scales it"
-            )
-        facts = describe_clip(file, clip)
-        lines = _clip_lines(facts)
+    if clip is None:
+        facts = _facts_of_recording(reading.open(file))
+    elif reading.size is None:
+        facts = _facts_of_clip(file, clip)
     else:
-        facts = describe(reading.open(file))
-        lines = _lines(facts)
+        raise ConfigError(
+            f"{file}: --size applies to event files, and this is a video of {clip.size}; "
+            "dvskit emulate --size scales it"
+        )
     if json:
         _console.print_json(facts)
         return
-    _console.put(*lines)
+    size = "" if facts["bytes"] is None else f", {count_of(facts['bytes'], 'byte')}"
+    _console.put(f"{facts['file']}: {facts['format']}{size}")
+    _console.put(*(f"  {title:9} {text}" for title, text in _about(facts)))
 
 
-def describe_clip(file: Path, clip: FrameSource) -> dict[str, Any]:
+def _facts_of_clip(file: Path, clip: FrameSource) -> dict[str, Any]:
     """Read a whole clip, and return the facts about it."""
     times = [t_us for t_us, _ in clip]
     duration = times[-1] - times[0] if times else 0
@@ -70,31 +71,7 @@ def _bytes_of(file: Path) -> int | None:
     return file.stat().st_size if file.is_file() else None
 
 
-def _clip_lines(facts: dict[str, Any]) -> list[str]:
-    rate = facts["frames_per_second"]
-    return [
-        _head(facts),
-        f"  size      {facts['width']}x{facts['height']}",
-        f"  frames    {facts['frames']:,}" + (f" ({rate:.6g} a second)" if rate else ""),
-        *_times(facts),
-        *(f"  note      {text}" for text in facts["notes"]),
-        f"  events    none; to make them: dvskit emulate {shlex.quote(facts['file'])} events.raw",
-    ]
-
-
-def _head(facts: dict[str, Any]) -> str:
-    size = "" if facts["bytes"] is None else f", {count_of(facts['bytes'], 'byte')}"
-    return f"{facts['file']}: {facts['format']}{size}"
-
-
-def _times(facts: dict[str, Any]) -> list[str]:
-    if facts["t_first_us"] is None:
-        return []
-    lasts = _console.describe_us(facts["duration_us"])
-    return [f"  time      {facts['t_first_us']} to {facts['t_last_us']} us ({lasts})"]
-
-
-def describe(recording: Recording) -> dict[str, Any]:
+def _facts_of_recording(recording: Recording) -> dict[str, Any]:
     """Read a whole recording, and return the facts about it."""
     events = on = 0
     first: int | None = None
@@ -105,7 +82,6 @@ def describe(recording: Recording) -> dict[str, Any]:
         events += len(block)
         on += int(np.count_nonzero(block.p))
     duration = 0 if first is None or last is None else last - first
-    frames = _frames(recording)
     damage, lens = recording.damage, recording.intrinsics()
     return {
         "file": _console.shown(str(recording.path)),
@@ -123,7 +99,7 @@ def describe(recording: Recording) -> dict[str, Any]:
         "events_per_second": round(events / (duration * 1e-6)) if duration else None,
         "triggers": len(recording.triggers()),
         "imu_samples": len(recording.imu()),
-        **frames,
+        **_frames(recording),
         "labels": len(recording.labels()),
         "intrinsics": None if lens is None else lens._asdict(),
         "other": {
@@ -140,17 +116,6 @@ def describe(recording: Recording) -> dict[str, Any]:
             "first": [loss._asdict() for loss in damage.losses[:20]],
         },
     }
-
-
-_ORIGINS = {
-    "argument": "as given",
-    "header": "from the header",
-    "camera": "known from the camera's name",
-    "format": "usual for the format",
-    "frames": "of its frames",
-    "data": "INFERRED from the events",
-}
-_BESIDE = {"triggers": "triggers", "imu_samples": "IMU", "frames": "frames", "labels": "labels"}
 
 
 def _frames(recording: Recording) -> dict[str, Any]:
@@ -170,37 +135,53 @@ def _frames(recording: Recording) -> dict[str, Any]:
     }
 
 
-def _of_frames(facts: dict[str, Any]) -> str:
-    rate = facts["frames_per_second"]
-    size = f" of {facts['frame_width']}x{facts['frame_height']}"
-    return size + (f", {rate:.6g} a second" if rate else "")
+_ORIGINS = {
+    "argument": "as given",
+    "header": "from the header",
+    "camera": "known from the camera's name",
+    "format": "usual for the format",
+    "frames": "of its frames",
+    "data": "INFERRED from the events",
+}
 
 
-def _lines(facts: dict[str, Any]) -> list[str]:
-    rate = facts["events_per_second"]
-    lines = [
-        _head(facts),
-        f"  sensor    {facts['width']}x{facts['height']} ({_ORIGINS[facts['size_from']]})",
-        f"  events    {facts['events']:,} ({facts['on']:,} ON, {facts['off']:,} OFF)"
-        + (f", {rate:,} a second" if rate else ""),
-        *_times(facts),
-    ]
-    for key, title in _BESIDE.items():
-        if facts[key]:
-            lines.append(f"  {title:9} {facts[key]:,}" + _of_frames(facts) * (key == "frames"))
-    if facts["intrinsics"] is not None:
+def _about(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the facts about a recording or a clip for people: a title, and a text."""
+    is_clip, size = "events" not in facts, f"{facts['width']}x{facts['height']}"
+    if is_clip:
+        yield "size", size
+    else:
+        rate = facts["events_per_second"]
+        yield "sensor", f"{size} ({_ORIGINS[facts['size_from']]})"
+        counts = f"{facts['events']:,} ({facts['on']:,} ON, {facts['off']:,} OFF)"
+        yield "events", counts + (f", {rate:,} a second" if rate else "")
+    if facts["t_first_us"] is not None:
+        lasts = _console.describe_us(facts["duration_us"])
+        yield "time", f"{facts['t_first_us']} to {facts['t_last_us']} us ({lasts})"
+    for title, name in (("triggers", "triggers"), ("IMU", "imu_samples"), ("labels", "labels")):
+        if facts.get(name):
+            yield title, f"{facts[name]:,}"
+    if facts["frames"] or is_clip:
+        rate, wide = facts["frames_per_second"], facts.get("frame_width")
+        of = "" if wide is None else f" of {wide}x{facts['frame_height']}"
+        yield "frames", f"{facts['frames']:,}{of}" + (f", {rate:.6g} a second" if rate else "")
+    if facts.get("intrinsics") is not None:
         values = (f"{name} {value:g}" for name, value in facts["intrinsics"].items())
-        lines.append(f"  lens      {', '.join(values)}")
-    lines += [f"  also      {count:,} {name}" for name, count in facts["other"].items() if count]
-    lines += [f"  header    {key}: {value}" for key, value in facts["header"].items()]
-    lines += [f"  assumed   {text}" for text in facts["assumptions"]]
-    damage = facts["damage"]
+        yield "lens", ", ".join(values)
+    for name, count in facts.get("other", {}).items():
+        if count:
+            yield "also", f"{count:,} {name}"
+    for key, value in facts.get("header", {}).items():
+        yield "header", f"{key}: {value}"
+    yield from (("assumed", text) for text in facts.get("assumptions", ()))
+    yield from (("note", text) for text in facts.get("notes", ()))
+    damage = facts.get("damage", {"places": 0})
     if damage["places"]:
-        lines.append(f"  DAMAGE    {damage['extent']}")
-        lines += [
-            f"            byte {loss['offset']}: {loss['problem']}" for loss in damage["first"]
-        ]
-    return lines
+        yield "DAMAGE", damage["extent"]
+        yield from (("", f"byte {loss['offset']}: {loss['problem']}") for loss in damage["first"])
+    if is_clip:
+        command = f"dvskit emulate {shlex.quote(facts['file'])} events.raw"
+        yield "events", f"none; to make them: {command}"
 
 
 # --- filters --------------------------------------------------------------------------------------
