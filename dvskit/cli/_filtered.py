@@ -1,4 +1,4 @@
-"""The events of a recording with the filters of --filter applied."""
+"""The events of a recording with the filters of --filter applied; importing filters takes time."""
 
 from __future__ import annotations
 
