@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import numpy as np
-import typer
 
 from dvskit._files import temporary_folder
 from dvskit.cli import _console
@@ -34,45 +33,11 @@ if TYPE_CHECKING:
     from dvskit.video import FrameSource
 
 
-class LightName(Enum):
-    """How pixel values are read."""
-
-    luma = "luma"
-    linear = "linear"
-
-
-LightOption = Annotated[
-    LightName | None,
-    typer.Option(
-        "--light",
-        help="What the codes of pixels stand for: linear, the light that they encode, or luma, the "
-        "codes themselves, as v2e takes them.",
-        show_default="linear; luma with the preset v2e",
-    ),
-]
-
-
 class ClockName(Enum):
     """The position of time 0 in a video."""
 
     first = "first"
     container = "container"
-
-
-ClockOption = Annotated[
-    ClockName,
-    typer.Option(
-        "--time",
-        help="Time 0 of a video: first, its first frame, or container, the zero of its file.",
-    ),
-]
-FpsOfVideo = Annotated[
-    float | None,
-    typer.Option(
-        "--fps", help="Frames a second of the video or folder.",
-        show_default="its own time stamps",
-    ),
-]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import Enum
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,13 @@ def _with_own_seed(video: Path, given: dict[str, Any]) -> dict[str, Any]:
     return {"sensor": dataclasses.replace(sensor, seed=seed)}
 
 
+class LightName(Enum):
+    """How pixel values are read."""
+
+    luma = "luma"
+    linear = "linear"
+
+
 @dataclass(frozen=True, slots=True)
 class _Sensor:
     """The sensor of an emulation.
@@ -64,6 +72,8 @@ class _Sensor:
                surround_px, surround_gain, model.
     lux        The illuminance of the scene in lux, for a camera: its pixels are slower and noisier
                in the dark.
+    light      What the codes of pixels stand for: linear, the light that they encode, or luma, the
+               codes themselves, as v2e takes them.
     seed       The seed of all random numbers. For many inputs, each file's seed is derived from it
                and from the file's content.
     size       Scale the video to cover a sensor of WIDTHxHEIGHT, and cut off the rest at two of its
@@ -74,7 +84,7 @@ class _Sensor:
     threshold: float | None = options.option(shown="the preset's")
     set_: list[options.Setting] | None = None
     lux: float | None = options.option(shown="300, a lit office")
-    light: clips.LightOption = None
+    light: LightName | None = options.option(shown="linear; luma with the preset v2e")
     seed: int = 0
     size: str | None = options.option(metavar="SIZE", shown="the preset's, else native")
 
@@ -92,15 +102,17 @@ class _Sensor:
 class _Frames:
     """The frames of a clip that the sensor sees, and their reading.
 
+    fps       Frames a second of the video or folder.
     upsample  Add frames so that nothing moves by more than a pixel from frame to frame.
+    time      Time 0 of a video: first, its first frame, or container, the zero of its file.
     salvage   Read damaged videos: keep the undamaged frames, report the losses.
     """
 
     crop: options.CropOption = None
     span: options.Span = field(default_factory=options.Span)
-    fps: clips.FpsOfVideo = None
+    fps: float | None = options.option(shown="its own time stamps")
     upsample: bool = False
-    time: clips.ClockOption = clips.ClockName.first
+    time: clips.ClockName = clips.ClockName.first
     salvage: bool = False
 
     def part(self, sensor: _Sensor) -> ClipPart:
@@ -269,16 +281,20 @@ def _params(
 class _Pictures:
     """How the frames are opened.
 
+    fps     Frames a second of the video or folder.
     offset  Delay of the frames against their time stamps, on the clock of the events, such as 3ms.
             For a video: the time of its first frame, such as 1.5s.
+    light   What the codes of pixels stand for: linear, the light that they encode, or luma, the
+            codes themselves, as v2e takes them.
+    time    Time 0 of a video: first, its first frame, or container, the zero of its file.
     """
 
-    fps: clips.FpsOfVideo = None
+    fps: float | None = options.option(shown="its own time stamps")
     offset: options.Microseconds | None = options.option(
         shown="estimated, 20 ms either way at most"
     )
-    light: clips.LightOption = None
-    time: clips.ClockOption = clips.ClockName.first
+    light: LightName | None = options.option(shown="linear")
+    time: clips.ClockName = clips.ClockName.first
 
 
 def calibrate(

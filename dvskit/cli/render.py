@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dvskit.cli import _console
 from dvskit.cli._batch import Crew, on_many, suffix_option, write_pictures
-from dvskit.cli._clips import ClipOptions, ClockName, ClockOption, clip_notes
+from dvskit.cli._clips import ClipOptions, ClockName, clip_notes
 from dvskit.cli._inputs import RECORDINGS, Paths
 from dvskit.cli._options import (
     REQUIRED,
@@ -55,6 +55,7 @@ class _Drawn:
     stabilize  Remove the motion of the camera, estimated in windows of 20 ms: translation or
                rotation.
     beside     A video, a folder of images, or a recording with frames, to show beside the events.
+    time       Time 0 of a video: first, its first frame, or container, the zero of its file.
     footer     Show time code and event rates below the events.
     effort     x264's preset, from ultrafast to veryslow: slower presets make smaller files.
     crf        x264's crf: 0 is lossless, 51 the coarsest; 5 more make files a quarter smaller.
@@ -67,7 +68,7 @@ class _Drawn:
     stabilize: StabilizeName | None = option(shown="no")
     lens: LensOption = None
     beside: Path | None = None
-    time: ClockOption = ClockName.first
+    time: ClockName = ClockName.first
     look: VideoLook = field(default_factory=VideoLook)
     footer: bool = True
     effort: str = "ultrafast"
