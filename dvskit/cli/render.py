@@ -119,8 +119,6 @@ def render(
 
 def _render(file: Path | None, out: Path, *, drawn: _Drawn, reading: Reading, force: bool) -> int:
     writer = Writer(out, "videos", Kind.VIDEO | Kind.FOLDER, force=force)
-    if drawn.cameras.camera is not None and Path(drawn.cameras.camera).is_file():
-        raise ConfigError(f"--camera {drawn.cameras.camera} names no device; give --lens")
     if drawn.lens is not None and drawn.stabilize is None:
         raise ConfigError(f"--lens {drawn.lens} is for --stabilize rotation; give both")
     frames, look = drawn.frames(), drawn.look
