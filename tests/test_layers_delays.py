@@ -85,5 +85,5 @@ def test_what_fits_no_synapses_is_refused() -> None:
         layer.run(spikes(batch=3), state)
     with pytest.raises(ConfigError, match="it takes the outputs of a dense layer"):
         Layered(layers=("4C3", "ln", "10"))
-    with pytest.raises(ConfigError, match="sizes and strides must be at least 1"):
+    with pytest.raises(ConfigError, match="'T0'"):
         Layered(layers=("T0", "10"))

@@ -140,10 +140,10 @@ def test_the_kernels_compile_for_a_gpu_without_contracted_operations(case, monke
     layer = layer_of(case, "torch")
     d, x = layer.dynamics, currents(4, 2, 5, 7, dtype=getattr(torch, case[-1]))
     state = start_of(layer, x.shape[1:])
-    ends = state.v, None, None
+    ends = x, state.v, None, None
     for name, launch in (
         ("neurons_forward", lambda: gpu.forward(d, x, state)),
-        ("neurons_backward", lambda: gpu.backward(d, x, state, x, ends, list(d.tensors()))),
+        ("neurons_backward", lambda: gpu.backward(d, x, state, ends, list(d.tensors()))),
     ):
         kernel, (_, args, options) = launched(monkeypatch, name, launch)
         ptx = compiled_for_a_gpu(kernel, args, options)

@@ -78,10 +78,10 @@ def convolve(
     torch.autocast (a smaller gain, a tenth of the time lost) and torch.compile (which plans memory
     itself) torch does it all.
     """
-    own = not (torch.is_autocast_enabled(x.device.type) or torch.compiler.is_compiling())
     byte = of_spikes and weight.requires_grad and x.element_size() >= 4
     folded = x.requires_grad and _folds(x, window)
-    if not (own and torch.is_grad_enabled() and (byte or folded)):
+    own = torch.is_grad_enabled() and (byte or folded) and not torch.compiler.is_compiling()
+    if not own or torch.is_autocast_enabled(x.device.type):
         return functional.conv2d(x, weight, bias, *window)
     kept = torch.int8 if byte else x.dtype
     return cast(

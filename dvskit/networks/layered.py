@@ -12,6 +12,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ from torch import nn
 
 from dvskit import layers
 from dvskit._checks import check_fields, check_number, check_whole, checked
-from dvskit.errors import REGISTER_FIRST, ConfigError, did_you_mean
+from dvskit.errors import REGISTER_FIRST, ConfigError, ShapeError, did_you_mean, one_line
 from dvskit.networks.network import Network, NetworkModule, scaled
 from dvskit.neurons import PLIF, Neurons, RecurrentLIF, SignedLIF
 from dvskit.neurons.models import NEURONS, options_of
@@ -70,153 +71,97 @@ def _check_images(shape: Shape) -> None:
         raise ConfigError("it takes images; put it in front of the first dense layer")
 
 
-def _check_sizes(*sizes: int) -> None:
-    if min(sizes) < 1:
-        raise ConfigError("sizes and strides must be at least 1")
-
-
-def _behind(shape: Shape, kernel: int, stride: int, padding: int) -> tuple[int, int]:
-    _check_sizes(kernel, stride)
-    rows, columns = ((side + 2 * padding - kernel) // stride + 1 for side in shape[1:])
-    if min(rows, columns) < 1:
-        raise ConfigError(
-            f"no pixel would remain, {rows}x{columns}; take a smaller window, more padding, or "
-            "less pooling in front of it"
-        )
-    return rows, columns
-
-
 @dataclass(frozen=True, slots=True)
-class _Layer:
-    """A piece that depends on the shape in front of it alone."""
+class _LayerPiece:
+    """The layers of a word, which follow from the shape in front of it."""
 
-    after: Callable[[Shape], Shape]
     modules: Callable[[Shape], list[Named]]
+
+    def after(self, shape: Shape) -> Shape:
+        with torch.device("meta"), torch.no_grad():
+            x = torch.zeros(1, 1, *shape)  # a time step of a sample
+            for _, layer in self.modules(shape):
+                x = layer.eval()(x)
+        return tuple(x.shape[2:])
 
 
 def _convolution(
-    channels: str, kernel: str, stride: str | None, padding: str | None
-) -> NetworkPiece:
-    """Return channels C kernel, with stride and padding: 64C3, 64C3s2p1."""
+    channels: str, kernel: str, stride: str | None, padding: str | None, shape: Shape
+) -> list[Named]:
+    """Return the layer of 64C3 or 64C3s2p1: channels, kernel, stride and padding."""
+    _check_images(shape)
     window = int(kernel), int(stride or 1), int(padding or 0)
-
-    def after(shape: Shape) -> Shape:
-        _check_images(shape)
-        _check_sizes(int(channels))
-        return int(channels), *_behind(shape, *window)
-
-    return _Layer(after, lambda shape: [("conv", layers.Conv2d(shape[0], int(channels), *window))])
+    return [("conv", layers.Conv2d(shape[0], int(channels), *window))]
 
 
-def _pooling(letter: str, size: str, stride: str | None) -> NetworkPiece:
-    """Return P (mean), S (sum) or M (largest magnitude) and the side: P2, M3s2."""
-    window = int(size), int(stride or size)
-
-    def after(shape: Shape) -> Shape:
-        _check_images(shape)
-        return shape[0], *_behind(shape, *window, 0)
-
+def _pooling(letter: str, size: str, stride: str | None, shape: Shape) -> list[Named]:
+    """Return the layer of P2 (mean), S2 (sum), M2 (largest magnitude) or M3s2."""
+    _check_images(shape)
     kind = {"P": layers.AvgPool2d, "S": layers.SumPool2d, "M": layers.MaxPool2d}[letter]
-    return _Layer(after, lambda shape: [("pool", kind(*window))])
+    return [("pool", kind(int(size), int(stride or size)))]
 
 
-def _dense(outputs: str) -> NetworkPiece:
-    """Return a dense layer with this many outputs, 256 or F256; images are flattened before it."""
-
-    def after(shape: Shape) -> Shape:
-        _check_sizes(int(outputs))
-        return (int(outputs),)
-
-    def modules(shape: Shape) -> list[Named]:
-        flatten: list[Named] = [("flatten", layers.Flatten())] if len(shape) > 1 else []
-        return [*flatten, ("dense", layers.Linear(math.prod(shape), int(outputs)))]
-
-    return _Layer(after, modules)
+def _dense(outputs: str, shape: Shape) -> list[Named]:
+    """Return the layer of 256 or F256; images are flattened in front of it."""
+    flatten: list[Named] = [("flatten", layers.Flatten())] if len(shape) > 1 else []
+    return [*flatten, ("dense", layers.Linear(math.prod(shape), int(outputs)))]
 
 
-def _delays(taps: str, spacing: str | None) -> NetworkPiece:
-    """Return the inputs of `taps` time steps side by side, `spacing` steps apart: T5s2."""
-    grid = int(taps), int(spacing or 1)
-
-    def after(shape: Shape) -> Shape:
-        _check_sizes(*grid)
-        return grid[0] * shape[0], *shape[1:]
-
-    return _Layer(after, lambda shape: [("delays", layers.Delays(*grid))])
+def _delays(taps: str, spacing: str | None, shape: Shape) -> list[Named]:
+    """Return the layer of T5s2: 5 time steps side by side, 2 steps apart."""
+    return [("delays", layers.Delays(int(taps), int(spacing or 1)))]
 
 
-def _layer_norm() -> NetworkPiece:
-    """Return ln: layer normalization of each sample and time step alone."""
-
-    def after(shape: Shape) -> Shape:
-        if len(shape) != 1:
-            raise ConfigError("it takes the outputs of a dense layer; for images take bn or tdbn")
-        return shape
-
-    return _Layer(after, lambda shape: [("norm", nn.LayerNorm(shape[0]))])
+def _dropout(share: str, shape: Shape) -> list[Named]:
+    """Return the layer of D0.2: dropout of a share, constant in time."""
+    return [("dropout", layers.Dropout(float(share)))]
 
 
-def _dropout(share: str) -> NetworkPiece:
-    """Return dropout of a share, constant in time: D0.2."""
-
-    def after(shape: Shape) -> Shape:
-        layers.Dropout(float(share))  # checks the share
-        return shape
-
-    return _Layer(after, lambda shape: [("dropout", layers.Dropout(float(share)))])
+def _logarithm(shape: Shape) -> list[Named]:
+    """Return the layer of log: counts on a logarithmic scale."""
+    return [("log", layers.LogCounts())]
 
 
-def _voting(votes: str) -> NetworkPiece:
-    """Return voting of this many outputs per class: V10."""
-
-    def after(shape: Shape) -> Shape:
-        _check_sizes(int(votes))
-        if len(shape) != 1 or shape[0] % int(votes):
-            raise ConfigError(f"it takes a multiple of {votes} outputs of a dense layer")
-        return (shape[0] // int(votes),)
-
-    return _Layer(after, lambda shape: [("vote", layers.Voting(int(votes)))])
+def _voting(votes: str, shape: Shape) -> list[Named]:
+    """Return the layer of V10: voting of 10 outputs of a dense layer per class."""
+    return [("vote", layers.Voting(int(votes)))]
 
 
-def _rectified() -> NetworkPiece:
-    """Return relu: max(x, 0) at each time step, in place of neurons."""
-    return _Layer(lambda shape: shape, lambda shape: [("relu", nn.ReLU())])
+def _rectified(shape: Shape) -> list[Named]:
+    """Return the layer of relu: max(x, 0) at each time step, in place of neurons."""
+    return [("relu", nn.ReLU())]
 
 
-def _logarithm() -> NetworkPiece:
-    """Return log: counts on a logarithmic scale."""
-    return _Layer(lambda shape: shape, lambda shape: [("log", layers.LogCounts())])
+def _layer_norm(shape: Shape) -> list[Named]:
+    """Return the layer of ln: layer normalization of each sample and time step alone."""
+    if len(shape) != 1:
+        raise ConfigError("it takes the outputs of a dense layer; for images take bn or tdbn")
+    return [("norm", nn.LayerNorm(shape[0]))]
 
 
-_WRITTEN: tuple[tuple[str, Callable[..., NetworkPiece]], ...] = (
-    (r"(\d+)C(\d+)(?:s(\d+))?(?:p(\d+))?", _convolution),
-    (r"([PMS])(\d+)(?:s(\d+))?", _pooling),
-    (r"F?(\d+)", _dense),
-    (r"T(\d+)(?:s(\d+))?", _delays),
+_N = r"([1-9]\d*)"
+_WRITTEN: tuple[tuple[str, Callable[..., list[Named]]], ...] = (
+    (rf"{_N}C{_N}(?:s{_N})?(?:p(\d+))?", _convolution),
+    (rf"([PMS]){_N}(?:s{_N})?", _pooling),
+    (rf"F?{_N}", _dense),
+    (rf"T{_N}(?:s{_N})?", _delays),
     (r"D(\d*\.?\d+)", _dropout),
     (r"log", _logarithm),
-    (r"V(\d+)", _voting),
+    (rf"V{_N}", _voting),
     (r"relu", _rectified),
     (r"ln", _layer_norm),
 )
 
 
-def _batch_norm(word: str, options: Mapping[str, Any], defaults: Defaults) -> NetworkPiece:
-    """Return bn, or tdbn with the threshold of the network and its alpha."""
-
-    def modules(shape: Shape) -> list[Named]:
-        if word == "bn":
-            return [("norm", layers.BatchNorm2d(shape[0]))]
-        return [("norm", layers.ThresholdBatchNorm2d(shape[0], defaults.threshold, **options))]
-
-    def after(shape: Shape) -> Shape:
-        _check_images(shape)
-        _check_options(options, ("alpha",) if word == "tdbn" else ())
-        with torch.device("meta"):
-            modules(shape)  # checks the parameters
-        return shape
-
-    return _Layer(after, modules)
+def _batch_norm(
+    word: str, options: Mapping[str, Any], defaults: Defaults, shape: Shape
+) -> list[Named]:
+    """Return the layer of bn, or of tdbn with the threshold of the network and its alpha."""
+    _check_images(shape)
+    _check_options(options, ("alpha",) if word == "tdbn" else ())
+    if word == "bn":
+        return [("norm", layers.BatchNorm2d(shape[0]))]
+    return [("norm", layers.ThresholdBatchNorm2d(shape[0], defaults.threshold, **options))]
 
 
 def _check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
@@ -418,10 +363,12 @@ def walk(
             index += 1
         try:
             after = piece.after(shape)
-        except ConfigError as error:
+        except (ConfigError, ShapeError, RuntimeError) as error:  # torch: too large
             if str(error).startswith(at):  # a block has already named the place inside
                 raise
-            raise ConfigError(f"{_label(word, at)} after {said(shape)}: {error}") from None
+            raise ConfigError(
+                f"{_label(word, at)} after {said(shape)}: {one_line(error)}"
+            ) from None
         yield PlacedPiece(_label(word, at), piece, shape, after)
         shape = after
         index += 1
@@ -483,7 +430,7 @@ def _piece(word: Any, at: str, defaults: Defaults) -> NetworkPiece:
                 raise ConfigError(
                     f"{at}: a number of more than {_DIGITS} digits; take a smaller one"
                 )
-            return make(*found.groups())
+            return _LayerPiece(partial(make, *found.groups()))
     if name == "membrane":
         raise ConfigError(f"{at} = {word!r} must follow neurons; put it after lif or li")
     if name not in _WORDS and not _is_neuron(name):
@@ -492,7 +439,9 @@ def _piece(word: Any, at: str, defaults: Defaults) -> NetworkPiece:
     given = dict(_option(text, f"{at} = {word!r}") for text in options)
     if name in _READOUT_WORDS:
         return ReadoutPiece(name, given, defaults)
-    return (_batch_norm if name in _WORDS else NeuronPiece)(name, given, defaults)
+    if name in _WORDS:
+        return _LayerPiece(partial(_batch_norm, name, given, defaults))
+    return NeuronPiece(name, given, defaults)
 
 
 def _option(text: str, label: str) -> tuple[str, Any]:

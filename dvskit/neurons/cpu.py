@@ -65,21 +65,20 @@ def forward(dynamics: Dynamics, x: Tensor, state: NeuronState) -> tuple[Tensor, 
 
 
 def backward(
-    dynamics: Dynamics,
-    x: Tensor,
-    state: NeuronState,
-    gs: Tensor | None,
-    gradients: Gradients,
-    wanted: Sequence[str],
+    dynamics: Dynamics, x: Tensor, state: NeuronState, gradients: Gradients, wanted: Sequence[str]
 ) -> tuple[Tensor, Gradients, list[Tensor]]:
-    """Return the gradients of x, of the state before it, and of the values wanted."""
+    """Return the gradients of x, of the state before it, and of the values wanted.
+
+    gradients  of the spikes, and of the state after them
+    """
+    gs, *ends = gradients
     x = x if is_dense(x) else x.contiguous()
     strides = strides_of(x)
     shape, step = x.shape[1:], strides[1:]
     gx = POOL.empty(x.shape, strides, x.dtype)
     gv, gi, ga = (
         None if part is None else _zeros(shape, step) if given is None else _copied(given, step)
-        for part, given in zip((state.v, state.i, state.a), gradients, strict=True)
+        for part, given in zip((state.v, state.i, state.a), ends, strict=True)
     )
     sinks = {name: _zeros(shape, step) for name in wanted}
     flat_x, flat_gs, flat_gx = _flat(x), _gradients(gs, x, strides), _flat(gx)

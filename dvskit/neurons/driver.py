@@ -269,25 +269,18 @@ def _check_state(
     more = {**dict.fromkeys(own), **(state.own or {})}
     parts = [(part, getattr(state, part), needed.get(part)) for part in STATE_PARTS]
     for part, tensor, need in (*parts, *((part, more[part], part in own) for part in more)):
-        if tensor is None:
-            if need:
-                raise ShapeError(f"{name}: the state has no {part}; start from state=None")
+        if tensor is None and not need:
             continue
-        if need is False:
-            raise ShapeError(
-                f"{name}: the state has a part {part} that these neurons lack; "
-                "start from state=None"
-            )
-        if tensor.shape != x.shape[1:]:
-            raise ShapeError(
-                f"{name} state of shape {tuple(tensor.shape)} does not fit one step of the input, "
-                f"{tuple(x.shape[1:])}; start a new batch from state=None"
-            )
+        if tensor is None or need is False:
+            lacks = "no" if tensor is None else "a part that these neurons lack,"
+            raise ShapeError(f"{name}: the state has {lacks} {part}; start from state=None")
         dtype = torch.int32 if part == "waiting" else state_dtype(x)
-        if tensor.dtype != dtype or tensor.device != x.device:
+        wanted = x.shape[1:], dtype, x.device
+        if (tensor.shape, tensor.dtype, tensor.device) != wanted:
             raise ShapeError(
-                f"{name} state {part} is {tensor.dtype} on {tensor.device}, the input {x.dtype} on "
-                f"{x.device} needs {dtype} there; start from state=None"
+                f"{name}: the state's {part} is {tensor.dtype} {tuple(tensor.shape)} on "
+                f"{tensor.device}, but one step of the input needs {dtype} {tuple(x.shape[1:])} on "
+                f"{x.device}; start a new batch from state=None"
             )
 
 

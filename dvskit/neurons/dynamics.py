@@ -309,8 +309,8 @@ def state_dtype(current: Tensor) -> torch.dtype:
     return torch.float64 if current.dtype == torch.float64 else torch.float32
 
 
-Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
-"""Gradients of v, i and a; None for absent ones."""
+Gradients = tuple[Tensor | None, ...]
+"""Gradients of v, i and a, or of the spikes and them; None for absent ones."""
 
 Reset = Literal["soft", "hard", "none", "delayed"]
 _RESETS: tuple[Reset, ...] = get_args(Reset)

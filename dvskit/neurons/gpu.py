@@ -81,23 +81,22 @@ def forward(dynamics: Dynamics, x: Tensor, state: NeuronState) -> tuple[Tensor, 
 
 
 def backward(
-    dynamics: Dynamics,
-    x: Tensor,
-    state: NeuronState,
-    gs: Tensor | None,
-    gradients: Gradients,
-    wanted: Sequence[str],
+    dynamics: Dynamics, x: Tensor, state: NeuronState, gradients: Gradients, wanted: Sequence[str]
 ) -> tuple[Tensor, Gradients, list[Tensor]]:
-    """Return the gradients of x, of the state before it, and of the values wanted."""
+    """Return the gradients of x, of the state before it, and of the values wanted.
+
+    gradients  of the spikes, and of the state after them
+    """
     from dvskit.neurons import triton_kernels as kernels
 
+    gs, *ends = gradients
     x = x if is_dense(x) else x.contiguous()
     strides = strides_of(x)
     shape, step = x.shape[1:], strides[1:]
     before = [_dense(part, step) for part in state.parts]
     gx = _empty(x.shape, strides, x)
     gs, gs_row = _in_time(gs, strides)
-    ends = [_dense(part, step) for part in gradients]
+    ends = [_dense(part, step) for part in ends]
     starts = [None if part is None else _empty(shape, step, part) for part in before[:3]]
     sinks = {name: _empty(shape, step, state.v) for name in wanted}
     neurons, block = x[0].numel(), block_of(x[0].numel())

@@ -4,8 +4,17 @@
 torch.export support them like torch's own operators. Only the input and the state before it are
 kept for the backward pass; a back end recomputes everything else.
 
-A back end for another kind of device is a module with the functions of `Backend`, stored in
-`BACKENDS` under the device type. It must support:
+A back end for another kind of device is a module with three functions over plain tensors, without
+autograd, stored in `BACKENDS` under the device type:
+
+    why_not(x)                    why the kernels cannot take this input, or None if they can
+    forward(dynamics, x, state)   the spikes of x (T, ...), T >= 1, and the state after it
+    backward(dynamics, x, state, gradients, wanted)
+                                  the gradients of x, of v, i and a of the state before it, and of
+                                  the values in `wanted`, each in the shape of the value
+
+`x` and `state` of the backward pass are those of the forward pass; `gradients` are those of the
+spikes and of the state after them, None for 0. All results are new tensors. It must support:
 
 - Every `Dynamics`: each value as a number or a tensor, of one element or of the shape of one time
   step; any surrogate of `dvskit.neurons.dynamics` and `Potential`; every reset, detached or not;
@@ -21,7 +30,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,7 +45,6 @@ from dvskit.neurons.dynamics import (
     Boxcar,
     Dynamics,
     FastSigmoid,
-    Gradients,
     NeuronState,
     Potential,
     Sigmoid,
@@ -51,38 +59,7 @@ KNOWN = {
 }  # the surrogates that back ends support
 
 
-class Backend(Protocol):
-    """Forward and backward passes over plain tensors, without autograd."""
-
-    def why_not(self, x: Tensor) -> str | None:
-        """Return why the kernels cannot take this input, or None if they can."""
-        ...
-
-    def forward(
-        self, dynamics: Dynamics, x: Tensor, state: NeuronState
-    ) -> tuple[Tensor, NeuronState]:
-        """Return the spikes of x (T, ...), T >= 1, and the state after it, all as new tensors."""
-        ...
-
-    def backward(
-        self,
-        dynamics: Dynamics,
-        x: Tensor,
-        state: NeuronState,
-        gs: Tensor | None,
-        gradients: Gradients,
-        wanted: Sequence[str],
-    ) -> tuple[Tensor, Gradients, list[Tensor]]:
-        """Return the gradients of x, of the state before it, and of the values in `wanted`.
-
-        `x` and `state` are those of the forward pass; `gs` is the gradient of the spikes and
-        `gradients` that of the state after them, None for 0. All results are new tensors. The
-        gradient of a value has the value's shape.
-        """
-        ...
-
-
-BACKENDS: dict[str, Backend] = {"cpu": cpu, "cuda": gpu}
+BACKENDS: dict[str, Any] = {"cpu": cpu, "cuda": gpu}
 
 _STATE = "Tensor v, Tensor? i, Tensor? a, Tensor? waiting"
 _TENSORS = ", ".join(f"Tensor? {name}" for name in VALUES)
@@ -164,7 +141,7 @@ def _like_neurons(x: Tensor, *others: Any) -> tuple[Tensor, ...]:
 def _neurons_backward(x: Tensor, *others: Any) -> list[Tensor]:
     state, model, (gs, gv, gi, ga, wanted) = NeuronState(*others[:4]), others[4:-5], others[-5:]
     gx, gradients, found = BACKENDS[x.device.type].backward(
-        _dynamics(*model), x, state, gs, (gv, gi, ga), wanted
+        _dynamics(*model), x, state, (gs, gv, gi, ga), wanted
     )
     return [gx, *_there(*gradients), *found]
 
@@ -243,7 +220,8 @@ def why_not_fused(x: Tensor, dynamics: Dynamics) -> str | None:
         return (
             f"they take dense tensors on the {' or '.join(BACKENDS)}, not {x.layout} on {x.device}"
         )
-    return BACKENDS[x.device.type].why_not(x)
+    reason: str | None = BACKENDS[x.device.type].why_not(x)
+    return reason
 
 
 def run_fused(dynamics: Dynamics, x: Tensor, state: NeuronState) -> tuple[Tensor, NeuronState]:
