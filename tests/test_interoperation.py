@@ -269,7 +269,7 @@ WEIGHTS = nir.Linear(weight=np.ones((3, 3), np.float32))
 @pytest.mark.parametrize(
     ("edges", "nodes", "dt_s", "named"),
     [
-        (LOOP, {"a": WEIGHTS, "b": WEIGHTS}, 1e-3, "node a"),
+        (LOOP, {"a": WEIGHTS, "b": WEIGHTS}, 1e-3, "more than one"),
         (ROW, {"a": nir.Delay(ONES)}, 1e-3, "Delay"),
         (ROW, {"a": nir.LI(tau=5e-5 * ONES, r=ONES, v_leak=ZEROS)}, 1e-3, "5e-05"),
         (ROW, {"a": nir.LI(tau=ONES, r=ONES, v_leak=ONES)}, 1e-3, "v_leak"),

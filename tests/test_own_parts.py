@@ -141,7 +141,7 @@ WRONG: dict[str, list[tuple[Any, str]]] = {
         (5, "5"),
         (Counts(bins=5), "start_us"),
         (NoShape, "NoShape"),
-        (NoStart, "NoStart.__call__"),
+        (NoStart, "__call__"),
         (ManyNames, "**parameters"),
     ],
     "encoder": [

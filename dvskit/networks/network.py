@@ -20,7 +20,7 @@ from dvskit._checks import check_fields, check_known, check_whole, checked
 from dvskit._threads import memory_bytes
 from dvskit.errors import ConfigError, one_line
 from dvskit.layers import Conv2d, Dropout, Linear, Sequence, States
-from dvskit.neurons import Neurons
+from dvskit.neurons import ALIF, BurstLIF, CustomNeurons, Neurons, RecurrentLIF
 from dvskit.neurons.driver import check_shape
 
 Weighted = TypeVar("Weighted", bound=Conv2d | Linear)
@@ -366,6 +366,23 @@ def plain_evaluation(module: nn.Module) -> Iterator[None]:
             each.training = was
         for part, backend in backends:
             part.backend = backend
+
+
+def check_plain_neurons(caller: str, name: str, layer: Neurons, others: Mapping[str, bool]) -> None:
+    """Raise ConfigError for neurons that another library lacks.
+
+    others  more reasons, a fix after each, and whether they hold
+    """
+    dynamics, kinds = layer.dynamics, ALIF | BurstLIF | CustomNeurons | RecurrentLIF
+    refused = {
+        "is not of its kinds; take LIF or SynapticLIF": isinstance(layer, kinds),
+        "also spikes downwards; take LIF, with threshold_off = inf": dynamics.signed,
+        "has a refractory time; take refractory=0": dynamics.refractory > 0,
+        **others,
+    }
+    for reason, holds in refused.items():
+        if holds:
+            raise ConfigError(f"{caller}: layer {name}, {type(layer).__name__}, {reason}")
 
 
 def named_row(layers: list[tuple[str, nn.Module]]) -> Sequence:

@@ -31,6 +31,7 @@ neurons.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import fields
 from itertools import pairwise
@@ -55,6 +56,7 @@ from dvskit.errors import (
 from dvskit.layers import AvgPool2d, Conv2d, Flatten, Linear, Readout, Sequence, SumPool2d
 from dvskit.networks.network import (
     Shape,
+    check_plain_neurons,
     input_shape,
     layers_in_a_row,
     named_row,
@@ -63,14 +65,10 @@ from dvskit.networks.network import (
     silence,
 )
 from dvskit.neurons import (
-    ALIF,
     IF,
     LI,
     LIF,
-    BurstLIF,
-    CustomNeurons,
     Neurons,
-    RecurrentLIF,
     SynapticLIF,
 )
 from dvskit.neurons.dynamics import Dynamics
@@ -197,10 +195,10 @@ class _Writer:
         )
 
     def _neurons(self, name: str, layer: Neurons, shape: Shape) -> Any:
-        if isinstance(layer, ALIF | BurstLIF | CustomNeurons | RecurrentLIF):
-            raise ConfigError(f"to_nir: layer {name} is {_said(layer)}")
         dynamics = layer.dynamics
-        _check_neurons(name, dynamics)
+        late = dynamics.reset in ("none", "delayed") and dynamics.spikes
+        others = {f"has reset={dynamics.reset!r}; take 'hard'": late}
+        check_plain_neurons("to_nir", name, layer, others)
         beta, gain = (self._full(value, shape) for value in (dynamics.beta, dynamics.gain))
         rest = self._full(dynamics.rest or 0.0, shape)
         gain = np.ones(shape) if dynamics.gain is None else gain
@@ -264,29 +262,11 @@ class _Writer:
         return tensor.detach().cpu().numpy().astype(self._dtype)  # a copy
 
 
-def _check_neurons(name: str, dynamics: Dynamics) -> None:
-    if dynamics.signed:
-        raise ConfigError(
-            f"to_nir: layer {name} also spikes downwards, which NIR lacks; train with LIF, with "
-            "threshold_off = inf"
-        )
-    if dynamics.refractory:
-        raise ConfigError(
-            f"to_nir: layer {name} has a refractory time, which NIR lacks; take refractory=0"
-        )
-    if dynamics.reset in ("none", "delayed") and dynamics.spikes:
-        raise ConfigError(
-            f"to_nir: layer {name} has reset={dynamics.reset!r}, unlike NIR's neurons; take 'hard'"
-        )
-
-
 def _said(layer: nn.Module) -> str:
     """Return the kind of a layer that NIR lacks, and a fix."""
     kind = type(layer).__name__
     if isinstance(layer, Readout):
         return f"{kind}, a readout, which NIR lacks; pass leave_out=[its name] and read out there"
-    if isinstance(layer, ALIF | BurstLIF | CustomNeurons | RecurrentLIF):
-        return f"{kind}, which NIR lacks; take LIF"
     advice = {
         "Membrane": "leave it out, or write its neurons",
         "ResidualBlock": "take its layers in a row; only those can be written",
@@ -349,24 +329,22 @@ def _read(nir: Any, path: str | PathLike[str]) -> Any:
 
 def _row(nir: Any, graph: Any, prefix: str = "") -> list[tuple[str, Any]]:
     """Return the nodes of a graph from input to output, including those of nested graphs."""
-    behind: dict[str, list[str]] = {name: [] for name in graph.nodes}
-    before: dict[str, list[str]] = {name: [] for name in graph.nodes}
-    for first, second in set(graph.edges):
-        behind[first].append(second)
-        before[second].append(first)
-    for name in graph.nodes:
-        if len(behind[name]) > 1 or len(before[name]) > 1:
+    edges = set(graph.edges)
+    for ends in zip(*edges, strict=True):  # the first nodes of all edges, then the second ones
+        name, count = Counter(ends).most_common(1)[0]
+        if count > 1:
             raise ConfigError(
                 f"from_nir: node {prefix}{name} has more than one input or output; only nodes in a "
                 "row can be read: build the branches or loops as ResidualBlock or RecurrentLIF"
             )
+    behind = dict(edges)
     starts = [name for name, node in graph.nodes.items() if isinstance(node, nir.Input)]
     if len(starts) != 1:
         raise ConfigError(f"from_nir: the graph has {len(starts)} inputs; it must have one")
     found: list[tuple[str, Any]] = []
     here, seen = starts[0], {starts[0]}
-    while behind[here] and behind[here][0] not in seen:
-        here = behind[here][0]
+    while here in behind and behind[here] not in seen:
+        here = behind[here]
         seen.add(here)
         node = graph.nodes[here]
         if isinstance(node, nir.NIRGraph):
@@ -374,7 +352,7 @@ def _row(nir: Any, graph: Any, prefix: str = "") -> list[tuple[str, Any]]:
         elif not isinstance(node, nir.Output):
             found.append((prefix + here, node))
     left = [name for name in graph.nodes if name not in seen]
-    if left or behind[here]:
+    if left or here in behind:
         raise ConfigError(
             f"from_nir: nodes {', '.join(left or seen)} are not in a row from the input to the "
             "output; only nodes in a row can be read"

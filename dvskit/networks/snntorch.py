@@ -33,15 +33,16 @@ from torch import Tensor, nn
 from dvskit._checks import check_choice
 from dvskit.errors import ConfigError
 from dvskit.layers import AvgPool2d, Conv2d, Flatten, Linear, Membrane, Sequence
-from dvskit.networks.network import layers_in_a_row, named_row, optional_package
+from dvskit.networks.network import (
+    check_plain_neurons,
+    layers_in_a_row,
+    named_row,
+    optional_package,
+)
 from dvskit.neurons import (
-    ALIF,
     LI,
     LIF,
-    BurstLIF,
-    CustomNeurons,
     Neurons,
-    RecurrentLIF,
     SynapticLIF,
 )
 from dvskit.neurons.dynamics import spike
@@ -181,19 +182,13 @@ def _learned(layer: Neurons, what: str) -> bool:
 
 def _their_values(name: str, layer: Neurons) -> dict[str, Tensor]:
     """Return the values of a Leaky or Synaptic state dict. Raises ConfigError if neither fits."""
-    dynamics, others = layer.dynamics, ALIF | BurstLIF | CustomNeurons | LI | RecurrentLIF
-    refused = {
-        "is not of its kinds; take LIF or SynapticLIF": isinstance(layer, others),
-        "also spikes downwards; take LIF, with threshold_off = inf": dynamics.signed,
-        "has a refractory time; take refractory=0": dynamics.refractory > 0,
+    dynamics = layer.dynamics
+    others = {
+        "is not of its kinds; take LIF": isinstance(layer, LI),
         "has a gain; multiply the weights in front of it instead": dynamics.gain is not None,
         "has a rest; subtract it from thresholds and biases instead": dynamics.rest is not None,
     }
-    for what, holds in refused.items():
-        if holds:
-            raise ConfigError(
-                f"snntorch has no neurons like layer {name}: {type(layer).__name__} {what}"
-            )
+    check_plain_neurons("to_snntorch", name, layer, others)
     same = "soft" if dynamics.reset == "delayed" else dynamics.reset
     number = next(key for key, reset in _NUMBERS.items() if reset == same)
     values = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -57,7 +58,6 @@ _DTYPES = {str(each).removeprefix("torch."): each for each in MOST}
 _WINDOW = ("bins", "bin_us")
 _PROBED_US = 1000  # between the two events, without a window
 _GIVEN = ("start_us", "out", "outside")  # dvskit handles them for functions
-_FIX = "register a function of events, mine(events, *, bins=5, ...), or a class of representations"
 
 
 def register_representation(name: str, kind: Callable[..., Any]) -> None:
@@ -98,71 +98,34 @@ def register_representation(name: str, kind: Callable[..., Any]) -> None:
     Raises ConfigError for a name that is taken, and for any other kind. Calls raise it for values
     of a function that are not finite.
     """
-    _check_class(name, kind) if isinstance(kind, type) else _check_function(name, kind)
+    _check_kind(name, kind)
     REPRESENTATIONS.register(name, kind)
 
 
-def _check_class(name: str, kind: type) -> None:
-    for method, call in (
-        ("shape", "shape(size)"),
-        ("__call__", "__call__(events, *, start_us, out)"),
-    ):
-        if not any(method in vars(each) for each in kind.__mro__):
-            raise ConfigError(
-                f"representation {name!r}: {kind.__name__} has no {call}; add it, or register a "
-                "function of events"
-            )
-    if not _binds(kind.__call__, None, None, start_us=None, out=None):
-        raise ConfigError(
-            f"representation {name!r}: {kind.__name__}.__call__ must take "
-            "(self, events, *, start_us=None, out=None)"
+def _check_kind(name: str, kind: Any) -> None:
+    """Raise ConfigError for anything but a class or a function of events, with named values."""
+    is_class, fits, more = isinstance(kind, type), False, ""
+    with suppress(TypeError, ValueError):  # it has no signature, or another
+        more = str(inspect.signature(kind))
+        parameters = list(inspect.signature(kind).parameters.values())
+        if is_class:
+            inspect.signature(kind.__call__).bind(None, None, start_us=None, out=None)
+            fits = {"shape", "__call__"} <= set(dir(kind))
+        elif parameters:
+            first = parameters.pop(0)
+            by_place = first.kind in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD)
+            fits = by_place and first.default is first.empty
+        fits = fits and all(
+            each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
+            and (is_class or each.name not in _GIVEN)
+            for each in parameters
         )
-    _named(name, list(inspect.signature(kind).parameters.values()))
-
-
-def _check_function(name: str, kind: Callable[..., Any]) -> None:
-    try:
-        first, *rest = inspect.signature(kind).parameters.values()
-    except (TypeError, ValueError) as error:
+    if not fits:
         raise ConfigError(
-            f"representation {name!r} is {kind!r}, which takes no events; {_FIX}"
-        ) from error
-    if first.kind not in (first.POSITIONAL_ONLY, first.POSITIONAL_OR_KEYWORD) or (
-        first.default is not first.empty
-    ):
-        raise ConfigError(
-            f"representation {name!r}: the first parameter, {_bare(first)}, does not take events; "
-            f"{_FIX}"
+            f"representation {name!r} is {getattr(kind, '__name__', repr(kind))}{more}; register a "
+            "function mine(events, *, bins=5, ...) with named parameters other than start_us, out "
+            "and outside, or a class with shape(size) and __call__(events, *, start_us, out)"
         )
-    for each in _named(name, rest):
-        if each.name in _GIVEN:
-            raise ConfigError(
-                f"representation {name!r}: dvskit handles {each.name} for functions; leave it out, "
-                "or register a class"
-            )
-
-
-def _named(name: str, parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
-    """Return the parameters. Raises ConfigError for those that cannot be passed by name."""
-    for each in parameters:
-        if each.kind not in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY):
-            raise ConfigError(
-                f"representation {name!r}: {_bare(each)} cannot be passed by name; give each "
-                "parameter a name"
-            )
-    return parameters
-
-
-def _bare(parameter: inspect.Parameter) -> inspect.Parameter:
-    return parameter.replace(annotation=parameter.empty)
-
-
-def _binds(function: Any, *args: Any, **named: Any) -> bool:
-    try:
-        inspect.signature(function).bind(*args, **named)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def parameters_of(name: str) -> dict[str, bool]:
