@@ -277,7 +277,7 @@ def test_an_interrupted_run_goes_on_with_the_steps_that_were_chosen(tmp_path, mo
         return take(*given)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", slow_step)
-    with refused(ConfigError, "minutes = "):
+    with refused(ConfigError, "minutes="):
         train_folder(root, output=tmp_path / "mine", minutes=0.05)
     assert not (tmp_path / "mine").exists()
     with pytest.raises(KeyboardInterrupt):
@@ -422,12 +422,12 @@ def test_clips_that_there_is_no_time_for_are_left_out_evenly(tmp_path, monkeypat
     assert len(of_people) == PEOPLE
     assert max(of_people.values()) - min(of_people.values()) <= len(CLASSES)
     assert f"{len(rows)} of 36 clips" in told[-1]
-    minutes = float(told[-1].split("minutes = ")[1].split()[0])
+    minutes = float(told[-1].split("minutes=")[1].split()[0])
     assert 72 <= 60 * minutes <= 90
     each_s = 30.0
     for path in (tmp_path / "cache").rglob("*.zst"):
         path.unlink()
-    with refused(ConfigError, "36 clips", "minutes = 36."):
+    with refused(ConfigError, "36 clips", "minutes=36."):
         train_folder(root, output=tmp_path / "mine", minutes=1.0)
 
 

@@ -52,7 +52,7 @@ class TooLittleTimeError(ConfigError):
 
     def __init__(self, text: str, minutes: float) -> None:
         self.minutes = minutes
-        super().__init__(f"there is too little time {text}. Emulated events are kept")
+        super().__init__(f"there is too little time{text}. Emulated events are kept")
 
 
 class RunTime:
@@ -162,7 +162,7 @@ class ClipEmulation:
             used, minutes = self._total - len(self.late), self._minutes_for_all()
             text = (
                 f"there is time to emulate {used:,} of {self._total:,} clips, {self.clip_s:.2g} s "
-                f"each, the same number of each class; minutes = {minutes} uses all"
+                f"each, the same number of each class; minutes={minutes} uses all"
             )
             yield FolderNote(text, "short of time", used=used, total=self._total, minutes=minutes)
 
@@ -189,7 +189,7 @@ class ClipEmulation:
                     minutes = self._minutes_for_all()
                     raise TooLittleTimeError(
                         f": {count_of(self._missing_up_to[-1], 'clip')} must be emulated, "
-                        f"{self.clip_s:.2g} s each; minutes = {minutes} is enough for all of them",
+                        f"{self.clip_s:.2g} s each; minutes={minutes} is enough for all of them",
                         minutes,
                     )
                 return True
@@ -273,7 +273,7 @@ def steps_in_time(
         needed = now - limit.began + judging_s + least * step_s + kept_s
         minutes = _minutes(needed / (1 - _SPARE))
         raise TooLittleTimeError(
-            f"to train: a step takes {step_s:.2g} s; minutes = {minutes} leaves time for {least}",
+            f" to train: a step takes {step_s:.2g} s; minutes={minutes} leaves time for {least}",
             minutes,
         )
     trainings = 1 + min(left_out, 2) if possible >= 3 * least else 1
