@@ -243,8 +243,16 @@ def _end() -> NoReturn:
     os._exit(exit_code())
 
 
-def end_with_parent() -> None:
-    """Let this process end when its parent has ended, without its unfinished files."""
+def begin_worker(threads: int) -> None:
+    """Prepare a process that does jobs of its parent, in as many native threads.
+
+    The parent handles signals, and ends the process by SIGTERM. The process ends when its parent
+    has ended, too, without its unfinished files.
+    """
+    for number in STOPPING:
+        if number != signal.SIGTERM:
+            signal.signal(number, signal.SIG_IGN)
+    os.environ["DVSKIT_THREADS"] = str(threads)
 
     def wait() -> None:
         parent = multiprocessing.parent_process()

@@ -294,11 +294,7 @@ def _serve(pipe: Connection, threads: int, debug: bool) -> None:
 
     SIGTERM ends it, after the unfinished output of the job is removed.
     """
-    for number in _interrupt.STOPPING:
-        if number != signal.SIGTERM:  # the parent handles them, and ends its processes by SIGTERM
-            signal.signal(number, signal.SIG_IGN)
-    _interrupt.end_with_parent()
-    os.environ["DVSKIT_THREADS"] = str(threads)
+    _interrupt.begin_worker(threads)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # of torch, which is not loaded yet
     _console.debug = debug
     with suppress(EOFError):  # when it is dismissed

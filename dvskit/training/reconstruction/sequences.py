@@ -7,8 +7,6 @@ and turned at random, and emulated in processes beside the training.
 from __future__ import annotations
 
 import itertools
-import os
-import signal
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -569,13 +567,9 @@ _maker: SequenceMaker | None = None  # of a process of the pool
 
 
 def _begin(maker: SequenceMaker) -> None:
-    """Prepare a process: one native thread, and it ends with its parent."""
+    """Prepare a process of the pool: one native thread."""
     global _maker
-    for number in _interrupt.STOPPING:
-        if number != signal.SIGTERM:  # the parent handles them
-            signal.signal(number, signal.SIG_IGN)
-    _interrupt.end_with_parent()
-    os.environ["DVSKIT_THREADS"] = "1"
+    _interrupt.begin_worker(threads=1)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     _maker = maker
