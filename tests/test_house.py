@@ -148,7 +148,7 @@ import dvskit
 show("torch", "numba", "av", "cv2", "matplotlib", "rich", "importlib.metadata", "hashlib")
 from dvskit.cli import app
 show("torch", "numba", "av", "cv2", "matplotlib")
-app(["merge", "--help"], standalone_mode=False)
+app(["info", "--help"], standalone_mode=False)
 show("torch", "numba", "dvskit.cli.convert", "dvskit.cli.emulate", "dvskit.cli.train")
 app(["--help"], standalone_mode=False)
 show("torch", "numba")

@@ -61,19 +61,19 @@ _FULL = (  # a disk of none of the outputs
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class CommandGroup:
     """Commands below a command, such as those of `plot`, and their common help."""
 
     help: str
     commands: Mapping[str, Callable[..., None]]
 
 
-def bound(name: str, command: Callable[..., None] | Group, interrupted: str) -> Any:
+def bound(name: str, command: Callable[..., None] | CommandGroup, interrupted: str) -> Any:
     """Return a command for the command line.
 
     interrupted  how to continue after Ctrl-C
     """
-    if isinstance(command, Group):
+    if isinstance(command, CommandGroup):
         app = typer.Typer(help=command.help, no_args_is_help=True, add_completion=False)
         children = command.commands
     else:

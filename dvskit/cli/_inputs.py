@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dvskit._files import is_hidden, visible
-from dvskit.cli import _remote
+from dvskit.cli import _console, _remote
 from dvskit.cli._remote import address_of
 from dvskit.errors import ConfigError, FormatError, count_of, one_line
 from dvskit.formats import is_standard
@@ -371,3 +371,10 @@ def _bytes_in(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
+
+
+def note_skipped(files: list[Path]) -> None:
+    """Print a note on files that are no recordings."""
+    if files:
+        others = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
+        _console.note(f"{files[0]}{others}: skipped, not a recording")

@@ -14,6 +14,7 @@ import typer
 from rich.cells import cell_len, set_cell_size
 
 from dvskit.cli import _console
+from dvskit.cli._inputs import note_skipped
 from dvskit.cli._options import Reading, Spikes
 from dvskit.errors import printable
 
@@ -55,13 +56,6 @@ SplitOption = Annotated[
         "its test images.",
     ),
 ]
-
-
-def say_passed_over(files: list[Path]) -> None:
-    """Print a note on files that are no recordings."""
-    if files:
-        others = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
-        _console.note(f"{files[0]}{others}: skipped, not a recording")
 
 
 def score_lines(result: Result) -> list[str]:
@@ -144,7 +138,7 @@ def open_folder(model: str, data: Path, split: PartName, inputs: JudgedInputs) -
         )
         for file, why in samples.left_out:
             _console.note(f"{file}: left out: {why}")
-        say_passed_over(list(samples.others))
+        note_skipped(list(samples.others))
         return Folder(open_judging(network, samples, split=split.value), samples)
     return Folder(
         open_judging(network, data, split=split.value, encoder=spikes.encoder, seed=spikes.seed)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dvskit.cli import _console
 from dvskit.cli._batch import NO_OUTPUT, Crew, Prepared
-from dvskit.cli._inputs import FileJob, is_stream
-from dvskit.cli._judging import say_passed_over
+from dvskit.cli._inputs import FileJob, is_stream, note_skipped
 from dvskit.cli._live import Living, classify_live, live_source
 from dvskit.cli._options import Json, ModelOption, Reading, Spikes, argument
 from dvskit.cli._remote import Staging, address_of, listed
@@ -118,7 +117,7 @@ def _recordings(files: list[Path]) -> list[Path]:
         else:
             _, found, others = listed(address, {*readable_suffixes(), *CLIP_SUFFIXES})
         recordings += found
-        say_passed_over(others)
+        note_skipped(others)
     return recordings
 
 

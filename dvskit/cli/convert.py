@@ -13,7 +13,7 @@ from dvskit._files import check_output
 from dvskit.cli import _console
 from dvskit.cli import _options as options
 from dvskit.cli._batch import OUTPUT, Crew, on_many, run_one, write_events
-from dvskit.cli._binding import Group
+from dvskit.cli._binding import CommandGroup
 from dvskit.cli._filtered import FilteredEvents, FiltersOption
 from dvskit.cli._inputs import RECORDINGS, Paths
 from dvskit.cli._options import Microseconds, Reading, Span, option
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 class _Changed:
     """A part of a recording with --crop, --filter and --fit applied: the events to write."""
 
-    def __init__(self, part: RecordingPart, kept: Kept) -> None:
+    def __init__(self, part: RecordingPart, kept: Conversion) -> None:
         self.part = part
         self._filtered: FilteredEvents | None = None
         self._fitted: FilteredSource | None = None
@@ -153,7 +153,7 @@ class _Read:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Conversion:
     """The part of the events to write, and their changes.
 
     fit     Scale the events, or those that --crop keeps, to another sensor, undistorted.
@@ -169,7 +169,14 @@ class Kept:
 
 
 def _write_frames(
-    file: Path, out: Path, *, read: _Read, kept: Kept, to: str | None, force: bool, **_: object
+    file: Path,
+    out: Path,
+    *,
+    read: _Read,
+    kept: Conversion,
+    to: str | None,
+    force: bool,
+    **_: object,
 ) -> None:
     """Write the frames of a recording into a folder."""
     from dvskit.video import write_images
@@ -198,7 +205,7 @@ def convert(
     words: list[str] | None = options.argument(metavar="IN OUT"),
     out: str | None = options.output(OUTPUT),
     read: _Read = _Read(),
-    kept: Kept = Kept(),
+    kept: Conversion = Conversion(),
     tensors: TensorOptions = TensorOptions(),
     written: options.Written = options.Written(),
     crew: Crew = Crew(),
@@ -234,7 +241,7 @@ def convert(
 
 
 def _convert(
-    file: Path | None, out: Path, *, read: _Read, kept: Kept, tensors: TensorOptions,
+    file: Path | None, out: Path, *, read: _Read, kept: Conversion, tensors: TensorOptions,
     to: str | None, force: bool,
 ) -> int | None:  # fmt: skip
     """Convert a file, or what a camera sends; return the number of events, None for a tensor."""
@@ -249,16 +256,21 @@ def _convert(
     else:
         part = kept.span.cut(recording)
     changed = _Changed(part, kept)
-    if tensor is not None:
-        if recording.live:
-            raise ConfigError(
-                f"{recording.path}: a tensor cannot be made of live events; write a file first"
-            )
-        begin = part.start_us if changed.keeps_times else None
-        said = tensor.write(changed.source, begin, out, force=force)
-        _notes(out, [*changed.notes(), *recording.assumptions], part)
-        _console.say(said)
-        return None
+    if tensor is None:
+        return _write_events(changed, out, to, force)
+    if recording.live:
+        raise ConfigError(
+            f"{recording.path}: a tensor cannot be made of live events; write a file first"
+        )
+    begin = part.start_us if changed.keeps_times else None
+    said = tensor.write(changed.source, begin, out, force=force)
+    _notes(out, [*changed.notes(), *recording.assumptions], part)
+    _console.say(said)
+    return None
+
+
+def _write_events(changed: _Changed, out: Path, to: str | None, force: bool) -> int:
+    part, recording = changed.part, changed.part.recording
     with (
         options.waiting(open_sink(out, changed.source.size, format=to, overwrite=force)) as sink,
         _console.progress(f"{recording.path.name} -> {out.name}", None, "events") as show,
@@ -464,7 +476,7 @@ def _listen(
     address = Path(f"ros:/{topic_of(topic)}")
     options.check_writable(out, written.to)
     _console.say(f"{topic}: waits for messages; Ctrl-C ends it")
-    convert([str(address)], str(out), kept=Kept(span), written=written)
+    convert([str(address)], str(out), kept=Conversion(span), written=written)
 
 
 def _play(file: Path, topic: str, rate: float = 1.0, reading: Reading = Reading()) -> None:
@@ -495,6 +507,6 @@ def _play(file: Path, topic: str, rate: float = 1.0, reading: Reading = Reading(
     _console.say(f"{name}: {count_of(sent, 'message')} published{late}")
 
 
-ros = Group(
+ros = CommandGroup(
     "Listen to topics of ROS 2, or play recordings to them.", {"listen": _listen, "play": _play}
 )

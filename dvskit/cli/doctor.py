@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +11,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import typer
 
 from dvskit import __version__, _files
 from dvskit.cli import _console
@@ -58,8 +56,7 @@ def doctor(json: Json = False, warm: bool = False) -> None:
     problems = [] if own else ["something is missing; install dvskit again"]
     problems += [f"{each.failure}; update or uninstall it" for each in packages if each.problem]
     if problems:
-        print(f"dvskit: error: {'; '.join(problems)}", file=sys.stderr)
-        raise typer.Exit(1)
+        raise DvskitError("; ".join(problems))
 
 
 def _warm() -> None:

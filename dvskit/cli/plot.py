@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dvskit.cli import _console
-from dvskit.cli._binding import Group
+from dvskit.cli._binding import CommandGroup
 from dvskit.cli._judging import (
     DataArgument,
     JudgedInputs,
@@ -203,7 +203,7 @@ def weights(model: ModelArgument, layer: str | None = None, how: _Plot = _Plot()
     writer.picture(plots.weights(layers[name].weight, style=style))
 
 
-plot = Group(
+plot = CommandGroup(
     "Plot an event file, a model or a training run: PNG, SVG or PDF.",
     {name: _command(name) for name in _WHAT}
     | {each.__name__: each for each in (raster, membrane, weights, confusion, curves)},
