@@ -159,7 +159,7 @@ def _classify_all(work: Prepared, recordings: list[Path], crew: Crew, json: bool
     unlooked = failed = 0
     for file, result in zip(recordings, crew.results(work, jobs), strict=True):
         for said in result.notes:
-            _console.note(said)
+            _console.note(f"{file}: {said}" if isinstance(said, str) else said)
         if result.reason:
             failed += 1
             name = _console.shown(str(file))
