@@ -31,7 +31,7 @@ ShownFile = Annotated[
         show_default=False,
     ),
 ]
-_MOST_AT_ONCE = 4096  # live events, so that Ctrl-C ends soon
+_MOST_AT_ONCE = 4096  # events in windows, which take time
 
 
 class CountedEvents(ReadableSource):
@@ -39,16 +39,17 @@ class CountedEvents(ReadableSource):
 
     show  called with the number of events so far
     stop  of `_console.stoppable`; None: Ctrl-C does not end them
+    most  cut blocks to this many events, so that slow work on them ends soon after Ctrl-C
 
     Raises KeyboardInterrupt after Ctrl-C before the first event: there is no output to complete.
     """
 
     def __init__(
         self, source: Source, show: Callable[[int], None] | None = None,
-        stop: _console.Stop | None = None,
+        stop: _console.Stop | None = None, most: int = sys.maxsize,
     ) -> None:  # fmt: skip
         self.source, self.size = source, source.size
-        self._show, self._stop = show, stop
+        self._show, self._stop, self._most = show, stop, most
         self.count = self.first_us = self.last_us = 0
 
     def __iter__(self) -> Iterator[Events]:
@@ -67,10 +68,9 @@ class CountedEvents(ReadableSource):
         if self._stop is None:
             yield from filter(len, self.source)
             return
-        most = _MOST_AT_ONCE if getattr(self.source, "live", False) else sys.maxsize
         for block in self._stop.until(self.source):
-            for start in range(0, len(block), most):
-                yield block[start : start + most]
+            for start in range(0, len(block), self._most):
+                yield block[start : start + self._most]
                 if self._stop.asked:
                     return
 
@@ -100,7 +100,8 @@ class Shown(CountedEvents):
         stop: _console.Stop | None,
     ) -> None:  # fmt: skip
         self._writer, self._unit = writer, unit
-        super().__init__(part, self._show_events if unit == "events" else None, stop)
+        most = _MOST_AT_ONCE if unit == "windows" else sys.maxsize
+        super().__init__(part, self._show_events if unit == "events" else None, stop, most)
         self.file, self.part, self.live = file, part, part.live
         self.recording = part.recording if isinstance(part, RecordingPart) else part
         self.start_us: int | None = getattr(part, "start_us", None)
