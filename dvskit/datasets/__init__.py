@@ -1,4 +1,4 @@
-"""Labelled samples from disk or drawn, split by person; the only package that imports tonic."""
+"""Labeled samples from disk or drawn, split by person; the only package that imports tonic."""
 
 from dvskit.datasets.batch_plan import BatchShare
 from dvskit.datasets.batches import Batches, ImageBatches

@@ -51,6 +51,9 @@ def drawn_by_class(
 
 Relabel = Callable[[str, Filter], str]
 
+# Purposes of seeds: no two draws share one.
+SEED_OF_ORDER, SEED_OF_CONTENT = range(2)
+
 WHOLE = (0, 1)
 """The part that is the whole batch: every row from the first on."""
 
@@ -136,49 +139,65 @@ class EpochPlan:
         return [(share, sample) for share, samples in parts for sample in samples.tolist()]
 
 
-def check_classes(shares: Sequence[BatchShare]) -> None:
-    """Raise ConfigError without a share, and for shares of different classes."""
-    if not shares:
-        raise ConfigError("batches without a share; give a set of samples")
-    classes = shares[0].samples.classes
-    for share in shares[1:]:
-        if share.samples.classes != classes:
-            raise ConfigError(
-                f"classes {', '.join(classes)} in one share and "
-                f"{', '.join(share.samples.classes)} in another; make them equal"
-            )
+class Epochs:
+    """Batches of shares, and the samples in each epoch; a base of `Batches` and `ImageBatches`.
 
+    shares     they follow one another in each batch
+    seed       of the order of samples, drawn for each epoch if `shuffle`
+    steps      batches per epoch, all full; None: each sample of the longest share comes once
+    drop_last  leave out the remainder of one share without `steps`
+    """
 
-def batch_sizes(
-    shares: Sequence[BatchShare], steps: int | None, *, drop_last: bool = False
-) -> list[int]:
-    """Return the number of samples of each batch of an epoch; arguments are those of `Batches`."""
-    full = sum(share.count for share in shares)
-    if steps is not None:
-        return [full] * steps
-    if len(shares) > 1:
-        return [full] * max(-(-len(share.samples) // share.count) for share in shares)
-    whole, rest = divmod(len(shares[0].samples), full)
-    return [full] * whole + [rest] * (rest > 0 and not drop_last)
+    shares: Sequence[BatchShare]
+    seed: int
+    shuffle: bool
+    steps: int | None
+    drop_last = False
 
+    def check_shares(self) -> None:
+        """Raise ConfigError without a share, and for shares of different classes."""
+        if not self.shares:
+            raise ConfigError("batches without a share; give a set of samples")
+        for share in self.shares[1:]:
+            if share.samples.classes != self.classes:
+                raise ConfigError(
+                    f"classes {', '.join(self.classes)} in one share and "
+                    f"{', '.join(share.samples.classes)} in another; make them equal"
+                )
 
-def planned(
-    shares: Sequence[BatchShare], sizes: Sequence[int], seed: Sequence[int] | None
-) -> EpochPlan:
-    """Return an epoch with batches of `sizes`, drawn by a seed or in order without one."""
-    orders = []
-    for number, share in enumerate(shares):
-        total, length = len(share.samples), len(sizes) * share.count
-        length = sum(sizes) if len(shares) == 1 else length
-        if seed is None:
-            orders.append(np.arange(length, dtype=np.int64) % total)
-            continue
-        rng = np.random.default_rng((*seed, number))
-        if share.balanced:
-            orders.append(drawn_by_class(share.samples.labels, length, rng))
-        else:
-            orders.append(drawn(total, length, rng))
-    return EpochPlan(tuple(share.count for share in shares), tuple(orders))
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in order of the labels."""
+        return self.shares[0].samples.classes
+
+    def sizes(self) -> list[int]:
+        """Return the number of samples of each batch of an epoch."""
+        full = sum(share.count for share in self.shares)
+        if self.steps is not None:
+            return [full] * self.steps
+        if len(self.shares) > 1:
+            return [full] * max(-(-len(share.samples) // share.count) for share in self.shares)
+        whole, rest = divmod(len(self.shares[0].samples), full)
+        return [full] * whole + [rest] * (rest > 0 and not self.drop_last)
+
+    def __len__(self) -> int:
+        """Return the number of batches per epoch."""
+        return len(self.sizes())
+
+    def plan(self, epoch: int) -> EpochPlan:
+        """Return the samples of an epoch, drawn by the seed or in order of the sets."""
+        sizes, orders = self.sizes(), []
+        for number, share in enumerate(self.shares):
+            total, length = len(share.samples), len(sizes) * share.count
+            length = sum(sizes) if len(self.shares) == 1 else length
+            rng = np.random.default_rng((self.seed, SEED_OF_ORDER, epoch, number))
+            if not self.shuffle:
+                orders.append(np.arange(length, dtype=np.int64) % total)
+            elif share.balanced:
+                orders.append(drawn_by_class(share.samples.labels, length, rng))
+            else:
+                orders.append(drawn(total, length, rng))
+        return EpochPlan(tuple(share.count for share in self.shares), tuple(orders))
 
 
 class Fitting(NamedTuple):
@@ -316,7 +335,7 @@ class RowMaker:
             drawn = share.vary.draw(rng)
             events, start_us = chain(drawn)(from_zero(events)), 0
             if share.relabel is not None:
-                row = row._replace(label=self._relabelled(share.relabel, row.label, drawn))
+                row = row._replace(label=self._relabeled(share.relabel, row.label, drawn))
         if rng is not None and isinstance(represent, PointSet):
             represent = represent.drawn(rng)
         if not self.weigh or (weight == 1 and represent.dtype == out.dtype):
@@ -326,7 +345,7 @@ class RowMaker:
             np.multiply(plain, np.float32(weight), out=out.numpy(), casting="unsafe")
         return row
 
-    def _relabelled(self, relabel: Relabel, label: int, drawn: Filter) -> int:
+    def _relabeled(self, relabel: Relabel, label: int, drawn: Filter) -> int:
         name = relabel(self.classes[label], drawn)
         if name not in self.classes:
             raise ConfigError(f"relabel gives {name!r}, which is not among {self.classes}")

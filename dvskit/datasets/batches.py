@@ -23,14 +23,13 @@ from torch import Tensor
 from dvskit._checks import check_fields, check_seed, check_whole, checked
 from dvskit._threads import thread_count
 from dvskit.datasets.batch_plan import (
+    SEED_OF_CONTENT,
     WHOLE,
     BatchShare,
+    Epochs,
     Row,
     RowMaker,
     WantedRow,
-    batch_sizes,
-    check_classes,
-    planned,
     rows_of,
 )
 from dvskit.datasets.cache import Cache
@@ -42,13 +41,11 @@ from dvskit.filters.fit import Placement
 from dvskit.tensors.representation import Representation
 
 T = TypeVar("T")
-Made = tuple[Tensor, list[Row]]  # a batch, and a description of each row
+Batch = tuple[Tensor, list[Row]]  # a tensor, and a description of each row
 
 _BATCH_SIZE = 32
 _IMAGE_BATCHES_AHEAD = 2
 _NO_ROW = Row(-1, -1, -1)
-# Purposes of seeds: no two draws share one.
-_ORDER, _CONTENT = range(2)
 
 
 class Fitted(NamedTuple):
@@ -60,7 +57,7 @@ class Fitted(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Batches:
+class Batches(Epochs):
     """Batches of samples for training and evaluation; a seed gives the same batches.
 
         samples = dvskit.datasets.open_samples("digits")
@@ -118,16 +115,17 @@ class Batches:
     prefetch: int = checked(check_whole, 1, default=3)
     pin_memory: bool = False
     warn_fitted: bool = True
+    shares: tuple[BatchShare, ...] = field(init=False, repr=False)
     _rows: RowMaker = field(init=False, repr=False)
     _fitted: dict[Size, Fitted] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        shares = self._make_shares()
-        check_classes(shares)
-        if not self.shuffle and any(share.balanced for share in shares):
+        object.__setattr__(self, "shares", self._make_shares())
+        self.check_shares()
+        if not self.shuffle and any(share.balanced for share in self.shares):
             raise ConfigError("balanced samples are drawn; keep shuffle=True")
         size = as_size(self.size)
-        rows = RowMaker(shares, self.representation, size, weigh=self.weigh, cache=self.cache)
+        rows = RowMaker(self.shares, self.representation, size, weigh=self.weigh, cache=self.cache)
         object.__setattr__(self, "_rows", rows)
         check_fields(self)
         check_whole("batch_axis", self.batch_axis, 0, len(rows.shape))
@@ -150,27 +148,9 @@ class Batches:
         return tuple(self.samples)
 
     @property
-    def shares(self) -> tuple[BatchShare, ...]:
-        """The shares of the batches; for one set, one share."""
-        return self._rows.shares
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The names of the classes, in order of the labels."""
-        return self._rows.classes
-
-    @property
     def fitted(self) -> dict[Size, Fitted]:
         """The samples fitted so far, by the size of their own sensor."""
         return dict(self._fitted)
-
-    def sizes(self) -> list[int]:
-        """Return the number of samples of each batch of an epoch."""
-        return batch_sizes(self.shares, self.steps, drop_last=self.drop_last)
-
-    def __len__(self) -> int:
-        """Return the number of batches per epoch."""
-        return len(self.sizes())
 
     def epoch(
         self, number: int, *, first: int = 0, part: tuple[int, int] = WHOLE
@@ -190,9 +170,9 @@ class Batches:
                 self._note(rows)
                 yield tensor, torch.tensor([row.label for row in rows])
 
-    def _made(self, epoch: int, first: int, part: tuple[int, int]) -> Generator[Made]:
+    def _made(self, epoch: int, first: int, part: tuple[int, int]) -> Generator[Batch]:
         sizes = self.sizes()
-        plan = planned(self.shares, sizes, (self.seed, _ORDER, epoch) if self.shuffle else None)
+        plan = self.plan(epoch)
         taken = [rows_of(part, size) for size in sizes[first:]]
         threads = thread_count() if self.threads is None else self.threads
         # Few rows per call, so that threads end at the same time; small files are read together.
@@ -202,7 +182,7 @@ class Batches:
         largest = max(map(len, taken), default=0) * prod(self._rows.shape) * dtype.itemsize
         memory = _BatchMemory(largest, self.prefetch + 2)  # the caller may hold two
 
-        def begin(batch: int) -> Made:
+        def begin(batch: int) -> Batch:
             count = len(taken[batch])
             shape = list(self._rows.shape)
             shape.insert(self.batch_axis, count)
@@ -210,12 +190,12 @@ class Batches:
                 return torch.empty(shape, dtype=dtype, pin_memory=True), [_NO_ROW] * count
             return memory.tensor(shape, dtype), [_NO_ROW] * count
 
-        def fill(made: Made, batch: int, rows: range) -> Iterator[None]:
+        def fill(made: Batch, batch: int, rows: range) -> Iterator[None]:
             number, wanted = first + batch, []
             samples, start = plan.rows(number), number * sum(plan.counts)
             for row in rows:
                 place = taken[batch][row]
-                seed = (self.seed, _CONTENT, epoch, start + place)
+                seed = (self.seed, SEED_OF_CONTENT, epoch, start + place)
                 out = made[0].select(self.batch_axis, row)
                 wanted.append(WantedRow(*samples[place], seed, out))
             for row, found in zip(rows, self._rows.fill(wanted), strict=True):
@@ -256,7 +236,7 @@ class _BatchMemory:
         self._free: deque[NDArray[np.uint8]] = deque(maxlen=most)
 
     def tensor(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Return an uninitialised tensor."""
+        """Return an uninitialized tensor."""
         try:
             memory = self._free.pop()
         except IndexError:
@@ -268,7 +248,7 @@ class _BatchMemory:
 
 
 @dataclass(frozen=True, eq=False)
-class ImageBatches:
+class ImageBatches(Epochs):
     """Batches of encoded images for training and evaluation; a seed gives the same batches.
 
     shares   of images, each with an `Encode`; they follow one another in each batch
@@ -295,20 +275,7 @@ class ImageBatches:
         for share in self.shares:
             if not isinstance(share.encode, Encode):
                 raise ConfigError("ImageBatches takes shares of images with an Encode; use Batches")
-        check_classes(self.shares)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The names of the classes, in order of the labels."""
-        return self.shares[0].samples.classes
-
-    def sizes(self) -> list[int]:
-        """Return the number of samples of each batch of an epoch."""
-        return batch_sizes(self.shares, self.steps)
-
-    def __len__(self) -> int:
-        """Return the number of batches per epoch."""
-        return len(self.sizes())
+        self.check_shares()
 
     def epoch(
         self, number: int, *, first: int = 0, part: tuple[int, int] = WHOLE
@@ -320,11 +287,11 @@ class ImageBatches:
         A thread makes batches in advance. Raises the errors of reading and encoding images.
         """
         sizes = self.sizes()
-        plan = planned(self.shares, sizes, (self.seed, _ORDER, number) if self.shuffle else None)
+        plan = self.plan(number)
 
         def fill(made: list[tuple[Tensor, Tensor]], batch: int, rows: range) -> Iterator[None]:
             chosen = plan.batch(first + batch)
-            made.append(self._made(chosen, (self.seed, _CONTENT, number, first + batch)))
+            made.append(self._made(chosen, (self.seed, SEED_OF_CONTENT, number, first + batch)))
             yield
 
         lists = prefetched(

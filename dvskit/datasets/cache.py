@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import partial
-from math import prod
+from math import inf, prod
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -318,7 +318,7 @@ class Cache:
         self._limit = int(limit_gb * 1e9)
         self._memory = Memory(int(memory_gb * 1e9), replaces=True)
         self._lock = threading.Lock()
-        self._used: int | None = None  # bytes on disk, as known to this process
+        self._used = inf  # bytes on disk, as known to this process; unknown before the first write
         self._uncounted = 0  # bytes written since the folder was last counted
         self._writes = True
         _with_locks.add(self)
@@ -399,8 +399,8 @@ class Cache:
         """Count written bytes; when due, count the folder and remove entries."""
         with self._lock:
             self._uncounted += size
-            known = self._used is not None and self._uncounted <= self._limit // 20
-            if known and (self._used or 0) + self._uncounted <= self._limit:
+            fits = self._used + self._uncounted <= self._limit
+            if fits and self._uncounted <= self._limit // 20:
                 return
             entries = sorted(self.entries())
             used = sum(entry.size for entry in entries)
@@ -430,7 +430,7 @@ class Cache:
         with self._lock:
             entries = list(self.entries())
             _remove(entries, sum(entry.size for entry in entries), -1)
-            self._used, self._uncounted = None, 0
+            self._used, self._uncounted = inf, 0
 
     def holds(self, samples: Samples, number: int) -> bool:
         """Return whether there is a file with the events of a sample, for `Samples.cached`.

@@ -296,7 +296,7 @@ def _read_recording(sample: Sample, how: SampleReading, seed: int) -> tuple[Even
     part = recording if sample.span is None else recording.between(*sample.span)
     events = part.load()
     if sample.span and not len(events):
-        raise FormatError(f"no events, labelled {sample.label}; correct the times")
+        raise FormatError(f"no events, labeled {sample.label}; correct the times")
     if how.size is not None:
         events = on_sensor(events, likely_size(recording, how.size))
     return events, str(part.damage) if part.damage else ""

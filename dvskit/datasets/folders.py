@@ -78,7 +78,7 @@ def open_samples(
     format: str | None = None,
     strict: bool = True,
 ) -> FileSamples:
-    """Open a folder or list of labelled recordings and videos, without reading or emulating them.
+    """Open a folder or list of labeled recordings and videos, without reading or emulating them.
 
     path    a folder: `<class>/<file>`, `<class>/<person>/<file>` or `<person>/<class>/<file>`, also
             below `train/`, `validation/` and `test/`; or a folder of recordings with label files
@@ -176,8 +176,8 @@ def _find(root: Path, layout: str | None, how: SampleReading) -> _Found:
         raise MissingFileError(root, "give a folder with one folder per class, or a list (.csv)")
     if root.is_dir():
         entries = visible(root)
-        labelled = any(entry.name.endswith(LABELS_ENDING) for entry in entries)
-        if layout is None and labelled and not any(entry.is_dir() for entry in entries):
+        labeled = any(entry.name.endswith(LABELS_ENDING) for entry in entries)
+        if layout is None and labeled and not any(entry.is_dir() for entry in entries):
             return _Found(find_spans(root))
         return _find_in_folder(root, layout, how)
     if root.suffix.lower() in _LISTS:
@@ -203,7 +203,7 @@ def find_spans(folder: str | PathLike[str]) -> list[Sample]:
 
         from pathlib import Path
 
-        folder = Path("labelled")
+        folder = Path("labeled")
         folder.mkdir()
         dvskit.save_events(dvskit.load_events("events.raw"), folder / "events.npz")
         lines = ("start_us,stop_us,name", "0,500000,wave", "500000,1000000,rest")

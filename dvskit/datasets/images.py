@@ -167,13 +167,11 @@ class IdxImages(ImageSamples):
 
     def image(self, number: int) -> NDArray[np.uint8]:
         """Return the image of a sample, (height, width) uint8."""
-        image: NDArray[np.uint8] = self._pixels[number]
-        return image
+        return np.asarray(self._pixels[number], np.uint8)
 
     def images(self, numbers: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return the images of some samples, (N, height, width) uint8."""
-        images: NDArray[np.uint8] = self._pixels[np.asarray(numbers, np.int64)]
-        return images
+        return np.asarray(self._pixels[np.asarray(numbers, np.int64)], np.uint8)
 
     def fingerprint(self, number: int) -> str:
         """Return a digest of the image."""
@@ -282,7 +280,7 @@ class MovedImages(Samples):
 def open_images(
     path: str | PathLike[str], parts: Sequence[Part] = ("train", "test")
 ) -> ImageSamples:
-    """Open a folder of labelled still images.
+    """Open a folder of labeled still images.
 
     path   a folder of MNIST-style IDX files, plain or gzip, or of `<class>/<image>`
     parts  of IDX files: "train" and "test", or one of them

@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset, default_collate
 
-from dvskit._checks import check_seed, check_whole
+from dvskit._checks import check_known, check_seed, check_whole
 from dvskit.datasets.cache import Cache, CachedEvents
 from dvskit.errors import (
     ConfigError,
@@ -39,7 +39,6 @@ from dvskit.errors import (
     FormatError,
     ShapeError,
     count_of,
-    did_you_mean,
     one_line,
 )
 from dvskit.events import Events, Filter, as_size
@@ -122,21 +121,6 @@ def class_names(samples: Iterable[Sample]) -> tuple[str, ...]:
     return tuple(sorted({sample.label for sample in samples}))
 
 
-def class_numbers(samples: Iterable[Sample], classes: Sequence[str]) -> NDArray[np.int64]:
-    """Return the number of each sample's class (N,) int64, its index in `classes`.
-
-    Raises FormatError for a label that is not in `classes`.
-    """
-    number = {name: place for place, name in enumerate(classes)}
-    given = list(samples)
-    for sample in given:
-        if sample.label not in number:
-            raise FormatError(
-                f"{sample.where}: class {sample.label!r} is not among {', '.join(classes)}"
-            )
-    return np.array([number[sample.label] for sample in given], np.int64)
-
-
 S = TypeVar("S")
 Item = TypeVar("Item")
 Numbers = Sequence[int] | NDArray[np.int64]
@@ -152,14 +136,20 @@ Adapt = Callable[["LazySample"], Events]
 
 
 class _SampleSet(ABC, Generic[S, Item]):
-    """The rows and class names of a set; a sequence of its samples with their labels."""
+    """The rows and class names of a set; a sequence of its samples with their labels.
+
+    Raises FormatError for a label that is not in `classes`.
+    """
 
     def __init__(self, rows: Iterable[Sample], classes: Sequence[str] | None = None) -> None:
         self.rows: tuple[Sample, ...] = tuple(rows)
-        self.classes: tuple[str, ...] = (
-            class_names(self.rows) if classes is None else tuple(classes)
-        )
-        self.labels: NDArray[np.int64] = class_numbers(self.rows, self.classes)
+        self.classes = class_names(self.rows) if classes is None else tuple(classes)
+        number_of = {name: number for number, name in enumerate(self.classes)}
+        for row in self.rows:
+            if row.label not in number_of:
+                names = ", ".join(self.classes)
+                raise FormatError(f"{row.where}: class {row.label!r} is not among {names}")
+        self.labels = np.array([number_of[row.label] for row in self.rows], np.int64)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -246,11 +236,7 @@ class _SampleSet(ABC, Generic[S, Item]):
         Raises ConfigError for an unknown class.
         """
         for name in names:
-            if name != _REST and name not in self.classes:
-                raise ConfigError(
-                    f"no class {name!r} to rename to {names[name]!r}; "
-                    f"{did_you_mean(name, self.classes)}"
-                )
+            check_known("class", name, (*self.classes, _REST))
         rows = [
             row._replace(label=names.get(row.label, names.get(_REST, row.label)))
             for row in self.rows
@@ -259,7 +245,7 @@ class _SampleSet(ABC, Generic[S, Item]):
 
 
 class Samples(_SampleSet["Samples", Events]):
-    """Labelled events: `samples[0]` is (events, label), `samples[:10]` the first ten samples.
+    """Labeled events: `samples[0]` is (events, label), `samples[:10]` the first ten samples.
 
     rows     properties of each sample known before reading
     classes  names of the classes; default: sorted labels
@@ -413,7 +399,7 @@ class Samples(_SampleSet["Samples", Events]):
 
 
 class ImageSamples(_SampleSet["ImageSamples", NDArray[np.uint8]]):
-    """Labelled images; rows, classes, labels and indexing as in `Samples`.
+    """Labeled images; rows, classes, labels and indexing as in `Samples`.
 
     A subclass writes two methods, and passes its rows to the constructor:
 
@@ -511,6 +497,8 @@ class AdaptedSamples(_Subset[Samples, Events], Samples):
     draws  False: each sample's own fixed draw
     """
 
+    whole: Samples
+
     def __init__(
         self, *part: Any, adapt: Adapt | None = None, mark: str = "", draws: bool = True
     ) -> None:
@@ -527,8 +515,7 @@ class AdaptedSamples(_Subset[Samples, Events], Samples):
         """Return the events of samples that are read faster together and are not adapted."""
         if self.adapt is not None:
             return super().events_together(numbers)
-        found: list[Events | None] = self.whole.events_together([self._numbers[k] for k in numbers])
-        return found
+        return self.whole.events_together([self._numbers[number] for number in numbers])
 
     def fingerprint(self, number: int) -> str:
         """Return a text that identifies the content of a sample."""
@@ -536,13 +523,13 @@ class AdaptedSamples(_Subset[Samples, Events], Samples):
 
 
 class _ImageSubset(_Subset[ImageSamples, NDArray[np.uint8]], ImageSamples):
+    whole: ImageSamples
+
     def image(self, number: int) -> NDArray[np.uint8]:
-        image: NDArray[np.uint8] = self.whole.image(self._numbers[number])
-        return image
+        return self.whole.image(self._numbers[number])
 
     def images(self, numbers: Numbers) -> GrayImages:
-        images: GrayImages = self.whole.images([self._numbers[number] for number in numbers])
-        return images
+        return self.whole.images([self._numbers[number] for number in numbers])
 
 
 @runtime_checkable
