@@ -47,9 +47,12 @@ def check_images(layer: nn.Module, x: Tensor, channels: int | None = None) -> No
     check_input(layer, x, f"(T, B, {'C' if channels is None else channels}, H, W)", fits)
 
 
-def check_window(layer: nn.Module, x: Tensor, out: tuple[int, int], what: str) -> None:
-    """Raise ShapeError if a window leaves no pixel of the images of `x`."""
-    if min(out) < 1:
+def check_window(
+    layer: nn.Module, x: Tensor, kernel: tuple[int, ...], padding: tuple[int, ...], what: str
+) -> None:
+    """Raise ShapeError if no pixel of the images of `x` remains after a window, in words `what`."""
+    sides = zip(x.shape[-2:], kernel, padding, strict=True)
+    if any(side + 2 * edge < size for side, size, edge in sides):
         rows, columns = x.shape[-2:]
         raise ShapeError(
             f"{type(layer).__name__}: no pixel of {rows}x{columns} (rows x columns) remains "
@@ -164,8 +167,7 @@ class _Pool2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the pooled `x`: (T, B, C, H, W) -> (T, B, C, H', W'). Raises ShapeError."""
         check_images(self, x)
-        rows, columns = ((side - self.kernel_size) // self.stride + 1 for side in x.shape[-2:])
-        check_window(self, x, (rows, columns), f"a pool of {self.kernel_size}")
+        check_window(self, x, (self.kernel_size,) * 2, (0, 0), f"a pool of {self.kernel_size}")
         return over_time(self.pool, x)
 
     def pool(self, images: Tensor) -> Tensor:
@@ -258,14 +260,9 @@ class Conv2d(nn.Conv2d):
         check_images(self, x, self.in_channels)
         if isinstance(self.padding, str):  # "same" leaves the size, "valid" is 0
             return
-        rows, columns = (
-            (side + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-            for side, padding, dilation, kernel, stride in zip(
-                x.shape[-2:], self.padding, self.dilation, self.kernel_size, self.stride,
-                strict=True,
-            )
-        )  # fmt: skip
-        check_window(self, x, (rows, columns), f"a kernel of {self.kernel_size}")
+        spans = zip(self.dilation, self.kernel_size, strict=True)
+        wide = tuple(dilation * (kernel - 1) + 1 for dilation, kernel in spans)
+        check_window(self, x, wide, self.padding, f"a kernel of {self.kernel_size}")
 
 
 def can_merge(conv: nn.Module, pool: nn.Module) -> bool:
@@ -293,11 +290,8 @@ def pooled_convolution(conv: Conv2d, pool: AvgPool2d, x: Tensor, of_spikes: bool
         functional.pad(conv.weight, (edge, edge, edge, edge)), size, stride=1
     )  # K x K -> (K + P - 1) x (K + P - 1)
     padding = cast(tuple[int, int], conv.padding)
-    rows, columns = (
-        (side + 2 * edge - kernel + 1) // size
-        for side, edge, kernel in zip(x.shape[-2:], padding, conv.kernel_size, strict=True)
-    )
-    check_window(pool, x, (rows, columns), f"a kernel of {conv.kernel_size} and a pool of {size}")
+    wide = tuple(kernel + edge for kernel in conv.kernel_size)
+    check_window(pool, x, wide, padding, f"a kernel of {conv.kernel_size} and a pool of {size}")
     window = ConvWindow((size, size), padding, (1, 1), conv.groups)
     return _convolved(x, weight, conv.bias, window, of_spikes)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any, Literal, Self, TypedDict, get_args
 
 import torch
@@ -18,7 +20,6 @@ from dvskit.errors import ConfigError, ShapeError, did_you_mean
 from dvskit.neurons.dynamics import (
     ATAN,
     STATE_PARTS,
-    VALUES,
     Dynamics,
     NeuronState,
     NeuronStep,
@@ -285,7 +286,6 @@ def _check_state(
 
 
 def _check_values(name: str, values: Mapping[str, Value | None]) -> None:
-    assert set(values) <= set(VALUES)
     for what in ("beta", "alpha", "rho"):  # exp(-dt / tau)
         _check_value(name, what, values.get(what), 0, 1)
     for what in ("gain", "rest", "kappa"):
@@ -475,23 +475,16 @@ class CustomNeurons(Neurons):
         return self._held()
 
     def _start(self, dynamics: Dynamics, current: Tensor) -> NeuronState:
-        zero = NeuronState.rest(current).v
-
-        def start(name: str, default: Value | None = None) -> Tensor:
-            value = getattr(self, f"{name}_start", default)
-            if value is None:
-                return zero
-            return zero + (value.to(zero.dtype) if isinstance(value, Tensor) else value)
-
-        waiting = torch.zeros_like(zero, dtype=torch.int32) if self.refractory else None
-        own = {name: start(name) for name in self._own}
-        return NeuronState(start("v", self.rest), waiting=waiting, own=own)
+        state = super()._start(dynamics, current)
+        zero = torch.zeros_like(state.v)
+        names = (*self._own, *(["v"] if hasattr(self, "v_start") else ()))
+        own = {name: (zero + getattr(self, f"{name}_start")).to(zero.dtype) for name in names}
+        return replace(state, v=own.pop("v", state.v), own=own)
 
     def _take_step(self, dynamics: Dynamics, state: NeuronState, current: Tensor) -> NeuronStep:
         before = {"v": state.v, **(state.own or {})}
         known = (*before, "threshold") if self.spiking else tuple(before)
-        given = current.to(state.v.dtype)
-        found = self._results("integrate", self._called("integrate", given, before), known, state.v)
+        found = self._solved("integrate", known, current.to(state.v.dtype), before)
         if "v" not in found:
             raise ConfigError(f"{type(self).__name__}.integrate returned no 'v', the potential")
         if self.reset == "delayed":
@@ -499,24 +492,20 @@ class CustomNeurons(Neurons):
         fired = fire(dynamics, state, found["v"], found.pop("threshold", dynamics.threshold))
         after = {**before, **found, "v": fired.v}
         if self.adapt is not None and self.spiking:
-            changed = self._called("adapt", fired.size, after)
-            after |= self._results("adapt", changed, tuple(before), state.v)
+            after |= self._solved("adapt", tuple(before), fired.size, after)
         v = after.pop("v")
         return fired.step(current.dtype, NeuronState(v, waiting=fired.waiting, own=after))
 
-    def _called(self, what: str, first: Tensor, state: Mapping[str, Tensor]) -> Any:
-        """Return what an equation returns. Raises ConfigError, with the place, for its errors."""
-        equation = getattr(self, what)
-        if torch.compiler.is_compiling():
-            return equation(first, **state)
-        with named_errors(f"{type(self).__name__}.{what}"):
-            return equation(first, **state)
-
-    def _results(
-        self, what: str, found: Any, known: tuple[str, ...], like: Tensor
+    def _solved(
+        self, what: str, known: tuple[str, ...], first: Tensor, state: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Return what an equation returned, in the dtype of the state. Raises if it misfits."""
-        where = f"{type(self).__name__}.{what}"
+        """Return what an equation returns for a state, in the dtype of the state.
+
+        Raises ConfigError for its errors, with the place; ConfigError and ShapeError for misfits.
+        """
+        where, equation, like = f"{type(self).__name__}.{what}", getattr(self, what), state["v"]
+        with nullcontext() if torch.compiler.is_compiling() else named_errors(where):
+            found = equation(first, **state)
         if not isinstance(found, dict):
             kind = type(found).__name__
             raise ConfigError(f'{where} returned {kind}; return a dict, such as {{"v": v}}')

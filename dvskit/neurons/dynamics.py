@@ -237,8 +237,6 @@ def spike(u: Tensor, surrogate: Surrogate) -> Tensor:
 
 def detached(state: Any) -> Any:
     """Return a state (tensors in dataclasses, tuples, lists or dicts) without its graph."""
-    if isinstance(state, Tensor):
-        return state.detach()
     if is_dataclass(state) and not isinstance(state, type):
         return replace(
             state, **{field.name: detached(getattr(state, field.name)) for field in fields(state)}
@@ -248,7 +246,7 @@ def detached(state: Any) -> Any:
         return type(state)(*made) if hasattr(state, "_fields") else type(state)(made)
     if isinstance(state, dict):
         return {name: detached(each) for name, each in state.items()}
-    return state
+    return state.detach() if hasattr(state, "detach") else state
 
 
 class Carried:
