@@ -88,10 +88,10 @@ NETWORK = "[network]\nchannels = [4, 3, 2]\n"
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        (f'name = "x"\nother = "x"\n{NETWORK}', "'other'"),
+        (f'name = "x"\nother = "x"\n{NETWORK}', "unknown key other"),
         (NETWORK, "name"),
         (f"name = 3\n{NETWORK}", "name = 3"),
-        (f'name = "x"\nseed = "one"\n{NETWORK}', "seed = one"),
+        (f'name = "x"\nseed = "one"\n{NETWORK}', "seed = 'one'"),
         ('name = "x"\n', "network"),
         ('name = "x"\n[network]\nchannels = [4, 3, 3]\n', "weights"),
         ('name = "x"\n[network]\nchanels = [4]\n', "network.chanels"),

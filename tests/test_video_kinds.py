@@ -144,8 +144,8 @@ DAMAGED = [
          refused="frame 14", kept=10),
     Kind("mkv at 5,000 frames a second", ".mkv", "libx264", options=QUICK,
          times_ms=[k // 5 for k in range(FRAMES)], clock=Fraction(1, 5000),
-         refused="not after the previous one.*--fps", kept=4),
-    Kind("raw h264", ".h264", "libx264", options=B_FRAMES, refused="holds no times.*--fps"),
+         refused="not after the previous one.*fps=", kept=4),
+    Kind("raw h264", ".h264", "libx264", options=B_FRAMES, refused="holds no times.*fps="),
 ]  # fmt: skip
 
 
