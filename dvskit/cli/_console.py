@@ -157,10 +157,12 @@ def _line(text: str) -> None:
     print(printable(shown(text)), file=sys.stderr, flush=True)
 
 
-# Values in messages of the library: text, a pair, true or false; or none, as in "size=".
-_VALUE = r"""'[^']*'|"[^"]*"|\([^()]*\)|True|False|(?=[\s;,)]|$)"""
+# Values in messages of the library: text, a pair, a number, true or false; none, as in "size=".
+_VALUE = r"""'[^']*'|"[^"]*"|\([^()]*\)|-?\d+(?:\.\d+)?|True|False|(?=[\s;,)]|$)"""
 # A keyword of Python with its value, and the option, if the message names it for the shell, too.
-_KEYWORD = re.compile(rf"(?<![\w:,.=-])(\w+)=({_VALUE})(?: \(((?:--|dvskit )[^()]+)\))?")
+_KEYWORD = re.compile(
+    rf"(?<![\w:,.=-])(\w+)=({_VALUE})(?: \(((?:--|dvskit )[^()]+)\)|, (--[\w -]+)(?=\)))?"
+)
 # Other names of Python, if the message names the option or command.
 _PYTHON_AND_SHELL = re.compile(
     r"(?:\w+=\S+|\w+_us(?: and \w+_us)*|fps|dvskit\.\w+) \(((?:--|dvskit )[^()]+)\)"
@@ -185,9 +187,10 @@ def for_shell(text: str) -> str:
 
 
 def _keyword_for_shell(found: re.Match[str]) -> str:
-    name, value, option = found.groups()
-    option = option or options.get(_parameter(name))
-    if option is None or found[3]:
+    name, value, named, beside = found.groups()
+    quoted = re.search(r"--[\w-]+ '?$", found.string[: found.start()])  # --set seed=3
+    option = named or beside or (None if quoted else options.get(_parameter(name)))
+    if option is None or named or beside:
         return option or found[0]
     if value.startswith("("):
         value = "x".join(word.strip() for word in value[1:-1].upper().split(","))
