@@ -25,7 +25,7 @@ from dvskit.formats.found import PathKind, identify, is_image_folder
 from dvskit.formats.table import CLIP_SUFFIXES
 
 if TYPE_CHECKING:
-    from dvskit.emulator import EmulatedSource, Emulator, EmulatorParams
+    from dvskit.emulator import Emulator, EmulatorParams
     from dvskit.formats import Recording
     from dvskit.video import ClipPart, FrameSource
 
@@ -180,73 +180,70 @@ def _emulate(
     """Emulate a clip, or the view of a webcam; return the number of events."""
     # Check the output before the kernels are loaded.
     options.check_writable(out, to)
-    emulator = sensor.emulator()
-    part = frames.part(sensor)
+    emulator, part = sensor.emulator(), frames.part(sensor)
     clip = frames.open(video, camera)
     with options.as_usage("--crop"):
-        seen = part.of(clip)
-    name = Path(f"camera {camera}") if video is None else video
-    events, stopped = _Work(name, clip, seen, frames.upsample).write(emulator, out, to, force)
-    if stopped and camera is None:
+        seen: FrameSource = part.of(clip)
+    work = _Work(clip, seen, emulator, upsample=frames.upsample)
+    name = f"camera {camera}" if video is None else str(video)
+    _console.announce_compiling()
+    with (
+        _console.stoppable() as stop,
+        options.waiting(open_sink(out, work.source.size, format=to, overwrite=force)) as sink,
+        _console.progress(Path(name).name, seen.frame_count, "frames") as show,
+    ):
+        for block in work.source:
+            sink.write(block)
+            show(work.done, count_of(sink.count, "event"))
+            if stop.asked:
+                work.source.stop()
+    for text in sink.notes:
+        _console.note(f"{sink.path}: {text}")
+    for text in work.notes(sink.count, stop.asked):
+        _console.note(f"{name}: {text}")
+    done = f"{sink.path}: {count_of(sink.count, 'event')} on {sink.size} from "
+    done += count_of(work.done, "frame")
+    if sink.count and not (is_standard(out) or sink.serves):
+        written, page = shlex.quote(str(out)), shlex.quote(out.with_suffix(".html").name)
+        done += f"; look at them: dvskit cloud {written} -o {page}"
+    _console.say(done)
+    if stop.asked and camera is None:
         _interrupt.advise("--force emulates the whole clip")
         raise KeyboardInterrupt
-    return events
+    return sink.count
 
 
 class _Work:
-    def __init__(self, name: Path, clip: FrameSource, part: FrameSource, upsample: bool) -> None:
-        self._name, self._clip, self._total = name, clip, part.frame_count
-        self._frames, self._added = part, None
-        if upsample:
-            from dvskit.emulator.upsample import Upsampled
+    """The events of a clip, or of a part of it, while they are emulated."""
 
-            self._frames = self._added = Upsampled(part, part.size)
-
-    def write(self, emulator: Emulator, out: Path, to: str | None, force: bool) -> tuple[int, bool]:
-        """Write the events, print the messages; return their number, and whether it was stopped."""
+    def __init__(
+        self, clip: FrameSource, part: FrameSource, emulator: Emulator, *, upsample: bool
+    ) -> None:
         from dvskit.emulator import EmulatedSource
+        from dvskit.emulator.upsample import Upsampled
 
-        source = EmulatedSource(self._frames, emulator, self._frames.size)
-        _console.announce_compiling()
-        with (
-            _console.stoppable() as stop,
-            options.waiting(open_sink(out, source.size, format=to, overwrite=force)) as sink,
-            _console.progress(self._name.name, self._total, "frames") as show,
-        ):
-            for block in source:
-                sink.write(block)
-                show(self._done(source), count_of(sink.count, "event"))
-                if stop.asked:
-                    source.stop()
-        for text in sink.notes:
-            _console.note(f"{sink.path}: {text}")
-        for text in self._notes(source, sink.count, stop.asked):
-            _console.note(f"{self._name}: {text}")
-        written, page = shlex.quote(str(out)), shlex.quote(out.with_suffix(".html").name)
-        look = f"; look at them: dvskit cloud {written} -o {page}"
-        _console.say(
-            f"{sink.path}: {count_of(sink.count, 'event')} on {sink.size} from "
-            + count_of(self._done(source), "frame")
-            + (look if sink.count and not (is_standard(out) or sink.serves) else "")
-        )
-        return sink.count, stop.asked
+        self._clip = clip
+        self._added = Upsampled(part, part.size) if upsample else None
+        self.source = EmulatedSource(self._added or part, emulator, part.size)
 
-    def _done(self, source: EmulatedSource) -> int:
-        """Return the number of emulated frames of the clip, without added ones."""
-        return source.frames_done if self._added is None else self._added.done
+    @property
+    def done(self) -> int:
+        """The number of emulated frames of the clip, without added ones."""
+        return self.source.frames_done if self._added is None else self._added.done
 
-    def _notes(self, source: EmulatedSource, count: int, stopped: bool) -> list[str]:
+    def notes(self, events: int, stopped: bool) -> list[str]:
+        """Return notes on the frames and the events, one line each."""
         from dvskit.video import CameraFrames
 
-        notes = [*source.notes, *list(clips.clip_notes(self._clip))[len(self._clip.notes) :]]
+        clip = self._clip
+        notes = [*self.source.notes, *list(clips.clip_notes(clip))[len(clip.notes) :]]
         if stopped:
-            notes.append(f"stopped after frame {self._done(source) - 1}; its events are written")
-        if isinstance(self._clip, CameraFrames) and self._clip.dropped:
-            notes.append(
-                f"left out: {count_of(self._clip.dropped, 'frame')}, faster than they were emulated"
-            )
-        if not count:
-            threshold = source.emulator.params.threshold_on
+            notes.append(f"stopped after frame {self.done - 1}; its events are written")
+        if isinstance(clip, CameraFrames) and clip.dropped:
+            dropped = count_of(clip.dropped, "frame")
+            notes.append(f"left out: {dropped}, faster than they were emulated")
+        if not events:
+            threshold = self.source.emulator.params.threshold_on
             notes.append(f"no events; the clip never changes by {threshold} e-folds")
         return notes
 
