@@ -86,17 +86,17 @@ def on_many(command: Command) -> Command:
 
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """The options --jobs and --cluster: how many inputs at a time, and where."""
+    """How many inputs are processed at a time, and where.
+
+    jobs     For many inputs: how many are processed at a time; each needs its own memory.
+    cluster  For many inputs: the Dask scheduler of the machines that process them, such as
+             tcp://host:8786. All need the same folders at the same paths.
+    """
 
     jobs: int | None = option(
-        "For many inputs: how many are processed at a time; each needs its own memory.",
-        min=1, shown="one a processor; of classify, eval and train one, in this process",
-    )  # fmt: skip
-    cluster: str | None = option(
-        "For many inputs: the Dask scheduler of the machines that process them, such as "
-        "tcp://host:8786. All need the same folders at the same paths.",
-        metavar="ADDRESS", shown="this machine",
-    )  # fmt: skip
+        min=1, shown="one a processor; of classify, eval and train one, in this process"
+    )
+    cluster: str | None = option(metavar="ADDRESS", shown="this machine")
 
     def check_one(self, fix: str) -> None:
         """Raise ConfigError, with the fix, if one input is not for this crew."""
@@ -174,19 +174,19 @@ _prepared: dict[str, Any] = {}  # of the latest run in this process
 
 def write_events(
     one: One, paths: Paths, crew: Crew, options: Options, *, usual: str = "",
-    own: Callable[[Path, Options], Options] | None = None,
+    of_many: One | None = None,
 ) -> None:  # fmt: skip
     """Write events of one input, or of many.
 
     options  by name, with `to`, the format, and `force`
     usual    the suffix of the outputs of many without --to; empty if it is required
-    own      returns those options of one of many inputs that differ
+    of_many  takes the place of `one` for many inputs
     """
     if paths.is_one():
         run_one(one, paths, crew, options)
         return
     ending, to = _events_suffix(options["to"], usual)
-    _run_many(one, paths, crew, options | {"to": to}, ending, own)
+    _run_many(of_many or one, paths, crew, options | {"to": to}, ending)
 
 
 def write_pictures(
@@ -244,15 +244,13 @@ class _OneOfMany:
 
     one: One
     options: Options
-    own: Callable[[Path, Options], Options] | None
 
     def __call__(self, job: FileJob) -> int | None:
         # The run may replace every output: a new one is of a lost worker that did the same job.
         with Staging() as staging:
             out, file = staging.output(job.out, force=True), staging.inputs(job.file)
-            own = {} if self.own is None else self.own(file, self.options)
             try:
-                return self.one(file, out, **self.options | own | {"force": True})
+                return self.one(file, out, **self.options, force=True)
             finally:
                 forget_clips()
 
@@ -260,10 +258,7 @@ class _OneOfMany:
 # --- many files -----------------------------------------------------------------------------------
 
 
-def _run_many(
-    one: One, paths: Paths, crew: Crew, options: Options, ending: str,
-    own: Callable[[Path, Options], Options] | None = None,
-) -> None:  # fmt: skip
+def _run_many(one: One, paths: Paths, crew: Crew, options: Options, ending: str) -> None:
     """Make the outputs of many inputs, and print the messages.
 
     Raises typer.Exit if some fail and after Ctrl-C, and DvskitError if nothing can be done.
@@ -281,7 +276,7 @@ def _run_many(
         manifest.store()  # which checks that it can be
     try:
         if todo:
-            run.do(_OneOfMany(one, rest, own), todo, crew)
+            run.do(_OneOfMany(one, rest), todo, crew)
     finally:
         for each in reversed(made):
             with suppress(OSError):  # not empty
@@ -305,6 +300,7 @@ class _Run:
         self.there: list[FileJob] = []
         self.ended: dict[FileJob, JobResult] = {}
         self.shares: dict[FileJob, float] = {}  # of running jobs
+        self.ended_bytes = self.failed = 0
         self.stopped = False
         self.gone = ""  # the reason if all workers are out of reach
 
@@ -382,14 +378,14 @@ class _Run:
     def _end(self, job: FileJob, result: JobResult) -> None:
         self.shares.pop(job, None)
         self.ended[job] = result
+        self.ended_bytes += job.bytes
+        self.failed += bool(result.reason)
         if not (result.no_room or result.usage):
             self.manifest.add(job, result)
 
     def _show(self, bar: Bar, scale: float, count: int) -> None:
-        ended = sum(job.bytes for job in self.ended)
-        done = ended + sum(job.bytes * share for job, share in self.shares.items())
-        wrong = sum(bool(result.reason) for result in self.ended.values())
-        failed = f", {wrong} failed" if wrong else ""
+        done = self.ended_bytes + sum(job.bytes * share for job, share in self.shares.items())
+        failed = f", {self.failed} failed" if self.failed else ""
         bar(done / scale, f"{len(self.ended):,} of {count_of(count, 'file')}{failed}")
 
     def report(self) -> None:

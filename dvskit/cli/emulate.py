@@ -38,15 +38,14 @@ def _is_video(file: Path) -> bool:
 VIDEOS = Inputs("video", _is_video, is_image_folder, lambda: CLIP_SUFFIXES)
 
 
-def _with_own_seed(video: Path, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the sensor for one clip of many: its seed is that of a sample in a folder of them."""
+def _emulate_of_many(video: Path, out: Path, *, sensor: _Sensor, **given: Any) -> int:
+    """Emulate a clip of many: its seed is that of a sample in a folder of them."""
     from dvskit.emulator import Emulator
     from dvskit.formats.content import content_digest, images_digest, own_seed
 
-    sensor: _Sensor = given["sensor"]
     content = images_digest(video) if video.is_dir() else content_digest(video)
     seed = own_seed(Emulator(seed=sensor.seed).seed, content)
-    return {"sensor": dataclasses.replace(sensor, seed=seed)}
+    return _emulate(video, out, sensor=dataclasses.replace(sensor, seed=seed), **given)
 
 
 class LightName(Enum):
@@ -170,7 +169,7 @@ def emulate(
         usage="name a video and the event file to write; or --camera 0 and the file",
     )  # fmt: skip
     given = {"camera": camera, "sensor": sensor, "frames": frames} | written.options()
-    write_events(_emulate, paths, crew, given, usual=".raw", own=_with_own_seed)
+    write_events(_emulate, paths, crew, given, usual=".raw", of_many=_emulate_of_many)
 
 
 def _emulate(
