@@ -284,7 +284,7 @@ class Stateful(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class States(Carried):
+class States:
     """The states of the layers of a Sequence, None for layers without; they belong to one batch.
 
     `parts` holds one state per layer, in order; `detach` detaches all of them.
@@ -295,6 +295,10 @@ class States(Carried):
     """
 
     parts: tuple[Any, ...]
+
+    def detach(self) -> States:
+        """Return the same states without their graph: gradients stop here."""
+        return States(tuple(None if part is None else part.detach() for part in self.parts))
 
 
 # Layers of torch that would take time for the batch or the batch for channels, or that keep a state

@@ -178,6 +178,12 @@ class STDPState:
     slow_pre: Tensor | None = None
     slow_post: Tensor | None = None
 
+    @property
+    def traces(self) -> tuple[Tensor, ...]:
+        """The sums that there are, in the order of the fields."""
+        slow = (self.slow_pre, self.slow_post)
+        return (self.pre, self.post, *(trace for trace in slow if trace is not None))
+
 
 @dataclass(frozen=True, slots=True)
 class STDP:
@@ -296,27 +302,17 @@ class STDP:
         return grown, self.connection.correlate(shrink, y, weight.shape)
 
     def _decayed(self, state: STDPState) -> STDPState:
-        tau = self.window
-        pre = state.pre * math.exp(-1 / tau.tau_plus)
-        post = state.post * math.exp(-1 / tau.tau_minus)
-        if self.triplet is None or state.slow_pre is None or state.slow_post is None:
-            return STDPState(pre, post)
-        slow_pre = state.slow_pre * math.exp(-1 / self.triplet.tau_pre)
-        slow_post = state.slow_post * math.exp(-1 / self.triplet.tau_post)
-        return STDPState(pre, post, slow_pre, slow_post)
+        fast, slow = self.window, self.triplet
+        taus = [fast.tau_plus, fast.tau_minus]
+        taus += [] if slow is None else [slow.tau_pre, slow.tau_post]
+        pairs = zip(state.traces, taus, strict=True)
+        return STDPState(*(trace * math.exp(-1 / tau) for trace, tau in pairs))
 
     def _taken_in(self, state: STDPState, pre: Tensor, post: Tensor) -> STDPState:
-        def taken(trace: Tensor, spikes: Tensor) -> Tensor:
-            if self.pairing == "nearest":
-                return torch.where(spikes != 0, spikes, trace)
-            return trace + spikes
-
-        new = STDPState(taken(state.pre, pre), taken(state.post, post))
-        if state.slow_pre is None or state.slow_post is None:
-            return new
-        return STDPState(
-            new.pre, new.post, taken(state.slow_pre, pre), taken(state.slow_post, post)
-        )
+        pairs = zip(state.traces, (pre, post, pre, post), strict=False)
+        if self.pairing == "nearest":
+            return STDPState(*(torch.where(new != 0, new, trace) for trace, new in pairs))
+        return STDPState(*(trace + new for trace, new in pairs))
 
     def _check(self, state: STDPState, pre: Tensor, post: Tensor, weight: Tensor) -> None:
         if not weight.is_floating_point():

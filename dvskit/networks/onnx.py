@@ -40,6 +40,7 @@ from dvskit.layers.dense import DelayState
 from dvskit.layers.sequence import FirstSpikeState, MaxState, SumState
 from dvskit.networks.network import Shape, input_shape, optional_package, plain_evaluation, silence
 from dvskit.neurons import Neurons, NeuronState, RecurrentLIF
+from dvskit.neurons.dynamics import map_tensors
 
 OPSET = 18
 
@@ -142,7 +143,8 @@ class _Step(nn.Module):
         self.module, self.states = module, states
 
     def forward(self, x: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
-        states = _filled(self.states, iter(parts))
+        given = iter(parts)
+        states = map_tensors(self.states, lambda _: next(given))
         out, states = _step(self.module, x, states)
         return out, *(tensor for _, tensor in _named(self.module, states))
 
@@ -201,7 +203,7 @@ def _start(module: nn.Module, x: Tensor) -> Any:
         _, states = _step(module, x, None)
         if isinstance(module, Sequence):
             return _rest(module, states)
-        start = _filled(states, (torch.zeros_like(each) for _, each in _named(module, states)))
+        start = map_tensors(states, torch.zeros_like)
         ones = torch.ones_like(x)
         begun, same = (_step(module, ones, state)[0] for state in (None, start))
     if not torch.allclose(begun, same, equal_nan=True):
@@ -237,14 +239,12 @@ def _rest(layer: nn.Module, state: Any) -> Any:
     if isinstance(state, SumState):
         steps: Any = torch.tensor(0)  # in a graph the number of steps is a tensor too
         return SumState(torch.zeros_like(state.total), steps)
-    if isinstance(state, DelayState):
-        return DelayState(torch.zeros_like(state.past))
     if isinstance(state, MaxState):
         return MaxState(torch.full_like(state.largest, -torch.inf))
     if isinstance(state, FirstSpikeState):
         return FirstSpikeState(torch.ones_like(state.silent), torch.zeros_like(state.waited))
-    if state is None:
-        return None
+    if state is None or isinstance(state, DelayState):
+        return map_tensors(state, torch.zeros_like)
     raise ConfigError(
         f"write_onnx_step: {type(layer).__name__} has a state {type(state).__name__} with an "
         "unknown start; take write_onnx, or layers of dvskit.layers"
@@ -276,18 +276,3 @@ def _parts_of(layer: nn.Module | None, state: Any) -> list[tuple[str, nn.Module 
     if isinstance(state, tuple | list):
         return [(str(number), None, inner) for number, inner in enumerate(state)]
     return []
-
-
-def _filled(state: Any, tensors: Iterator[Tensor]) -> Any:
-    """Return a state with its tensors replaced, in the order of `_named`."""
-    if isinstance(state, Tensor):
-        return next(tensors)
-    if is_dataclass(state) and not isinstance(state, type):
-        given = {each.name: _filled(getattr(state, each.name), tensors) for each in fields(state)}
-        return replace(state, **given)
-    if isinstance(state, Mapping):
-        return {name: _filled(inner, tensors) for name, inner in state.items()}
-    if isinstance(state, tuple | list):
-        inner = [_filled(each, tensors) for each in state]
-        return type(state)(*inner) if hasattr(state, "_fields") else type(state)(inner)
-    return state

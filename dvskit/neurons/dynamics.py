@@ -23,7 +23,7 @@ this module also have `primitive(u)`, whose derivative they are, and run in the 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol, Self, cast, get_args, runtime_checkable
 
@@ -235,18 +235,24 @@ def spike(u: Tensor, surrogate: Surrogate) -> Tensor:
     return cast(Tensor, _Step.apply(u, surrogate))  # type: ignore[no-untyped-call]
 
 
-def detached(state: Any) -> Any:
-    """Return a state (tensors in dataclasses, tuples, lists or dicts) without its graph."""
+def map_tensors(state: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """Return a state (tensors in dataclasses, tuples, lists or dicts) with all tensors replaced."""
+    if isinstance(state, Tensor):
+        return function(state)
     if is_dataclass(state) and not isinstance(state, type):
-        return replace(
-            state, **{field.name: detached(getattr(state, field.name)) for field in fields(state)}
-        )
+        values = {each.name: getattr(state, each.name) for each in fields(state)}
+        return replace(state, **map_tensors(values, function))
+    if isinstance(state, Mapping):
+        return {name: map_tensors(each, function) for name, each in state.items()}
     if isinstance(state, tuple | list):
-        made = [detached(each) for each in state]
+        made = [map_tensors(each, function) for each in state]
         return type(state)(*made) if hasattr(state, "_fields") else type(state)(made)
-    if isinstance(state, dict):
-        return {name: detached(each) for name, each in state.items()}
-    return state.detach() if hasattr(state, "detach") else state
+    return state
+
+
+def detached(state: Any) -> Any:
+    """Return a state without its graph."""
+    return map_tensors(state, Tensor.detach)
 
 
 class Carried:

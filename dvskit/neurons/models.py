@@ -415,26 +415,19 @@ class RecurrentLIF(LIF):
         return step._replace(state=replace(step.state, s=s))
 
     def _checked(self, dynamics: Dynamics, x: Tensor, state: NeuronState | None) -> NeuronState:
-        state = super()._checked(dynamics, x, state)
-        self._check_recurrent(x.shape[1:])
-        return state
-
-    def _check_recurrent(self, step: torch.Size) -> None:
-        """Raise ShapeError if W cannot take the spikes of one time step, of shape `step`."""
-        given = self.recurrent
-        size: tuple[int, ...]
+        given, step = self.recurrent, x.shape[1:]
+        fits, size = True, step
         if isinstance(given, nn.Linear):
-            fits, size = step[-1:] == (given.in_features,), (given.out_features, given.in_features)
+            fits, size = step[-1:] == (given.in_features,), given.weight.shape
         elif isinstance(given, Tensor):
-            fits, size = broadcasts(given.shape, step), tuple(given.shape)
-        else:
-            return
+            fits, size = broadcasts(given.shape, step), given.shape
         if not fits:
             raise ShapeError(
-                f"RecurrentLIF: recurrent, of shape {size}, does not take the spikes of one step, "
-                f"{tuple(step)}; give torch.nn.Linear(N, N, bias=False) for N fully connected "
+                f"RecurrentLIF: recurrent, of shape {tuple(size)}, does not take the spikes of one "
+                f"step, {tuple(step)}; give torch.nn.Linear(N, N, bias=False) for N connected "
                 "neurons, or a tensor (N,) with one weight per neuron"
             )
+        return super()._checked(dynamics, x, state)
 
     def _fed_back(self, current: Tensor, s: Tensor | None) -> Tensor:
         """Return W s in the dtype of the currents."""
