@@ -13,6 +13,7 @@ file, and where all names are listed: `--help`, `dvskit filters` and `dvskit doc
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 import sys
 import threading
@@ -140,6 +141,15 @@ class Registry(Mapping[str, Part], Generic[Part]):
     def values(self) -> ValuesView[Part]:
         """Return the parts: those of a Mapping take five times as long."""
         return self._parts.values()
+
+
+def takes(function: Any, *args: Any, **named: Any) -> bool:
+    """Return whether a function can be called with such arguments; False for other objects."""
+    try:
+        inspect.signature(function).bind(*args, **named)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def place_of(part: object) -> object:

@@ -121,17 +121,10 @@ def run(pre, post, weight):
     return lambda: STDP().run(torch.zeros(pre), torch.zeros(post), weight)
 
 
-def scalar_loss(rule):
-    made = rule(recurrent(), lambda output, target: (output - target).square())
-    return lambda: made.step(made.start(3), spikes(3, 6), torch.zeros(3, 2).double())
-
-
 @pytest.mark.parametrize(
     ("call", "named"),
     [
         (lambda: squared_error(torch.zeros(3, 2), torch.zeros(2)), "shape"),
-        (scalar_loss(EProp), "scalar"),
-        (scalar_loss(BPTT), "scalar"),
         (lambda: teach(EProp(recurrent()), X, X[0]), "2 targets"),
         (lambda: VanRossum().distance(X, X[:, :1]), "shape"),
         (

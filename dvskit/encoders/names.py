@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +12,7 @@ from torch import Tensor
 from dvskit.encoders import values
 from dvskit.encoders.signals import two_channels
 from dvskit.errors import REGISTER_FIRST, ConfigError, ShapeError
-from dvskit.registry import Registry, named_errors
+from dvskit.registry import Registry, named_errors, takes
 
 _DARKEST = 0.1  # darker pixels give no latency spike: else the background fires at the end
 _DARK_AND_BRIGHT = values.ReceptiveFields((0.0, 1.0), 0.25)  # gray: both, late, at e^-2
@@ -106,12 +105,7 @@ def register_encoder(name: str, kind: Encoder) -> None:
     The same images and state of the generator give the same spikes, also on several threads at
     once: keep no state. Raises ConfigError for a name that is taken, and for any other kind.
     """
-    try:
-        fits = not isinstance(kind, type)
-        inspect.signature(kind).bind(None, 1, None)
-    except (TypeError, ValueError):
-        fits = False
-    if not fits:
+    if isinstance(kind, type) or not takes(kind, None, 1, None):
         raise ConfigError(
             f"encoder {name!r} is {getattr(kind, '__name__', repr(kind))}; register a function "
             "mine(images, steps, generator) that returns spikes"

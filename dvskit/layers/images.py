@@ -6,6 +6,7 @@ Time is folded into the batch: functions see (T * B, ...), and the result is unf
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -248,9 +249,11 @@ class Conv2d(nn.Conv2d):
         """
         self.check(x)
         if not self._is_plain():
-            return _over_time(super().forward, x)
+            return _convolved(super().forward, x)
         window = ConvWindow(self.stride, self.padding, self.dilation, self.groups)  # type: ignore[arg-type]
-        return _convolved(x, self.weight, self.bias, window, of_spikes)
+        how: dict[str, Any]
+        how = {"weight": self.weight, "bias": self.bias, "window": window, "of_spikes": of_spikes}
+        return _convolved(partial(convolve, **how), x)
 
     def _is_plain(self) -> bool:
         return self.padding_mode == "zeros" and not isinstance(self.padding, str)
@@ -276,7 +279,7 @@ def can_merge(conv: nn.Module, pool: nn.Module) -> bool:
     )
 
 
-def pooled_convolution(conv: Conv2d, pool: AvgPool2d, x: Tensor, of_spikes: bool = False) -> Tensor:
+def pooled_convolution(conv: Any, pool: Any, x: Tensor, of_spikes: bool = False) -> Tensor:
     """Return pool(conv(x)) as one convolution, with the pool's stride and the averaged kernel.
 
     Both are linear: the result is the same up to rounding. For a kernel of 5 and a pool of 2 this
@@ -293,16 +296,12 @@ def pooled_convolution(conv: Conv2d, pool: AvgPool2d, x: Tensor, of_spikes: bool
     wide = tuple(kernel + edge for kernel in conv.kernel_size)
     check_window(pool, x, wide, padding, f"a kernel of {conv.kernel_size} and a pool of {size}")
     window = ConvWindow((size, size), padding, (1, 1), conv.groups)
-    return _convolved(x, weight, conv.bias, window, of_spikes)
+    how: dict[str, Any]
+    how = {"weight": weight, "bias": conv.bias, "window": window, "of_spikes": of_spikes}
+    return _convolved(partial(convolve, **how), x)
 
 
-def _convolved(
-    x: Tensor, weight: Tensor, bias: Tensor | None, window: ConvWindow, of_spikes: bool
-) -> Tensor:
-    return _over_time(lambda images: convolve(images, weight, bias, window, of_spikes=of_spikes), x)
-
-
-def _over_time(convolve: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def _convolved(convolve: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return over_time(lambda images: convolve(channels_last(images)), x)
 
 

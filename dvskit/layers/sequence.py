@@ -23,7 +23,6 @@ from dvskit._checks import check_number, check_whole
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.layers.dense import Delays, Linear, check_step
 from dvskit.layers.images import (
-    AvgPool2d,
     BatchNorm2d,
     Conv2d,
     MaxPool2d,
@@ -428,16 +427,6 @@ def _check_hides_no_state(layer: Any) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _PooledConvolution:
-    conv: Conv2d
-    pool: AvgPool2d
-    of_spikes: bool
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return pooled_convolution(self.conv, self.pool, x, self.of_spikes)
-
-
-@dataclass(frozen=True, slots=True)
 class _LinearOfMean:
     """A Linear and the mean after it, with the mean taken first: T times cheaper."""
 
@@ -463,8 +452,7 @@ def _units(layers: nn.Sequential) -> Iterator[tuple[int, Any]]:
         layer, behind = parts[index], parts[index + 1] if index + 1 < len(parts) else None
         hooked = bool(layer._forward_hooks or layer._forward_pre_hooks)
         if behind is not None and not hooked and can_merge(layer, behind):
-            unit = _PooledConvolution(cast(Conv2d, layer), cast(AvgPool2d, behind), spikes)
-            yield index, unit
+            yield index, partial(pooled_convolution, layer, behind, of_spikes=spikes)
             index += 2
         elif not hooked and isinstance(layer, Linear) and isinstance(behind, MeanMembrane):
             yield index + 1, _LinearOfMean(layer, behind)

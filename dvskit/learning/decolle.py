@@ -342,7 +342,7 @@ class DECOLLE(nn.Module):
         """Do nothing: all gradients are known after each step."""
 
     def _learn(self, u: Tensor, y: Tensor, target: Tensor) -> Tensor:
-        value = rule.loss_value(self.loss(y, target))
+        value = self.loss(y, target)
         whole = value if self.activity is None else value + self.activity.cost(u)
         if whole.requires_grad:  # False if a layer is frozen
             whole.backward()  # type: ignore[no-untyped-call]

@@ -138,18 +138,9 @@ def loss_and_slope(loss: Loss, output: Tensor, target: Tensor) -> tuple[Tensor, 
     """Return a loss and its derivative with respect to the output, both without a graph."""
     with torch.enable_grad():
         y = output.detach().requires_grad_()
-        value = loss_value(loss(y, target))
+        value = loss(y, target)
         (slope,) = torch.autograd.grad(value, y)
     return value.detach(), slope
-
-
-def loss_value(value: Tensor) -> Tensor:
-    """Return the value of a loss. Raises ShapeError unless it is a scalar."""
-    if value.ndim:
-        raise ShapeError(
-            f"the loss of a time step is {tuple(value.shape)}; it must be a scalar, such as its sum"
-        )
-    return value
 
 
 def add_gradient(parameter: Tensor, gradient: Tensor) -> None:
@@ -374,7 +365,7 @@ class BPTT(nn.Module):
         if isinstance(self.loss, VanRossum):
             value, filters = self.loss.step(output, target, filters)
         elif target is not None:
-            value = loss_value(self.loss(output, target))
+            value = self.loss(output, target)
         if value is not None:
             pending = value if pending is None else pending + value
             total = total + value.detach()

@@ -475,11 +475,11 @@ def _check_kind(name: str, kind: Any) -> None:
         return
     known = {each.name: each.default for each in fields(kind)} if is_dataclass(kind) else {}
     lacking = [key for key in _NEEDED if key not in known]
-    if lacking or not hasattr(kind, "build"):
-        what = f"the fields {', '.join(lacking)}" if lacking else "a method build()"
+    lacking += [] if hasattr(kind, "build") else ["build()"]
+    if lacking:
         raise ConfigError(
-            f"register_network: {kind.__name__} lacks {what}; give a subclass of torch.nn.Module, "
-            "or a frozen dataclass with width, height, classes, name and build()"
+            f"register_network: {kind.__name__} lacks {', '.join(lacking)}; give a subclass of "
+            "torch.nn.Module, or a frozen dataclass with width, height, classes, name and build()"
         )
     if known["name"] != name:
         raise ConfigError(

@@ -314,8 +314,6 @@ def from_nir(
 
 
 def _read(nir: Any, path: str | PathLike[str]) -> Any:
-    if not isinstance(path, str | PathLike):
-        raise ConfigError(f"from_nir takes a path or a nir.NIRGraph, not {type(path).__name__}")
     if not Path(path).is_file():
         raise MissingFileError(path)
     try:

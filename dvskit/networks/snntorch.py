@@ -138,12 +138,8 @@ def from_snntorch(source: Any, *, delayed_reset: DelayedReset = "exact") -> Sequ
     check_choice("delayed_reset", delayed_reset, choices, owner="from_snntorch")
     if isinstance(source, nn.Module):
         layers = [(name, _our_layer(name, part, delayed_reset)) for name, part in _parts(source)]
-    elif isinstance(source, Mapping):
-        layers = _of_state(source, delayed_reset)
     else:
-        raise ConfigError(
-            f"from_snntorch takes a module or a state dict, not {type(source).__name__}"
-        )
+        layers = _of_state(source, delayed_reset)
     return named_row([(name, layer) for name, layer in layers if layer is not None])
 
 

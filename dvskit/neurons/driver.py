@@ -5,7 +5,6 @@ The base holds parameters and runs over time. Equations of your own are one step
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -36,7 +35,7 @@ from dvskit.neurons.dynamics import (
     traced,
 )
 from dvskit.neurons.operator import run_fused, why_not_fused
-from dvskit.registry import named_errors
+from dvskit.registry import named_errors, takes
 
 Backend = Literal["auto", "torch", "fused"]
 
@@ -431,15 +430,12 @@ class CustomNeurons(Neurons):
                 )
         for what, first in (("integrate", "current"), ("adapt", "fired")):
             function = getattr(self, what, None)
-            if function is None and what == "adapt":
-                continue
-            try:
-                inspect.signature(function).bind(None, **dict.fromkeys(state))  # type: ignore[arg-type]
-            except TypeError:
+            optional = what == "adapt" and function is None
+            if not optional and not takes(function, None, **dict.fromkeys(state)):
                 raise ConfigError(
                     f"{type(self).__name__}: the state variables are {', '.join(state)}; write def "
                     f"{what}(self, {', '.join((first, *state))})"
-                ) from None
+                )
 
     def run(self, x: Tensor, state: NeuronState | None = None) -> tuple[Tensor, NeuronState]:
         """Return the spikes of `x` (T, ...) and the state after it, as `Neurons.run` does."""

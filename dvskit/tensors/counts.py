@@ -186,7 +186,7 @@ class Counts(BinnedByPolarity):
 class _BinaryFill(PlanesFill):
     def add(self, part: BinnedPart, first: int, stop: int) -> None:
         span = self.planes.span(part.first + first, part.first + stop)
-        mark(part.columns, part.borders[first : stop + 1], span, self.width, self.on)
+        mark(columns_of(part.events), part.borders[first : stop + 1], span, self.width, self.on)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +211,7 @@ class _SignedFill(_CheckedFill):
     def add(self, part: BinnedPart, first: int, stop: int) -> None:
         span = self.planes.span(part.first + first, part.first + stop)
         borders = part.borders[first : stop + 1]
-        self.note(add_signs(part.columns, borders, span, self.width, self.most))
+        self.note(add_signs(columns_of(part.events), borders, span, self.width, self.most))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -346,7 +346,7 @@ class _VoxelFill(PlanesFill):
     def add(self, part: BinnedPart, first: int, stop: int) -> None:
         bins, node = self.bins, part.first + first
         add_shares(
-            part.columns,
+            columns_of(part.events),
             (part.borders[first : stop + 1], part.borders[first - 1] if first else 0),
             self.planes.span(node, part.first + stop),
             self.width,

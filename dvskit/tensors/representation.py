@@ -83,11 +83,6 @@ class BinnedPart(NamedTuple):
     first: int
     borders: NDArray[np.int64]
 
-    @property
-    def columns(self) -> Columns:
-        """The event columns for kernels."""
-        return columns_of(self.events)
-
 
 def columns_of(events: Events) -> Columns:
     """Return the event columns for kernels: t, x, y and p."""

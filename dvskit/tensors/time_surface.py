@@ -68,7 +68,7 @@ class _LastTimesFill(PlanesFill):
     def add(self, part: BinnedPart, first: int, stop: int) -> None:
         number = part.first
         stamp(
-            part.columns,
+            columns_of(part.events),
             part.borders[first : stop + 1],
             self.stamps.span(number + first, number + stop),
             (self.width, self.on),
@@ -173,7 +173,7 @@ class _DecayedFill(PlanesFill):
     def add(self, part: BinnedPart, first: int, stop: int) -> None:
         number = part.first
         add_faded(
-            part.columns,
+            columns_of(part.events),
             part.borders[first : stop + 1],
             self.planes.span(number + first, number + stop),
             (self.width, self.on),
