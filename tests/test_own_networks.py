@@ -114,7 +114,7 @@ class Extra(MyNet):
 @pytest.mark.parametrize(
     ("networks", "named"),
     [
-        ({}, ["'MyNet'", "networks={'MyNet': ...}"]),
+        ({}, ["'MyNet'", "networks="]),
         ({"MyNet": int}, ["MyNet", "int"]),
         ({"MyNet": lambda: MyNet(9)}, ["layers.1.weight", "(8, 3072)", "(9, 3072)"]),
         ({"MyNet": Extra}, ["_extra_state"]),

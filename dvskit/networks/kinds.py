@@ -418,7 +418,12 @@ _DVSKIT: Mapping[str, Maker] = {
     "point-net": PointNet,
     "residual-lif": ResidualLIF,
 }
-NETWORKS: Registry[Maker] = Registry("network", _DVSKIT)
+NETWORKS: Registry[Maker] = Registry(
+    "network",
+    _DVSKIT,
+    hint="; for a network of your own pass load_model(folder, networks={name: ...}), or "
+    f"{REGISTER_FIRST}: dvskit.networks.register_network",
+)
 """The kinds of networks by name."""
 _LARGEST = 2**31 - 1  # for whole numbers: torch counts elements in 64 bits
 _NEEDED = ("name", "width", "height", "classes")
@@ -504,7 +509,7 @@ def network_from(values: Mapping[str, Any], networks: Mapping[str, Maker] | None
     if not isinstance(name, str):
         raise ConfigError(f"network.name = {name!r} must be a text")
     _check_numbers("network", table)
-    kind: Any = networks[name] if networks and name in networks else _registered(name)
+    kind: Any = networks[name] if networks and name in networks else NETWORKS.find(name)
     for key in table.keys() - _fields(kind):
         if others := [other for other in NETWORKS if key in _fields(NETWORKS[other])]:
             raise ConfigError(
@@ -519,16 +524,6 @@ def network_from(values: Mapping[str, Any], networks: Mapping[str, Maker] | None
             raise
         raise ConfigError(f"network {name!r}: {one_line(error)}") from error
     return network
-
-
-def _registered(name: str) -> Maker:
-    try:
-        return NETWORKS.find(name)
-    except ConfigError as error:
-        raise ConfigError(
-            f"{error}; for a network of your own pass load_model(folder, networks={{{name!r}: "
-            f"...}}), or {REGISTER_FIRST}: dvskit.networks.register_network"
-        ) from None
 
 
 def _describes(kind: Any) -> bool:

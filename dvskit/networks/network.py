@@ -9,6 +9,7 @@ import importlib
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Sequence as SequenceOf
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -244,30 +245,31 @@ def lacking_arguments(name: str, kind: Maker, arguments: Mapping[str, Any]) -> s
     needed = [each.name for each in _others(kind, arguments) if each.default is each.empty]
     if not needed:
         return ""
-    made = kind.__name__
-    given = ", ".join(f'"{each}": ...' for each in needed)
-    return (
-        f"{made} needs {', '.join(needed)}; train ModuleNetwork(module={made}, width=, height=, "
-        f"classes=, arguments={{{given}}}), in a configuration [network.arguments], or load with "
-        f'networks={{"{name}": lambda: {made}(...)}}'
-    )
+    return f"{kind.__name__} needs {', '.join(needed)}; {_fix(name, kind.__name__, {}, needed)}"
 
 
 def default_arguments(network: Network) -> str:
     """Return which arguments a class takes by default, with the fix; "" if there are none."""
     if not isinstance(network, ModuleNetwork) or not inspect.isclass(network.module):
         return ""
-    made, stored = network.module.__name__, network.arguments
-    others = [each.name for each in _others(network.module, stored)]
+    others = [each.name for each in _others(network.module, network.arguments)]
     if not others:
         return ""
+    made = network.module.__name__
+    return (
+        f"model.toml stores no {', '.join(others)} of {made}, so the default is used; if this is "
+        f"wrong, {_fix(network.name, made, network.arguments, others)}"
+    )
+
+
+def _fix(name: str, made: str, stored: Mapping[str, Any], others: SequenceOf[str]) -> str:
+    """Return how to give a class its other arguments."""
     given = ", ".join(f'"{each}": ...' for each in (*stored, *others))
     first, rest = (" **stored", ", **stored") if stored else ("", "")
     return (
-        f"model.toml stores no {', '.join(others)} of {made}, so the default is used; if this is "
-        f'wrong, load with networks={{"{network.name}": lambda{first}: '
-        f"{made}({others[0]}=...{rest})}}, or save ModuleNetwork(module=..., width=, height=, "
-        f"classes=, arguments={{{given}}})"
+        f"train ModuleNetwork(module={made}, width=, height=, classes=, arguments={{{given}}}), in "
+        f'a configuration [network.arguments], or load with networks={{"{name}": lambda{first}: '
+        f"{made}({others[0]}=...{rest})}}"
     )
 
 
