@@ -13,7 +13,7 @@ from dvskit.errors import FittedWarning, ModelError
 from dvskit.evaluation import classify_windows
 from dvskit.models import load_model
 from dvskit.models.likeness import (
-    ActivityLikeness,
+    Likeness,
     activity_of,
     fit_likeness,
     read_likeness,
@@ -94,13 +94,13 @@ def test_the_distance_is_that_of_mahalanobis_with_the_limit_at_1():
 
 
 def test_few_samples_and_networks_without_activations_have_no_likeness():
-    assert fit_likeness(Steps().eval(), Drawn(0.3, 23)) is None  # type: ignore[arg-type]
+    assert fit_likeness(Steps().eval(), Drawn(0.3), 23) is None  # type: ignore[arg-type]
     flat = torch.nn.Sequential(torch.nn.Flatten(2), torch.nn.Linear(128, 2))
     assert fit_likeness(flat.eval(), Drawn(0.3)) is None  # type: ignore[arg-type]
 
 
 def test_a_likeness_is_read_as_it_was_written_and_damage_is_an_error(tmp_path: Path):
-    known = ActivityLikeness(torch.arange(3.0), torch.eye(3))
+    known = Likeness(torch.arange(3.0), torch.eye(3))
     write_likeness(tmp_path, known)
     again = read_likeness(tmp_path)
     assert again is not None
@@ -114,7 +114,7 @@ def test_a_likeness_is_read_as_it_was_written_and_damage_is_an_error(tmp_path: P
         file.write_bytes(wrong)
         with pytest.raises(ModelError, match=r"likeness\.safetensors: is no likeness of a model"):
             read_likeness(tmp_path)
-    write_likeness(tmp_path, ActivityLikeness(torch.zeros(3), torch.eye(3) * np.inf))
+    write_likeness(tmp_path, Likeness(torch.zeros(3), torch.eye(3) * np.inf))
     with pytest.raises(ModelError, match="not finite"):
         read_likeness(tmp_path)
     write_likeness(tmp_path, None)

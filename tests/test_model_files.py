@@ -119,7 +119,6 @@ def test_a_saved_model_is_replaced_only_with_overwrite(folder):
         ("confidence = 0.6", "confidence = 2", "reject.confidence"),
         ("events_per_second = 5.0", "events_per_second = -1", "reject.events"),
         ("confidence = 0.6", "confidnece = 0.6", "'confidence'"),
-        ("    0.2,", "    nan,", "likeness.spread"),
         ("fps = 0.0", "fsp = 0.0", "emulation.fsp"),
         ("count = 4", "cuont = 4", "data.recordings.cuont"),
         ("seed = 1\n", 'seed = "x"\n', "seed = 'x'"),

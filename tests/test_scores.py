@@ -7,14 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from scipy.stats import binomtest
 
 from dvskit.cli._judging import matrix_lines
 from dvskit.evaluation import Result, classify_windows, evaluate
 from dvskit.formats import save_events
-from dvskit.models import InputConfig, load_model
-from dvskit.models.likeness import likeness_from, measures_of
+from dvskit.models import load_model
 from dvskit.models.scores import accuracy_text, headlines, mean_interval, near_chance, wilson
 from dvskit.training import Trained
 from tests.bars import SIZE, moving_bar
@@ -151,26 +149,6 @@ def test_eval_prints_the_matrix_and_gives_its_rows_as_json(run, trained, bars):
 # -- recordings that are unlike those that a model learned from
 
 
-def twin(counts: torch.Tensor, given: InputConfig) -> tuple[float, float]:
-    """Spread and density from their definitions, of counts (bins, C, H, W) of 32x32 pixels."""
-    shares, cells, events = [], 0, 0.0
-    for one in counts.numpy():
-        filled = {(y // 2, x // 2) for _, y, x in np.argwhere(one)}
-        cells, events = cells + len(filled), events + one.sum()
-        if filled:
-            shares.append(len(filled) / 256)
-    return float(np.mean(shares)), events / (cells * given.bin_us / 1e6)
-
-
-def test_spread_and_density_are_as_defined():
-    given = InputConfig(bins=7, bin_us=2_000)
-    rng = np.random.default_rng(5)
-    counts = torch.from_numpy(rng.poisson(0.02, (7, 2, 32, 32)).astype(np.float32))
-    counts[2] = 0
-    spread, density = measures_of(counts[:, None], given)
-    assert (float(spread), float(density)) == pytest.approx(twin(counts, given), rel=1e-5)
-
-
 @pytest.mark.slow
 def test_what_is_unlike_all_training_samples_is_noted_and_what_is_like_them_is_not(
     trained: Trained, tmp_path: Path, run
@@ -186,5 +164,4 @@ def test_what_is_unlike_all_training_samples_is_noted_and_what_is_like_them_is_n
     assert str(unlike) in err
     held = [moving_bar(k % 2 == 0, 1_000 + k) for k in range(20)]
     assert not any(classify_windows(trained.model, each).unlike for each in held)
-    assert likeness_from(load_model(trained.folder).about) is not None
-    assert likeness_from(load_model("nmnist-signed-lif").about) is None
+    assert load_model("nmnist-signed-lif").likeness is None

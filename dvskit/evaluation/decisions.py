@@ -30,7 +30,7 @@ from dvskit.models.inputs import (
     fit_recording,
     input_of,
 )
-from dvskit.models.likeness import activity_of, likeness_from
+from dvskit.models.likeness import activity_of
 from dvskit.models.model import Model, as_model
 from dvskit.models.scores import logits_of
 from dvskit.streams import Labels
@@ -43,8 +43,8 @@ class Decision:
     start_us, stop_us  the window, half-open
     events             the number of events in it
     probabilities      of each class: the softmax of the logits
-    unlike             how it differs from all training samples, such as "more of the picture
-                       moves"; "" if it does not, or if the model has no figures for this
+    unlike             how it differs from all training samples, such as "it excites the network in
+                       other ways, 1.7 times the limit"; "" if it does not, or if that is unknown
 
         found = dvskit.evaluation.classify_windows("nmnist-signed-lif", "digits/0/00001.bin")
         decision = found.windows[0]
@@ -187,13 +187,12 @@ def _decide(model: Model, events: Events, first_us: int, weight: float | None) -
     window_us = model.input.window_us
     start_us = first_us + (int(events.t[0]) - first_us) // window_us * window_us
     given = input_of(model.input, events, weight, start_us)
-    if model.likeness is not None:
+    if model.likeness is None:
+        shares, unlike = _probabilities(model, given), ""
+    else:
         with activity_of(model.module) as passes:
             shares = _probabilities(model, given)
         unlike = model.likeness.unlike(passes[0])
-    else:
-        shares, known = _probabilities(model, given), likeness_from(model.about)
-        unlike = "" if known is None else known.unlike(given, model.input)
     return Decision(start_us, start_us + window_us, len(events), shares, unlike)
 
 

@@ -1,6 +1,4 @@
-"""How unlike an input is to those that a model learned from.
-
-Two measures: the spread and the density of the events, and the activity of the network's layers.
+"""How unlike an input is to those that a model learned from, by the activity in its layers.
 
 The activity of a channel is the mean size of its output over time and place. The logarithms of the
 activities of a model's training samples are described by a Gaussian; an input is as far away as its
@@ -10,102 +8,36 @@ Mahalanobis distance (Lee et al. 2018) says. Convolutions count, and dense layer
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
-from torch.nn import functional
 
 from dvskit import _files
+from dvskit.datasets import ImageBatches
 from dvskit.errors import ModelError, one_line
 from dvskit.models.inputs import AnyBatches, InputConfig, is_weighed
 from dvskit.models.scores import logits_of
 from dvskit.neurons import Neurons
 
-_CELLS = 16  # of the grid, along the longer side
-_WIDER = 1.35  # times the range of training: other people differ by about that much
-_TABLE = "likeness"
-
-
-@dataclass(frozen=True, slots=True)
-class Likeness:
-    """The ranges (low, high) of spread and density of the training samples."""
-
-    spread: tuple[float, float]
-    density: tuple[float, float]
-
-    def unlike(self, counts: Tensor, given: InputConfig) -> str:
-        """Return how counts (bins, channels, H, W) differ from all samples; "" if they do not.
-
-        A smaller spread is no difference: other people's gestures may be small.
-        """
-        spread, density = (float(each) for each in measures_of(counts[:, None], given))
-        if spread > self.spread[1] * _WIDER:
-            return "more of the picture moves"
-        if density > self.density[1] * _WIDER:
-            return "there are more events where it moves"
-        if density < self.density[0] / _WIDER:
-            return "there are fewer events where it moves"
-        return ""
-
-
-def measures_of(counts: Tensor, given: InputConfig) -> tuple[Tensor, Tensor]:
-    """Return the spread (B,) and the density (B,) of counts (bins, B, channels, H, W)."""
-    frames = counts.sum(2)  # (T, B, C, H, W) -> (T, B, H, W)
-    side = max(1, max(frames.shape[-2:]) // _CELLS)
-    cells = functional.max_pool2d(frames.abs(), side, ceil_mode=True) > 0
-    filled = cells.flatten(2).sum(2).float()  # (T, B)
-    bins = (filled > 0).sum(0).clamp(min=1)
-    events = frames.abs().sum((0, 2, 3))
-    spread = filled.sum(0) / bins / cells[0, 0].numel()
-    return spread, events / (filled.sum(0).clamp(min=1) * given.bin_us / 1e6)
-
-
-def likeness_of(batches: Iterable[AnyBatches], given: InputConfig) -> dict[str, Any]:
-    """Return the table [likeness] from training batches; {} for inputs other than counts."""
-    if not is_weighed(given):
-        return {}
-    found = [
-        torch.stack(measures_of(counts.float(), given), 1)
-        for each in batches
-        for counts, _ in each.epoch(0)
-    ]
-    if not found:
-        return {}
-    every = torch.cat(found)
-    ends = torch.stack((every.min(0).values, every.max(0).values), 1).tolist()
-    spread, density = ([float(f"{x:.4g}") for x in each] for each in ends)
-    return {_TABLE: {"spread": spread, "density": density}}
-
-
-def likeness_from(about: Mapping[str, Any]) -> Likeness | None:
-    """Return the likeness in a model's tables; None if there is none."""
-    table = about.get(_TABLE)
-    if not isinstance(table, Mapping):
-        return None
-    low_high = [tuple(map(float, table[key])) for key in ("spread", "density")]
-    return Likeness(*low_high)  # type: ignore[arg-type]
-
-
 _FILE = "likeness.safetensors"
 _MOST_BYTES = 1 << 26
-_FITTED, _MEASURED = 120, 60  # training samples that fit the Gaussian, and that set its limit
+_MOST, _LEAST = 180, 24  # training samples that are measured
 _SHRINK = 0.3  # of the covariance towards independent channels: there are few samples
 _BEYOND = 1.5  # times the distance of nearly all training samples: other people differ by as much
 _NEARLY_ALL = 0.99
-_LEAST = 1e-3  # added to an activity: silent channels have finite logarithms
+_SILENT = 1e-3  # added to an activity: silent channels have finite logarithms
 _ACTIVE = (Neurons, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ActivityLikeness:
+class Likeness:
     """A Gaussian of activities, scaled such that inputs beyond a distance of 1 are unlike.
 
     mean    (channels,) float32 of the logarithms
@@ -149,7 +81,7 @@ def activity_of(module: nn.Module) -> Iterator[list[Tensor]]:
         rows = [each.mean(tuple(range(each.ndim - 1))) for each in outputs if each.ndim <= 3]
         outputs.clear()
         if planes or rows:
-            passes.append(torch.log(torch.cat(planes or rows) + _LEAST))
+            passes.append(torch.log(torch.cat(planes or rows) + _SILENT))
 
     hooks = [
         each.register_forward_hook(keep) for each in module.modules() if isinstance(each, _ACTIVE)
@@ -162,17 +94,30 @@ def activity_of(module: nn.Module) -> Iterator[list[Tensor]]:
             hook.remove()
 
 
-def fit_likeness(module: nn.Module, batches: AnyBatches) -> ActivityLikeness | None:
+def likeness_of(module: nn.Module, batches: AnyBatches, given: InputConfig) -> Likeness | None:
+    """Return the likeness of a model to the batches of its training.
+
+    Samples that change at random may come repeatedly. None for images, for inputs other than
+    counts, and where `fit_likeness` has none.
+    """
+    if isinstance(batches, ImageBatches) or not is_weighed(given):
+        return None
+    varied = any(share.vary is not None for share in batches.shares)
+    known = sum(len(share.samples) for share in batches.shares)
+    return fit_likeness(module.eval(), batches, _MOST if varied else min(known, _MOST))
+
+
+def fit_likeness(module: nn.Module, batches: AnyBatches, most: int = _MOST) -> Likeness | None:
     """Return the likeness of a model in evaluation mode to batches that it learned from.
 
-    Of the first 180 samples of epoch 0, with their random changes, 120 fit the Gaussian; the
+    Of the first 180 samples, or `most`, with their random changes, two thirds fit the Gaussian; the
     farthest but a hundredth of the others, times 1.5, are at the limit. None for a network without
     layers to measure, and for fewer than 24 samples.
     """
     with activity_of(module) as passes:
-        for sample in islice(_samples(batches), _FITTED + _MEASURED):
+        for sample in islice(_samples(batches), most):
             logits_of(module, sample)
-    if len(passes) < 24:
+    if len(passes) < _LEAST:
         return None
     known = torch.stack(passes).double()
     fitted, others = known[: 2 * len(known) // 3], known[2 * len(known) // 3 :]
@@ -184,16 +129,17 @@ def fit_likeness(module: nn.Module, batches: AnyBatches) -> ActivityLikeness | N
     whiten = torch.linalg.inv(torch.linalg.cholesky(covariance)) / spread
     far = torch.linalg.vector_norm((others - mean) @ whiten.T, dim=1).quantile(_NEARLY_ALL)
     limit = _BEYOND * max(float(far), math.sqrt(len(mean)) * 1e-3)
-    return ActivityLikeness(mean.float(), (whiten / limit).float().contiguous())
+    return Likeness(mean.float(), (whiten / limit).float().contiguous())
 
 
 def _samples(batches: AnyBatches) -> Iterator[Tensor]:
     """Yield inputs (T, 1, C, H, W), one by one: the layout of a network's batches is its own."""
-    for counts, _ in batches.epoch(0):
-        yield from torch.split(counts, 1, dim=1)
+    for number in count():
+        for counts, _ in batches.epoch(number):
+            yield from torch.split(counts, 1, dim=1)
 
 
-def write_likeness(folder: Path, known: ActivityLikeness | None) -> None:
+def write_likeness(folder: Path, known: Likeness | None) -> None:
     """Write a likeness to a model's folder, or remove that of an earlier model. OutputError."""
     file = folder / _FILE
     if known is None:
@@ -202,7 +148,7 @@ def write_likeness(folder: Path, known: ActivityLikeness | None) -> None:
     _files.write_whole(file, save({"mean": known.mean, "scale": known.scale}), overwrite=True)
 
 
-def read_likeness(folder: Path) -> ActivityLikeness | None:
+def read_likeness(folder: Path) -> Likeness | None:
     """Return the likeness in a model's folder; None without one. Raises ModelError."""
     file = folder / _FILE
     if not file.exists():
@@ -218,4 +164,4 @@ def read_likeness(folder: Path) -> ActivityLikeness | None:
         raise ModelError(
             f"{file}: is no likeness of a model: {one_line(error)[:200]}; remove it, or train again"
         ) from error
-    return ActivityLikeness(mean.float(), scale.float())
+    return Likeness(mean.float(), scale.float())

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from dvskit import _files
-from dvskit._checks import check_number
 from dvskit._tables import read_table, to_toml
 from dvskit.datasets import Emulation, ImageSamples, Samples
 from dvskit.emulator import EmulatorParams
@@ -35,7 +34,7 @@ from dvskit.events import Size
 from dvskit.models.device import pick_device
 from dvskit.models.entries import data_from
 from dvskit.models.inputs import FITTED_FILE, InputConfig, check_input, fitted_file, with_fitted
-from dvskit.models.likeness import ActivityLikeness, read_likeness, write_likeness
+from dvskit.models.likeness import Likeness, read_likeness, write_likeness
 from dvskit.models.own_networks import (
     check_answer,
     check_restorable,
@@ -91,7 +90,7 @@ class Model:
     classes: tuple[str, ...]
     about: Mapping[str, Any] = field(default_factory=dict)
     used: tuple[Used, ...] = ()
-    likeness: ActivityLikeness | None = None
+    likeness: Likeness | None = None
 
     def __repr__(self) -> str:
         classes = ", ".join(self.classes)
@@ -300,14 +299,11 @@ class _About:
     emulation: _EmulationTable = field(default_factory=_EmulationTable)
     data: tuple[Mapping[str, Any], ...] = ()
     scores: Mapping[str, Any] = field(default_factory=dict)
-    likeness: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    likeness: Mapping[str, Any] = field(default_factory=dict)  # of versions before, not used
 
     def __post_init__(self) -> None:
         for each in self.data:
             data_from(each)
-        for name, ends in self.likeness.items():
-            for end in ends:
-                check_number(f"likeness.{name}", end)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -318,7 +314,7 @@ class _ModelTable(_About):
     classes: tuple[str, ...]
     network: Mapping[str, Any]
     input: InputConfig
-    weights_sha256: str = ""
+    weights_sha256: str | None = None
 
     def __post_init__(self) -> None:
         _About.__post_init__(self)
@@ -328,14 +324,14 @@ class _ModelTable(_About):
 
 
 class Described(NamedTuple):
-    """The content of model.toml; `digest` is that of the weights, "" without one."""
+    """The content of model.toml; `digest` is that of the weights, None without one."""
 
     name: str
     network: Network
     input: InputConfig
     classes: tuple[str, ...]
     about: dict[str, Any]
-    digest: str
+    digest: str | None
 
 
 def read_description(path: Path, networks: Mapping[str, Maker] | None = None) -> Described:

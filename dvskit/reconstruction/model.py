@@ -39,7 +39,7 @@ class _ModelTable:
     task: str
     name: str
     network: ReconstructionNetwork
-    weights_sha256: str = ""
+    weights_sha256: str | None = None
     start: str = ""
     seed: int = 0
     steps: int = 0

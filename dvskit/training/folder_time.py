@@ -261,7 +261,7 @@ def steps_in_time(
         task = LabelsTask(config, feed)
         step_s = task.seconds_a_step()
         # Judging compiles loops of its own: run it once here, so that the time is measured.
-        counts, _ = next(iter(feed.known[0].epoch(0)))
+        counts, _ = next(iter(judged_part(sets[0], parts.train, config, Cache()).epoch(0)))
         logits_of(task.module.eval(), counts)
     sample_s = step_s * _JUDGED_STEPS / BATCH
     last_s = sample_s * (len(parts.test) or len(parts.train))

@@ -22,13 +22,13 @@ import torch
 from torch import Tensor, nn
 
 from dvskit import layers
-from dvskit.datasets import ImageBatches, Split
+from dvskit.datasets import Split
 from dvskit.errors import ConfigError, FittedWarning, warn
 from dvskit.layers.dense import part_of_batch
 from dvskit.models.device import pick_device
 from dvskit.models.entries import ClipData, DataConfig, DepthData, data_values
-from dvskit.models.inputs import AnyBatches, InputConfig, is_weighed
-from dvskit.models.likeness import ActivityLikeness, fit_likeness, likeness_of
+from dvskit.models.inputs import AnyBatches, InputConfig
+from dvskit.models.likeness import Likeness, likeness_of
 from dvskit.models.model import Model, emulation_values, load_model, write_model
 from dvskit.models.own_networks import (
     GivenSamples,
@@ -80,7 +80,6 @@ from dvskit.training.sets import (
     sets_for,
 )
 
-_MANY_SAMPLES = 1000  # from so many, the activity of layers shows which inputs are alike
 _WARMING, _TIMED = 4, 8  # warm-up steps, then measured steps
 
 
@@ -366,20 +365,17 @@ def _judged(config: Config, task: LabelsTask, at: Checkpoint, used: tuple[Used, 
     if world.is_main:
         test = {name: judge_with_notes(module, each) for name, each in feed.test.items()}
     test = world.from_main(test)
-    likeness = _likeness(task)
-    measured = likeness is None and world.is_main
     clips = [entry for entry in config.data if isinstance(entry, ClipData)]
     clips.sort(key=lambda entry: isinstance(entry, DepthData))
     about: dict[str, Any] = {
         **({} if task.start is None else {"start": task.start.name}),
         "seed": config.seed,
         "reject": asdict(reject_on(module, feed.validation.values(), config.input)),
-        **(likeness_of(feed.known, config.input) if measured else {}),
         **({"emulation": emulation_values(emulation_of(clips[0], config))} if clips else {}),
         "data": list(map(_public_values, config.data)),
         "scores": _score_values(config, at, test),
     }
-    model = replace(model, about=about, used=used, likeness=likeness)
+    model = replace(model, about=about, used=used, likeness=_likeness(task))
     if world.is_main:
         write_model(folder, model)
     return Trained(model, folder, tuple(at.history), test)
@@ -403,21 +399,13 @@ def _score_values(config: Config, at: Checkpoint, test: Mapping[str, Result]) ->
     return scores
 
 
-def _likeness(task: LabelsTask) -> ActivityLikeness | None:
-    """Return the measure of how unlike inputs are to those of the run, if it is known.
-
-    Layers that stay those of the start keep its likeness. Other layers need many samples.
-    """
-    if task.fixed is not None and task.start is not None:
+def _likeness(task: LabelsTask) -> Likeness | None:
+    """Return the likeness to the samples of a run; layers that stay keep that of the start."""
+    if task.fixed is not None and task.start is not None and task.start.likeness is not None:
         return task.start.likeness
-    batches = task.feed.train
-    if isinstance(batches, ImageBatches):
+    if not task.world.is_main:
         return None
-    if not (task.world.is_main and is_weighed(task.config.input)):
-        return None
-    if sum(len(share.samples) for share in batches.shares) < _MANY_SAMPLES:
-        return None
-    return fit_likeness(task.module.eval(), batches)
+    return likeness_of(task.module, task.feed.train, task.config.input)
 
 
 Metric = Callable[[Tensor, Tensor], float]

@@ -49,7 +49,6 @@ from dvskit.networks import Network
 from dvskit.scenes import PERSON_GESTURES
 from dvskit.training.config import Config, load_config
 
-_KNOWN = 256  # training samples for the likeness measure
 _MEMORY_GB = 1.0  # for emulated events in memory, besides those on disk
 _HELD_BYTES = 1 << 30  # of recordings in memory
 _REPEATED_BYTES = 1 << 30  # of outputs of layers that stay
@@ -347,7 +346,6 @@ class Feed:
     train       batches of all sets together, changed at random at each draw
     validation  batches that choose the best epoch, by name, without random changes
     test        batches that judge the best weights, by name
-    known       up to 256 training samples of each set of events, without random changes
     split       the samples in files, by part
     notes       assumptions made when opening them, one line each
     """
@@ -355,7 +353,6 @@ class Feed:
     train: AnyBatches
     validation: dict[str, AnyBatches]
     test: dict[str, AnyBatches]
-    known: tuple[AnyBatches, ...]
     split: datasets.Split
     notes: tuple[str, ...]
 
@@ -386,11 +383,6 @@ def load_feed(config: Config, sets: Sequence[TrainingSet] | None = None) -> Feed
             for each in sets
             if len(each.parts.test)
         },
-        tuple(
-            judged_part(each, _some(each.parts.train), config, cache)
-            for each in sets
-            if isinstance(each.parts.train, Samples)
-        ),
         split_in_files(sets),
         tuple(note for each in sets for note in each.notes),
     )
@@ -401,12 +393,6 @@ def emulated(sets: Sequence[TrainingSet], cache: datasets.Cache) -> list[tuple[S
     parts = [part for each in sets if each.entry.kind in EMULATED for part in each.parts]
     kept = [part.cached(cache) for part in parts if isinstance(part, Samples) and not part.draws]
     return [(samples, number) for samples in kept for number in range(len(samples))]
-
-
-def _some(samples: Samples) -> Samples:
-    """Return at most `_KNOWN` samples, evenly spaced."""
-    step = -(-len(samples) // _KNOWN)
-    return samples.choose(range(0, len(samples), step))
 
 
 def split_in_files(sets: Sequence[TrainingSet]) -> datasets.Split:
