@@ -34,7 +34,7 @@ from torch.nn import functional
 import dvskit
 from dvskit.datasets import Split, open_samples
 from dvskit.models import InputConfig, Model, save_model
-from dvskit.models.run_samples import used_samples
+from dvskit.models.learned import used_samples
 from dvskit.networks import Layered, Network, PointNet
 from dvskit.tensors import Counts, PointSet
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dvskit.teach import Clip, ClipFolder, ClipRecorder, TeachTraining
 from dvskit.teach.server import TeachServer
-from dvskit.teach.train_process import TrainProcess
+from dvskit.teach.teach_training import TrainProcess
 
 SIZE = (48, 36)
 CLASSES = ("across", "up")

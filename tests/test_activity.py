@@ -12,7 +12,7 @@ import torch
 from dvskit.errors import FittedWarning, ModelError
 from dvskit.evaluation import classify_windows
 from dvskit.models import load_model
-from dvskit.models.likeness import (
+from dvskit.models.doubt import (
     Likeness,
     activity_of,
     fit_likeness,

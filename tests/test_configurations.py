@@ -11,7 +11,7 @@ import pytest
 
 from dvskit.errors import ConfigError
 from dvskit.events import Size
-from dvskit.models.entries import data_from, data_values
+from dvskit.models.learned import data_from, data_values
 from dvskit.models.model import emulation_values, read_about, read_description
 from dvskit.networks import network_values
 from dvskit.reconstruction import load_reconstruction_model

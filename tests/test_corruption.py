@@ -15,7 +15,7 @@ from dvskit.datasets.drawn import sensor_like_dvs128
 from dvskit.emulator import EmulatorParams
 from dvskit.errors import ConfigError
 from dvskit.evaluation import CORRUPTIONS, evaluate, evaluate_corrupted
-from dvskit.evaluation.corruption import (
+from dvskit.evaluation.measures import (
     AddHotPixels,
     check_levels,
     corrupted,

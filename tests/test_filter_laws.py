@@ -10,7 +10,7 @@ import pytest
 
 import dvskit.filters
 from dvskit import Events
-from dvskit.evaluation.corruption import AddHotPixels
+from dvskit.evaluation.measures import AddHotPixels
 from dvskit.events import EventsSource, read_all
 from dvskit.filters import (
     Affine,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dvskit import evaluation, models, training
 from dvskit.datasets import FolderImages, IdxImages, holds_images, open_images
 from dvskit.errors import ConfigError, FormatError, GeometryError, MissingFileError, ShapeError
-from dvskit.evaluation import held_out
+from dvskit.evaluation import judging
 from dvskit.formats import save_events
 from dvskit.models.scores import headlines
 from dvskit.training import Trained
@@ -139,7 +139,7 @@ def test_another_set_is_not_taken_for_the_one_of_the_run(of_both: Trained, tmp_p
 def test_the_encoder_is_the_models_own_or_must_be_said(
     of_both: Trained, of_folder: Trained, trained: Trained, bar_images: Path, bars: Path
 ) -> None:
-    assert held_out.choose_encoder(of_folder.model, None) == "poisson"
+    assert judging.choose_encoder(of_folder.model, None) == "poisson"
     assert evaluation.evaluate(of_both.folder, bar_images, encoder="direct").encoder == "direct"
     for model in (of_both, trained):
         with refused(ConfigError, "encoder="):

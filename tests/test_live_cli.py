@@ -18,7 +18,7 @@ import dvskit.video
 from dvskit import Events, emulate, save_events
 from dvskit.errors import DamagedFileError
 from dvskit.evaluation import Live, Reject, decide
-from dvskit.evaluation.arrivals import Arrival, follow, played, received
+from dvskit.evaluation.live import Arrival, follow, played, received
 from dvskit.formats.addresses import ADDRESSES
 from dvskit.formats.keeping_up import KeepingUp, Pace
 from dvskit.models import save_model

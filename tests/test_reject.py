@@ -11,7 +11,7 @@ from dvskit import load_events
 from dvskit.errors import ConfigError
 from dvskit.evaluation import Reject, choose_reject, classify_windows
 from dvskit.models import load_model
-from dvskit.models.rejection import reject_by
+from dvskit.models.doubt import reject_by
 from dvskit.training import Trained
 from tests.laws import refused
 

@@ -25,7 +25,7 @@ from dvskit.datasets import (
 )
 from dvskit.errors import ConfigError, FormatError
 from dvskit.events import Events
-from dvskit.models.run_samples import read_split, split_text, used_samples
+from dvskit.models.learned import read_split, split_text, used_samples
 from tests.laws import refused
 from tests.sample_files import folder, recording
 

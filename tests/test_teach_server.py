@@ -19,7 +19,7 @@ from websockets.sync.client import connect
 
 from dvskit.errors import OutputError
 from dvskit.teach import ClipFolder
-from dvskit.teach.kept_address import KeptAddress, address_file, read_address, write_address
+from dvskit.teach.server import KeptAddress, address_file, read_address, write_address
 from dvskit.video import VideoFrames
 from tests.laws import refused
 from tests.teach_clips import SIZE, movement, record, serving

@@ -23,7 +23,7 @@ from dvskit.teach import (
     TeachTraining,
     plain_words,
     saved_commands,
-    train_process,
+    teach_training,
 )
 from tests.laws import refused
 from tests.printed_commands import check
@@ -72,8 +72,8 @@ print(json.dumps({"accuracy": None if own else 0.75, "samples": 4, "interval_95"
 """
 _SERVER = """
 import sys, time
-from dvskit.teach import ClipFolder, TeachTraining, train_process
-train_process._DVSKIT = (sys.executable, sys.argv[2])
+from dvskit.teach import ClipFolder, TeachTraining, teach_training
+teach_training._DVSKIT = (sys.executable, sys.argv[2])
 folder = ClipFolder(sys.argv[1])
 training = TeachTraining(folder, sys.argv[3])
 training.start({"seed": int(sys.argv[4])})
@@ -94,7 +94,7 @@ def stub(tmp_path, monkeypatch):
     path = tmp_path / "stub.py"
     path.write_text(_STUB)
     # No option names another program.
-    monkeypatch.setattr(train_process, "_DVSKIT", (sys.executable, str(path)))
+    monkeypatch.setattr(teach_training, "_DVSKIT", (sys.executable, str(path)))
     return path
 
 
@@ -243,7 +243,7 @@ def test_a_training_that_cannot_be_started_is_not_taken_for_the_one_before(
     training = TeachTraining(folder, tmp_path / "runs")
     training.start({"seed": 1})
     wait_for(training, ended)
-    monkeypatch.setattr(train_process, "_DVSKIT", (str(tmp_path / "none"),))
+    monkeypatch.setattr(teach_training, "_DVSKIT", (str(tmp_path / "none"),))
     with refused(OutputError, ".training"):
         training.start({"seed": 1})
     state = training.state()
@@ -291,7 +291,7 @@ def test_a_folder_that_cannot_be_trained_on_is_an_error_of_one_line(tmp_path, st
 
 @pytest.mark.slow
 def test_a_process_that_ignores_an_interrupt_is_killed(folder, stub, tmp_path, monkeypatch):
-    monkeypatch.setattr(train_process, "_PATIENCE_S", 0.3)  # else it takes ten seconds
+    monkeypatch.setattr(teach_training, "_PATIENCE_S", 0.3)  # else it takes ten seconds
     stub.write_text("import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
                     "print('deaf', flush=True)\ntime.sleep(60)\n")  # fmt: skip
     training = TeachTraining(folder, tmp_path / "runs")

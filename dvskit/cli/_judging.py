@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dvskit.datasets import FileSamples
     from dvskit.evaluation import Result
     from dvskit.evaluation.judging import Judging
-    from dvskit.evaluation.measuring import Findings
+    from dvskit.evaluation.measures import Findings
 
 _ELSEWHERE = 100  # columns in a file or a pipe
 _LONGEST = 32  # cells of a name
@@ -94,7 +94,7 @@ class Folder:
     files: FileSamples | None = None
 
     def judge(self) -> Result:
-        from dvskit.evaluation.measuring import Measures, measure
+        from dvskit.evaluation.measures import Measures, measure
 
         return self.noted(measure(self.judging, Measures()))
 

@@ -33,7 +33,7 @@ from dvskit.formats.storage import Storage
 
 if TYPE_CHECKING:
     from dvskit.evaluation import Live, LiveDecision, LiveRun
-    from dvskit.evaluation.arrivals import Arrival
+    from dvskit.evaluation.live import Arrival
     from dvskit.models import Model
     from dvskit.video import CameraFrames, FrameSource
 
@@ -190,7 +190,7 @@ def _filmed(
 ) -> tuple[LiveRun, Iterator[Arrival], Size]:
     """Return the run on emulated frames, which a pace plays; None for those that arrive."""
     from dvskit.datasets.files import frames_for
-    from dvskit.evaluation.arrivals import filmed
+    from dvskit.evaluation.live import filmed
 
     how = live.model.emulation
     seen = frames_for(frames, how)
@@ -199,7 +199,7 @@ def _filmed(
 
 def _from_recording(file: Path, live: Live, reading: Reading) -> LiveStream:
     from dvskit.datasets import likely_size
-    from dvskit.evaluation import arrivals
+    from dvskit.evaluation.live import piped, played, received
     from dvskit.models.inputs import blocks_on_sensor
 
     recording = reading.open(file)
@@ -210,12 +210,12 @@ def _from_recording(file: Path, live: Live, reading: Reading) -> LiveStream:
         recording.gather_s, close = _GATHER_S, recording.close
         quiet_s = given.bins * given.bin_us / 1e6
         keeping = KeepingUp.of(recording, "decisions were")
-        coming, how = arrivals.received(keeping, size, quiet_s), "as they arrive"
+        coming, how = received(keeping, size, quiet_s), "as they arrive"
     elif recording.live:
-        coming, how = arrivals.piped(blocks_on_sensor(recording, size)), "as they are read"
+        coming, how = piped(blocks_on_sensor(recording, size)), "as they are read"
     else:
         blocks = blocks_on_sensor(recording, size)
-        coming = arrivals.played(blocks, given.bin_us, Pace())
+        coming = played(blocks, given.bin_us, Pace())
         how = "played in real time"
     if run.fit.how is not None:
         how = f"{run.fit.how}, {how}"
@@ -273,7 +273,7 @@ class Living:
 
 def classify_live(source: LiveSource, live: Live, reading: Reading, *, as_json: bool) -> None:
     """Decide on a source until it ends, or until Ctrl-C, with exit code 130."""
-    from dvskit.evaluation.arrivals import follow
+    from dvskit.evaluation.live import follow
 
     _console.announce_compiling()
     stream, summary = open_stream(source, live, reading), _Summary()

@@ -124,7 +124,7 @@ def _decide_live(model: Model, events: Events) -> None:
     from statistics import median
 
     from dvskit.evaluation import Live
-    from dvskit.evaluation.arrivals import follow, played
+    from dvskit.evaluation.live import follow, played
     from dvskit.formats.keeping_up import Pace
 
     run, bin_us = Live(model).start(events.size), model.input.bin_us

@@ -143,7 +143,7 @@ def _cache() -> str:
 def _networks() -> str:
     import torch
 
-    from dvskit.models.device import has_fast_bfloat16, pick_device
+    from dvskit.models.scores import has_fast_bfloat16, pick_device
 
     device = pick_device()
     kind = "bfloat16" if has_fast_bfloat16(device) else "float32"

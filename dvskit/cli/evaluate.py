@@ -44,7 +44,7 @@ from dvskit.formats.found import PathKind, identify_named
 
 if TYPE_CHECKING:
     from dvskit.evaluation import Corrupted, Operations, OverTime, Result
-    from dvskit.evaluation.measuring import Findings, Measures
+    from dvskit.evaluation.measures import Findings, Measures
     from dvskit.reconstruction import ImageScores, Reconstructor
     from dvskit.render.plots import Measured
 
@@ -154,7 +154,7 @@ def evaluate(
     of_images.refuse_for(model)
     wanted.check()
     levels = corrupt_levels(wanted.corrupt or ())
-    from dvskit.evaluation.measuring import Measures
+    from dvskit.evaluation.measures import Measures
 
     measures = Measures(wanted.over_time, wanted.operations, levels, wanted.corrupt_seed)
     work = Prepared(
@@ -179,7 +179,7 @@ def evaluate(
 
 def _measured(opened: Folder, measures: Measures) -> Findings:
     """Return the measures of all samples of a folder."""
-    from dvskit.evaluation.measuring import measure
+    from dvskit.evaluation.measures import measure
 
     total, done = sum(map(len, measures.corrupt.values())), count(1)
     with _console.Bars() as bars:
@@ -218,7 +218,7 @@ def _measure_part(
     opened: Folder, job: FileJob, *, measures: Measures
 ) -> tuple[Findings, dict[int, str]]:
     """Return the measures of a batch of recordings, and the damage of files so far."""
-    from dvskit.evaluation.measuring import measure
+    from dvskit.evaluation.measures import measure
     from dvskit.models.inputs import JUDGED_AT_ONCE
 
     found, samples = len(opened.judging.samples), job.bytes
@@ -335,7 +335,7 @@ def corrupt_levels(texts: Sequence[str]) -> dict[str, tuple[float, ...]]:
 
     "all" is each kind but "threshold", which does not apply to recordings. Raises ConfigError.
     """
-    from dvskit.evaluation.corruption import CORRUPTIONS, check_levels
+    from dvskit.evaluation.measures import CORRUPTIONS, check_levels
 
     found: dict[str, tuple[float, ...]] = {}
     for text in texts:

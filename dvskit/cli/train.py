@@ -370,8 +370,7 @@ def teach(
     """
     _console.check_torch()
     from dvskit.teach import ClipFolder, TeachTraining
-    from dvskit.teach.kept_address import address_file
-    from dvskit.teach.server import TeachServer
+    from dvskit.teach.server import TeachServer, address_file
 
     with ClipFolder(folder) as clips:
         for clip in clips.recovered:

@@ -220,7 +220,7 @@ class _DecidedEvents:
         self._stream, self._decisions = stream, decisions
 
     def __iter__(self) -> Iterator[Events]:
-        from dvskit.evaluation.arrivals import follow
+        from dvskit.evaluation.live import follow
 
         try:
             for arrival, found in follow(self._stream.run, self._stream.arrivals):

@@ -11,12 +11,6 @@ classify_windows(model, recording).windows               # one decision per wind
 for decision in decide(model, recording): ...            # one per bin, while events arrive
 """
 
-from dvskit.evaluation.corruption import (
-    CORRUPTIONS,
-    Corrupted,
-    CorruptionKind,
-    evaluate_corrupted,
-)
 from dvskit.evaluation.decisions import (
     Classified,
     Decision,
@@ -27,15 +21,25 @@ from dvskit.evaluation.decisions import (
 )
 from dvskit.evaluation.judging import choose_reject, evaluate
 from dvskit.evaluation.live import Live, LiveDecision, LiveRun, decide
-from dvskit.evaluation.observation import Observed, observe, spiking_layers, weighted_layers
+from dvskit.evaluation.measures import (
+    CORRUPTIONS,
+    Corrupted,
+    CorruptionKind,
+    OverTime,
+    evaluate_corrupted,
+    evaluate_over_time,
+)
 from dvskit.evaluation.operations import (
     LayerOperations,
     NeuronUpdates,
+    Observed,
     Operations,
     count_operations,
+    observe,
+    spiking_layers,
+    weighted_layers,
 )
-from dvskit.evaluation.over_time import OverTime, evaluate_over_time
-from dvskit.models.rejection import Reject
+from dvskit.models.doubt import Reject
 from dvskit.models.scores import Result
 
 __all__ = [

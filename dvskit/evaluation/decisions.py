@@ -10,17 +10,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dvskit._arguments import check_arguments
 from dvskit.datasets import FileSamples, likely_size
 from dvskit.datasets.files import SampleReading
 from dvskit.datasets.images import read_gray
 from dvskit.datasets.samples import Sample, named
 from dvskit.encoders.names import Encoder
 from dvskit.errors import ConfigError, FormatError, GeometryError, ModelError, ShapeError
-from dvskit.evaluation.held_out import choose_encoder, choose_seed
+from dvskit.evaluation.judging import choose_encoder, choose_seed
 from dvskit.events import Events, Source, file_name
 from dvskit.events.even_blocks import even_blocks
 from dvskit.formats.found import CLIPS, identify_named
+from dvskit.models.doubt import activity_of
 from dvskit.models.inputs import (
     SensorFit,
     as_recording,
@@ -30,7 +30,6 @@ from dvskit.models.inputs import (
     fit_recording,
     input_of,
 )
-from dvskit.models.likeness import activity_of
 from dvskit.models.model import Model, as_model
 from dvskit.models.scores import logits_of
 from dvskit.streams import Labels
@@ -108,7 +107,6 @@ def most_likely(probabilities: dict[str, float]) -> str:
 Recorded = Events | Source | str | PathLike[str]
 
 
-@check_arguments
 def classify(model: Model | str | PathLike[str], recording: Recorded) -> dict[str, float]:
     """Return the probability of each class for a recording: the mean over its windows.
 
@@ -120,7 +118,6 @@ def classify(model: Model | str | PathLike[str], recording: Recorded) -> dict[st
     return classify_windows(model, recording).probabilities
 
 
-@check_arguments
 def classify_windows(model: Model | str | PathLike[str], recording: Recorded) -> Classified:
     """Return the decision of a model on each window of a recording.
 
@@ -206,7 +203,6 @@ def _probabilities(model: Model, given: torch.Tensor) -> dict[str, float]:
     return dict(zip(model.classes, shares.tolist(), strict=True))
 
 
-@check_arguments
 def classify_image(
     model: Model | str | PathLike[str],
     image: NDArray[np.uint8] | str | PathLike[str],
@@ -240,7 +236,6 @@ def classify_image(
         raise
 
 
-@check_arguments
 def classify_spans(model: Model, events: Events, *, every_us: int | None = None) -> Labels:
     """Return a label for each span of a recording, such as "wave (93 %)".
 

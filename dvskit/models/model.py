@@ -31,10 +31,9 @@ from dvskit.errors import (
     one_line,
 )
 from dvskit.events import Size
-from dvskit.models.device import pick_device
-from dvskit.models.entries import data_from
+from dvskit.models.doubt import Likeness, Reject, read_likeness, write_likeness
 from dvskit.models.inputs import FITTED_FILE, InputConfig, check_input, fitted_file, with_fitted
-from dvskit.models.likeness import Likeness, read_likeness, write_likeness
+from dvskit.models.learned import Used, data_from, read_split, split_text
 from dvskit.models.own_networks import (
     check_answer,
     check_restorable,
@@ -42,8 +41,7 @@ from dvskit.models.own_networks import (
     check_samples,
     described,
 )
-from dvskit.models.rejection import Reject
-from dvskit.models.run_samples import Used, read_split, split_text
+from dvskit.models.scores import pick_device
 from dvskit.networks import Network, NetworkModule, network_from, network_values
 from dvskit.networks.kinds import is_own
 from dvskit.networks.model_folder import (

@@ -1,10 +1,16 @@
-"""Accuracy of a network on batches, its confidence interval, and both as text."""
+"""The device of a network and its answers there, their accuracy, its interval, and both as text.
+
+The only place that picks a device.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +20,53 @@ from torch.nn import functional
 
 from dvskit.errors import count_of
 from dvskit.models.inputs import AnyBatches, Overlooked, overlooked_by
+
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+def pick_device() -> torch.device:
+    """Return the accelerator that torch finds, else the CPU.
+
+    With several GPUs it is the current one: `joined` gives each process its own.
+    """
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available() and started_together() == 1:  # gloo needs CPU tensors
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def started_together() -> int:
+    """Return the number of processes that torchrun started; 1 without torchrun."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Return whether bfloat16 is faster than float32: whether the device has units for it.
+
+    Without them torch emulates bfloat16, which is slower than float32. Products of Intel's
+    processors are faster in AMX only: their AVX-512 units take twice the time that float32 takes.
+    """
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu":
+        return False
+    try:
+        said = _CPUINFO.read_text("utf-8")
+    except OSError:
+        return False
+    return "amx_bf16" in said or ("avx512_bf16" in said and "GenuineIntel" not in said)
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Set the number of torch's threads within the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def wilson(correct: int, samples: int, *, z: float = 1.959964) -> tuple[float, float]:

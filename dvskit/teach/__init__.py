@@ -18,10 +18,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dvskit.teach.clip_files import Clip
-from dvskit.teach.clip_folder import ClipFolder
-from dvskit.teach.commands import SavedCommand, saved_commands
+from dvskit.teach.clip_folder import ClipFolder, ClipRecorder
 from dvskit.teach.hidden import DeletedItem
-from dvskit.teach.recorder import ClipRecorder
+from dvskit.teach.plain_words import SavedCommand, saved_commands
 from dvskit.teach.teach_training import TeachTraining
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from dvskit.datasets.files import Emulation, frames_for
 from dvskit.emulator import EmulatorParams
 from dvskit.errors import VideoError
 from dvskit.evaluation import Live, LiveDecision
-from dvskit.evaluation.arrivals import filmed
+from dvskit.evaluation.live import filmed
 from dvskit.events import as_size
 from dvskit.models import Model, load_model
 from dvskit.render.colormap import DARK

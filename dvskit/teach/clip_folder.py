@@ -1,17 +1,24 @@
-"""A folder of clips, a folder for each class: FOLDER/class/person_t1.mkv."""
+"""A folder of clips, a folder for each class: FOLDER/class/person_t1.mkv; and its recorder.
+
+Names of classes and people are names of folders and files that every system takes.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import threading
+import unicodedata
 from collections.abc import Iterator
 from contextlib import suppress
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from dvskit._files import visible
+from numpy.typing import NDArray
+
+from dvskit._files import is_hidden, visible
 from dvskit.errors import (
     ConfigError,
     DvskitError,
@@ -22,9 +29,87 @@ from dvskit.errors import (
 )
 from dvskit.formats.table import CLIP_SUFFIXES
 from dvskit.teach.clip_files import Clip, ClipFacts, ClipFiles, rewritten, whole_video
-from dvskit.teach.hidden import DeletedFiles, DeletedItem, UnfinishedClips, writing
-from dvskit.teach.locks import take_lock
-from dvskit.teach.names import checked_name, is_utf8, person_take, same_name
+from dvskit.teach.hidden import DeletedFiles, DeletedItem, UnfinishedClips, take_lock, writing
+from dvskit.video.lossless import LosslessWriter
+
+_LONGEST = 60  # characters; systems take 255 bytes, and _t1.mkv follows
+_FORBIDDEN = '/\\:*?"<>|'
+_JOINERS = "\u200c\u200d"  # parts of words in some scripts, and of emoji
+_DIGITS = "0123456789\u00b9\u00b2\u00b3"  # superscripts count too
+_RESERVED = {
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{word}{n}" for word in ("com", "lpt") for n in _DIGITS),
+}
+_TAKE = re.compile(r"(?P<person>.+)_t(?P<take>\d{1,9})", re.DOTALL)
+
+
+def checked_name(name: str, what: str) -> str:
+    """Return a name in composed form, without outer spaces.
+
+    what  "class" or "person", for errors. Raises ConfigError, in one line, for a name that is not a
+    folder's name on all systems.
+    """
+    if not isinstance(name, str):
+        raise ConfigError(f"{what} {name!r}: must be text")
+    plain = unicodedata.normalize("NFC", name).strip()
+    wrong = _problem(plain)
+    if wrong:
+        raise ConfigError(f"{what} “{plain[:_LONGEST]}”: {wrong}; choose another name")
+    return plain
+
+
+def _problem(name: str) -> str:
+    """Return what is wrong with a name; "" for nothing."""
+    if not name:
+        return "the name is empty"
+    if len(name) > _LONGEST or len(name.encode("utf-8", "replace")) > 3 * _LONGEST:
+        return f"the name is longer than {_LONGEST} letters"
+    if is_hidden(name):
+        return "the name begins with a dot or is one that systems use"
+    if name.endswith("."):
+        return "the name ends with a dot"
+    for letter in name:
+        if letter in _FORBIDDEN:
+            return f"the name has a {letter}"
+        if (
+            not letter.isprintable() and letter not in _JOINERS
+        ):  # control characters, lone surrogates, marks of direction
+            return "the name has a character that cannot be shown"
+    if name.split(".")[0].rstrip().casefold() in _RESERVED:
+        return "the name is reserved on Windows"
+    return ""
+
+
+class PersonTake(NamedTuple):
+    """The parts of a clip's name: person_t1."""
+
+    person: str
+    take: int
+
+
+def person_take(stem: str) -> PersonTake:
+    """Return the person and the take in a clip's name without suffix; "" and 0 in others."""
+    found = _TAKE.fullmatch(stem)
+    return PersonTake(found["person"], int(found["take"])) if found else PersonTake("", 0)
+
+
+def is_utf8(name: str) -> bool:
+    """Return whether a file's name is text; names of other bytes cannot be shown or sent."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def same_name(first: str, second: str) -> bool:
+    """Return whether two names are one on a system that ignores case."""
+    plain = (unicodedata.normalize("NFC", name).casefold() for name in (first, second))
+    return next(plain) == next(plain)
+
 
 SUFFIX = ".mkv"
 LEAST_US = 200_000
@@ -371,3 +456,89 @@ def _unused(folder: Path, path: Path) -> Path:
         count += 1
         target = folder / f"{path.stem} ({count}){path.suffix}"
     return target
+
+
+class ClipRecorder:
+    """Records one clip of a class and a person into a ClipFolder; several may run at once.
+
+    size  (width, height) of the frames
+
+    The clip is FFV1 in Matroska with the frames' own times in microseconds, from 0 on. Each frame
+    is written when the next one is added, into a hidden file that `ClipFolder` recovers after a
+    kill. Raises ConfigError for an unknown class or an invalid name, OutputError.
+
+        with dvskit.teach.ClipFolder("recorded") as folder:
+            folder.add_class("wave")
+            recorder = dvskit.teach.ClipRecorder(folder, "wave", "anna", size=(128, 128))
+            for t_us, frame in dvskit.video.open_frames("video.mp4"):  # or those of a camera
+                recorder.add(t_us, frame)
+            clip = recorder.finish()  # wave/anna_t1.mkv: 200 frames in 1.99 s
+    """
+
+    def __init__(self, folder: ClipFolder, label: str, person: str, size: tuple[int, int]) -> None:
+        self._folder, self._lock, self._open = folder, threading.Lock(), True
+        self._partial = folder.begin(label, person)
+        try:
+            self._writer = LosslessWriter(self._partial, size)
+        except BaseException:
+            folder.drop(self._partial)
+            raise
+
+    @property
+    def frames(self) -> int:
+        """The number of frames so far."""
+        return self._writer.frames
+
+    @property
+    def seconds(self) -> float:
+        """The time from the first frame to the last."""
+        return (self._writer.last_us - self._writer.first_us) / 1e6
+
+    def add(self, t_us: int, frame: NDArray[Any]) -> None:
+        """Add a frame (H, W) uint8 at a time in microseconds, later than the one before.
+
+        Raises VideoError for a time that does not increase, ShapeError for another shape or dtype;
+        the recording can go on. Raises OutputError if it cannot be written.
+        """
+        with self._lock:
+            self._check_open()
+            self._writer.add(t_us, frame)
+
+    def finish(self) -> Clip:
+        """End the recording; return the clip.
+
+        Raises VideoError if it is shorter than 0.2 s; it is discarded then.
+        """
+        with self._lock:
+            self._check_open()
+            if not self.frames or self.seconds * 1e6 < LEAST_US:
+                self._discard()
+                raise VideoError(
+                    f"the recording has {count_of(self.frames, 'frame')} in {self.seconds:.2g} s; "
+                    f"record at least {LEAST_US / 1e6:g} s"
+                )
+            self._open = False
+            try:
+                self._writer.close()
+                facts = ClipFacts(self.frames, self.seconds, "")
+                clip = self._folder.keep(self._partial, self._partial, facts)
+            except DvskitError:  # the disk may be full; the frames so far are not lost
+                self._folder.leave(self._partial)
+                raise
+            self._folder.drop(self._partial)
+            return clip
+
+    def discard(self) -> None:
+        """End the recording without a clip. Does nothing after `finish`."""
+        with self._lock:
+            if self._open:
+                self._discard()
+
+    def _discard(self) -> None:
+        self._open = False
+        self._writer.abandon()
+        self._folder.drop(self._partial)
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise ConfigError("the recording has ended; begin another one")

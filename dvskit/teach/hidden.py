@@ -1,9 +1,10 @@
-"""Hidden folders beside the classes: deleted clips and classes, and unfinished clips."""
+"""Hidden folders beside the classes: deleted clips and classes, unfinished clips, and locks."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -170,3 +171,27 @@ class UnfinishedClips:
                     _remove_empty(folder)
                 found += clips
         return sorted(found, key=lambda path: path.stat().st_mtime_ns)
+
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+
+def take_lock(path: Path) -> int | None:
+    """Lock a file, made if it is missing; return its descriptor, None if it is locked already.
+
+    Closing all copies of the descriptor, also those that child processes inherit, ends the lock
+    (on Windows that of this process counts). Raises OSError.
+    """
+    found = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(found, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(found)
+        return None
+    return found

@@ -10,7 +10,7 @@ keep_memory()                                            # before a training loo
 `dvskit.models` saves and loads models; `dvskit.evaluation` evaluates them and lets them decide.
 """
 
-from dvskit.models.entries import (
+from dvskit.models.learned import (
     DataConfig,
     DepthData,
     DrawnData,

@@ -26,8 +26,8 @@ from dvskit import _files
 from dvskit._tables import to_toml, toml_text
 from dvskit._toml import parse_toml
 from dvskit.errors import FormatError, ModelError, OutputError
+from dvskit.models.learned import Used, read_split, split_from, split_text
 from dvskit.models.model import make_folder
-from dvskit.models.run_samples import Used, read_split, split_from, split_text
 from dvskit.training.config import Config, load_config, with_new_names
 
 _GROUPS = ("weights", "best", "moments", "average")

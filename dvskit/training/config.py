@@ -20,7 +20,8 @@ from dvskit._checks import (
 from dvskit._tables import read_table, to_toml
 from dvskit._toml import parse_toml
 from dvskit.errors import ConfigError, MissingFileError, did_you_mean
-from dvskit.models.entries import (
+from dvskit.models.inputs import InputConfig, check_input
+from dvskit.models.learned import (
     DataConfig,
     FileData,
     RecordingData,
@@ -28,7 +29,6 @@ from dvskit.models.entries import (
     data_values,
     title_of,
 )
-from dvskit.models.inputs import InputConfig, check_input
 from dvskit.networks import ConvLIF, Network, network_from, network_values
 
 LOSSES = ("mean", "each-step", "count", "first-spike")

@@ -23,7 +23,7 @@ from dvskit.datasets.batch_plan import rows_of
 from dvskit.errors import ConfigError, ProcessError
 from dvskit.layers import BatchNorm2d
 from dvskit.layers.dense import BatchPart
-from dvskit.models.device import has_fast_bfloat16, started_together
+from dvskit.models.scores import has_fast_bfloat16, started_together
 
 T = TypeVar("T")
 _PATIENCE = timedelta(hours=2)  # the others wait while one process judges the test parts

@@ -20,12 +20,16 @@ from dvskit._checks import check_number
 from dvskit._threads import thread_count
 from dvskit.datasets import Cache, ImageSamples, open_samples
 from dvskit.errors import ConfigError, count_of, one_line
-from dvskit.models.device import started_together, torch_threads
-from dvskit.models.entries import RecordingData
+from dvskit.models.doubt import Reject
+from dvskit.models.learned import RecordingData, used_samples
 from dvskit.models.model import load_model, make_folder
-from dvskit.models.rejection import Reject
-from dvskit.models.run_samples import used_samples
-from dvskit.models.scores import Result, headlines, judge_with_notes
+from dvskit.models.scores import (
+    Result,
+    headlines,
+    judge_with_notes,
+    started_together,
+    torch_threads,
+)
 from dvskit.training.checkpoint import (
     check_place,
     check_same_samples,

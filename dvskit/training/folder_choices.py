@@ -37,11 +37,10 @@ from dvskit.errors import ConfigError, DvskitError, FormatError, count_of, one_l
 from dvskit.events import Size
 from dvskit.filters import Vary
 from dvskit.formats import open_events
-from dvskit.models.entries import DATA_KINDS, FileData, parts_of
+from dvskit.models.doubt import activity_of
 from dvskit.models.inputs import POINTS, InputConfig, judged_batches
-from dvskit.models.likeness import activity_of
+from dvskit.models.learned import DATA_KINDS, FileData, parts_of, used_samples
 from dvskit.models.model import Model, load_model
-from dvskit.models.run_samples import used_samples
 from dvskit.models.scores import logits_of
 from dvskit.networks import Layered, Network
 from dvskit.scenes import read_depth_clip

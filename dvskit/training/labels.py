@@ -25,10 +25,9 @@ from dvskit import layers
 from dvskit.datasets import Split
 from dvskit.errors import ConfigError, FittedWarning, warn
 from dvskit.layers.dense import part_of_batch
-from dvskit.models.device import pick_device
-from dvskit.models.entries import ClipData, DataConfig, DepthData, data_values
+from dvskit.models.doubt import Likeness, likeness_of, reject_on
 from dvskit.models.inputs import AnyBatches, InputConfig
-from dvskit.models.likeness import Likeness, likeness_of
+from dvskit.models.learned import ClipData, DataConfig, DepthData, Used, data_values, used_samples
 from dvskit.models.model import Model, emulation_values, load_model, write_model
 from dvskit.models.own_networks import (
     GivenSamples,
@@ -37,9 +36,14 @@ from dvskit.models.own_networks import (
     check_same_again,
     check_trains,
 )
-from dvskit.models.rejection import reject_on
-from dvskit.models.run_samples import Used, used_samples
-from dvskit.models.scores import Result, judge_with_notes, logits_of, mean_interval, result_of
+from dvskit.models.scores import (
+    Result,
+    judge_with_notes,
+    logits_of,
+    mean_interval,
+    pick_device,
+    result_of,
+)
 from dvskit.networks import NETWORKS, Layered, ModuleNetwork, Network
 from dvskit.networks.kinds import is_own
 from dvskit.networks.model_folder import weights_of

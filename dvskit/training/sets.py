@@ -21,8 +21,16 @@ from dvskit.datasets.folders import open_files
 from dvskit.emulator.params import as_params
 from dvskit.errors import ConfigError, FormatError
 from dvskit.events import Filter, Size
-from dvskit.models.device import started_together
-from dvskit.models.entries import (
+from dvskit.models.inputs import (
+    POINTS,
+    AnyBatches,
+    encode_of,
+    is_weighed,
+    judged_batches,
+    judged_images,
+    representation_of,
+)
+from dvskit.models.learned import (
     ClipData,
     DataConfig,
     DrawnData,
@@ -35,16 +43,8 @@ from dvskit.models.entries import (
     VideoData,
     parts_of,
 )
-from dvskit.models.inputs import (
-    POINTS,
-    AnyBatches,
-    encode_of,
-    is_weighed,
-    judged_batches,
-    judged_images,
-    representation_of,
-)
 from dvskit.models.own_networks import GivenSamples, check_samples, described
+from dvskit.models.scores import started_together
 from dvskit.networks import Network
 from dvskit.scenes import PERSON_GESTURES
 from dvskit.training.config import Config, load_config

@@ -19,10 +19,9 @@ import torch
 from dvskit._arguments import check_arguments
 from dvskit._tables import toml_text
 from dvskit.errors import ConfigError, ModelError
-from dvskit.models.device import started_together
+from dvskit.models.learned import used_samples
 from dvskit.models.model import load_model
-from dvskit.models.run_samples import used_samples
-from dvskit.models.scores import mean_interval, wilson
+from dvskit.models.scores import mean_interval, started_together, wilson
 from dvskit.training.checkpoint import RunFolder, check_same_samples, write_table
 from dvskit.training.config import Config, changed_config, config_values, load_config
 from dvskit.training.labels import start_of, train, with_earlier_samples

@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dvskit._threads import thread_count
-from dvskit.models.device import has_fast_bfloat16
+from dvskit.models.scores import has_fast_bfloat16
 from dvskit.networks import ConvLIF
 from dvskit.neurons import ALIF, LIF, PLIF, SignedLIF, SynapticLIF
 from tests.benchmarks import spiking_peers

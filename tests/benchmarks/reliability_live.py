@@ -21,7 +21,7 @@ import dvskit
 from dvskit.cli._live import LiveSource, open_stream
 from dvskit.cli._options import Reading
 from dvskit.evaluation import Live
-from dvskit.evaluation.arrivals import follow
+from dvskit.evaluation.live import follow
 from dvskit.models import load_model
 from tests.benchmarks.camera import PACKET_US, Camera, random_events
 from tests.usb_cameras import driver

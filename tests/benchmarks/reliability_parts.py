@@ -211,9 +211,9 @@ print(json.dumps({"accuracy": None}))
 
 def teach_training() -> None:
     """Continue a training of a folder, or begin one, by a stand-in for `dvskit train`."""
-    from dvskit.teach import ClipFolder, TeachTraining, train_process
+    from dvskit.teach import ClipFolder, TeachTraining, teach_training
 
-    train_process._DVSKIT = (sys.executable, "-S", "-E", "-c", _TRAINER)
+    teach_training._DVSKIT = (sys.executable, "-S", "-E", "-c", _TRAINER)
     words = sys.argv[1:]
     if not Path(words[0]).exists():
         shutil.copytree("../inputs/taught", "copied")

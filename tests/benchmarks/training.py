@@ -45,7 +45,7 @@ from torch.nn import functional
 from dvskit._threads import thread_count
 from dvskit.datasets import Samples, open_samples, split_by_share
 from dvskit.models import InputConfig
-from dvskit.models.device import has_fast_bfloat16
+from dvskit.models.scores import has_fast_bfloat16
 from dvskit.networks import Layered
 from dvskit.training import Config, LoopConfig, RecordingData
 from dvskit.training.distributed import keep_memory, training_precision

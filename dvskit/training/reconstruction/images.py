@@ -21,8 +21,8 @@ from torch.nn import functional
 from dvskit import _files
 from dvskit._tables import to_toml
 from dvskit.errors import ConfigError
-from dvskit.models.device import pick_device
 from dvskit.models.model import make_folder
+from dvskit.models.scores import pick_device
 from dvskit.networks.model_folder import DIGEST, MODEL_TOML, WEIGHTS, check_finite, packed
 from dvskit.reconstruction.model import TASK, ReconstructionModel, load_reconstruction_model
 from dvskit.reconstruction.network import ReconstructionModule, States
