@@ -12,7 +12,7 @@ import pytest
 from dvskit.errors import ConfigError
 from dvskit.events import Size
 from dvskit.models.learned import data_from, data_values
-from dvskit.models.model import emulation_values, read_about, read_description
+from dvskit.models.model import emulation_values, read_model_table
 from dvskit.networks import network_values
 from dvskit.reconstruction import load_reconstruction_model
 from dvskit.training import load_config, write_config
@@ -25,15 +25,15 @@ MODELS = Path(__file__).parents[1]
 
 
 def values_of_model(file: Path) -> dict[str, Any]:
-    model = read_description(file)
-    network, about = model.network, read_about(model.about, file)
+    table, about = read_model_table(file)
+    network = table.network
     return {
-        "name": model.name, "network": network_values(network), "input": model.input.values,
-        "classes": model.classes, "about": model.about,
-        "data": [data_values(data_from(entry)) for entry in about.data],
-        "reject": asdict(about.reject),
+        "name": table.name, "network": network_values(network), "input": table.input.values,
+        "classes": table.classes, "about": about,
+        "data": [data_values(data_from(entry)) for entry in table.data],
+        "reject": asdict(table.reject),
         "emulation": emulation_values(
-            about.emulation.for_size(Size(network.width, network.height))
+            table.emulation.for_size(Size(network.width, network.height))
         ),
     }  # fmt: skip
 

@@ -259,7 +259,7 @@ def test_a_training_that_cannot_be_started_is_not_taken_for_the_one_before(
         ({"minutes": True}, ["minutes = True"]),
         ({"seed": 0.5}, ["seed = 0.5"]),
         ({"seed": -1}, ["seed = -1"]),
-        ({"minuts": 2}, ["'minuts'", "'minutes'"]),
+        ({"minuts": 2}, ["minuts", "'minutes'"]),
     ],
 )
 def test_wrong_options_are_errors_of_one_line(folder, stub, tmp_path, options, named):

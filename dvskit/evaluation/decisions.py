@@ -213,7 +213,7 @@ def classify_image(
     """Return the probability of each class for a still image.
 
     image          (height, width) uint8, or a file that OpenCV reads (PNG, JPEG and others), as
-                   gray; it is centred in the model's input, with black around it
+                   gray; it is centered in the model's input, with black around it
     encoder, seed  of the spikes: see `evaluate`
 
     Raises GeometryError for an image larger than the model's input, ShapeError for another array,

@@ -387,7 +387,7 @@ def open_for(
     format: str | None = None,
     strict: bool = True,
 ) -> FileSamples:
-    """Open labelled files as a model takes them: videos are emulated as its training clips were.
+    """Open labeled files as a model takes them: videos are emulated as its training clips were.
 
     size, format, strict  as in `open_samples`, also for errors; size None: the model's
     """
@@ -417,7 +417,7 @@ def evaluate(
     seed: int | None = None,
     input: InputConfig | None = None,
 ) -> Result:
-    """Return the accuracy of a model on labelled data.
+    """Return the accuracy of a model on labeled data.
 
     The first window of each recording is judged. Samples are read while they are judged.
 
@@ -435,7 +435,7 @@ def evaluate(
     input    for a module: how events become its input; default InputConfig()
 
     Computed in float32. Recordings of another size are fitted, with a FittedWarning; smaller images
-    are centred. Raises ConfigError for an unknown or absent split, for an unknown or missing
+    are centered. Raises ConfigError for an unknown or absent split, for an unknown or missing
     encoder and for an encoder with recordings; FormatError for classes that the model does not
     know, for no samples, for bad files and for a folder with both recordings and still images;
     GeometryError for images larger than the model's input.

@@ -237,7 +237,7 @@ COUNTING_RULE = (
     "An input that is not 0 costs one operation for each of its weights that is not 0; strides and "
     "borders are taken into account. If all inputs of a layer are -1, 0 or 1, the operation is an "
     "addition (AC), else a multiplication and an addition (MAC). Dense is a MAC for each input and "
-    "weight at each step. Biases, pooling, normalisation and sums of branches are not counted; "
+    "weight at each step. Biases, pooling, normalization and sums of branches are not counted; "
     "neurons are counted separately."
 )
 """How operations are counted, for people."""
@@ -357,7 +357,7 @@ def count_operations(
     encoder: str | Encoder | None = None,
     seed: int | None = None,
 ) -> Operations:
-    """Return the mean operations of a model per sample of labelled data.
+    """Return the mean operations of a model per sample of labeled data.
 
     Arguments and errors are those of `evaluate`.
 

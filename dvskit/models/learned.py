@@ -244,19 +244,13 @@ class MixedData(VideoData):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DrawnData(_EventData):
-    """A set of people that dvskit draws: an entry of kind "drawn".
+class _PeopleData(_EventData):
+    """A set of drawn people.
 
-    each         samples of each gesture
-    gestures     of `dvskit.scenes.PERSON_GESTURES`; (): all
-    seed         of the people; 0: the run's
-    size         of the sensor, (width, height); (): the network's
-    fps, duration_us, close  see `dvskit.datasets.DrawnSamples`; fps 0: its default
-
-    Other fields are those of `DataConfig`.
+    seed  of the people; 0: the run's
+    size  of the sensor, (width, height); (): the network's
+    fps, duration_us  see `dvskit.datasets.DrawnSamples`; fps 0: its default
     """
-
-    kind = "drawn"
 
     each: int = checked(check_whole, 1, _MOST, default=100)
     gestures: tuple[str, ...] = ()
@@ -264,11 +258,28 @@ class DrawnData(_EventData):
     size: tuple[int, ...] = checked(check_size, default=())
     fps: float = checked(check_number, 0, default=0.0)
     duration_us: int = 1_450_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawnData(_PeopleData):
+    """A set of people that dvskit draws: an entry of kind "drawn".
+
+    each      samples of each gesture
+    gestures  of `dvskit.scenes.PERSON_GESTURES`; (): all
+    seed      of the people; 0: the run's
+    size      of the sensor, (width, height); (): the network's
+    fps, duration_us, close  see `dvskit.datasets.DrawnSamples`; fps 0: its default
+
+    Other fields are those of `DataConfig`.
+    """
+
+    kind = "drawn"
+
     close: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SkeletonData(_EventData):
+class SkeletonData(_PeopleData):
     """A set of drawn people moved by recorded skeletons: an entry of kind "skeletons".
 
     path      a folder or an .npz of skeletons
@@ -284,12 +295,6 @@ class SkeletonData(_EventData):
     kind = "skeletons"
 
     path: str = ""
-    each: int = checked(check_whole, 1, _MOST, default=100)
-    gestures: tuple[str, ...] = ()
-    seed: int = checked(check_seed, default=0)
-    size: tuple[int, ...] = checked(check_size, default=())
-    fps: float = checked(check_number, 0, default=0.0)
-    duration_us: int = 1_450_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -196,11 +196,12 @@ def load_model(
         model.classes[:2], model.size  # two of 11 gestures, (128, 128)
     """
     folder = find_model(name_or_path)
-    described = read_description(folder / _TOML, networks)
-    name, network, given, classes, about, _ = described
+    table, about = read_model_table(folder / _TOML, networks)
+    module = _module_of(table, folder / _WEIGHTS).eval().to(pick_device())
     used, likeness = read_split(folder / _SPLIT), read_likeness(folder)
-    module = new_module(described, folder / _WEIGHTS).eval().to(pick_device())
-    return Model(name, network, module, given, classes, about, used, likeness)
+    return Model(
+        table.name, table.network, module, table.input, table.classes, about, used, likeness
+    )
 
 
 def as_model(model: Model | str | PathLike[str]) -> Model:
@@ -305,12 +306,12 @@ class _About:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _ModelTable(_About):
+class ModelTable(_About):
     """The whole of model.toml."""
 
     name: str
     classes: tuple[str, ...]
-    network: Mapping[str, Any]
+    network: Network
     input: InputConfig
     weights_sha256: str | None = None
 
@@ -319,21 +320,31 @@ class _ModelTable(_About):
         twice = [name for name, count in Counter(self.classes).items() if count > 1]
         if twice:
             raise ConfigError(f"classes: {twice[0]!r} occurs twice")
+        if len(self.classes) != self.network.classes:
+            raise ConfigError(f"{len(self.classes)} class names for {self.network.classes} logits")
+        self.emulation.for_size(Size(self.network.width, self.network.height))
+
+    def with_features(self, folder: Path) -> ModelTable:
+        """Return the table with the fitted features in a model's folder, if its input needs them.
+
+        A model reads no other files. Raises ConfigError if the input does not fit the network.
+        """
+        if fitted_file(self.input) not in (None, Path(FITTED_FILE)):
+            raise ConfigError(
+                f"input.parameters.fitted must be {FITTED_FILE!r}, beside it; save the model again"
+            )
+        given = with_fitted(self.input, folder / FITTED_FILE)
+        check_input(given, self.network)
+        return replace(self, input=given)
 
 
-class Described(NamedTuple):
-    """The content of model.toml; `digest` is that of the weights, None without one."""
+def read_model_table(
+    path: Path, networks: Mapping[str, Maker] | None = None
+) -> tuple[ModelTable, dict[str, Any]]:
+    """Return a model.toml, and its tables beside the network and its input as plain values.
 
-    name: str
-    network: Network
-    input: InputConfig
-    classes: tuple[str, ...]
-    about: dict[str, Any]
-    digest: str | None
-
-
-def read_description(path: Path, networks: Mapping[str, Maker] | None = None) -> Described:
-    """Return the content of a model.toml. Raises ModelError, with the path, if it is invalid."""
+    Raises ModelError, with the path, if it is invalid.
+    """
     values = read_toml(path)
     task = values.pop("task", None)
     if task is not None:
@@ -342,20 +353,11 @@ def read_description(path: Path, networks: Mapping[str, Maker] | None = None) ->
             + (f"; use it with {TASKS[task]}" if task in TASKS else "")
         )
     with _named(path):
-        table = read_table(_ModelTable, values)
-        network, given = network_from(table.network, networks), table.input
-        if fitted_file(given) not in (None, Path(FITTED_FILE)):  # a model reads its own files only
-            raise ConfigError(
-                f"input.parameters.fitted must be {FITTED_FILE!r}, beside it; save the model again"
-            )
-        given = with_fitted(given, path.parent / FITTED_FILE)
-        check_input(given, network)
-        if len(table.classes) != network.classes:
-            raise ConfigError(f"{len(table.classes)} class names for {network.classes} logits")
-        table.emulation.for_size(Size(network.width, network.height))
+        if "network" in values:
+            values["network"] = network_from(values["network"], networks)
+        table = read_table(ModelTable, values).with_features(path.parent)
     known = {each.name for each in fields(_About)}
-    about = {key: value for key, value in values.items() if key in known}
-    return Described(table.name, network, given, table.classes, about, table.weights_sha256)
+    return table, {key: value for key, value in values.items() if key in known}
 
 
 def read_about(about: Mapping[str, Any], where: object) -> _About:
@@ -373,13 +375,13 @@ def _named(where: object) -> Iterator[None]:
         raise ModelError(f"{where}: {one_line(error)}") from error
 
 
-def new_module(described: Described, weights: Path) -> nn.Module:
+def _module_of(table: ModelTable, weights: Path) -> nn.Module:
     """Return the described module with its weights. Raises ModelError.
 
     The shapes are compared with the header of the weights before the module is made; a network of
     the caller's own is made first.
     """
-    network = described.network
+    network = table.network
     try:
         outlined = network.build() if is_own(network) else outline(network)
     except (TypeError, ValueError, RuntimeError, MemoryError) as error:
@@ -394,5 +396,5 @@ def new_module(described: Described, weights: Path) -> nn.Module:
             raise ModelError(f"{error}; {fix}") from error
         raise
     module = outlined if is_own(network) else network.build()
-    load_weights(weights, module, described.digest)
+    load_weights(weights, module, table.weights_sha256)
     return module

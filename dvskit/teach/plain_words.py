@@ -32,12 +32,12 @@ def result_words(result: Mapping[str, Any]) -> str:
     what = count_of(result["samples"], *_CLIP)
     if result["accuracy"] is None:
         return (
-            f"{right:,} of {what} {were} recognised, but it learned from these: record more of "
+            f"{right:,} of {what} {were} recognized, but it learned from these: record more of "
             "each class, or another person, to test it on clips it has not seen"
         )
     people = [f"{name} {of[0]} of {of[1]}" for name, of in (result["people"] or {}).items()]
     by = f". Each person, without learning from that person: {', '.join(people)}"
-    return f"{right:,} of {what} it had not seen {were} recognised{by if len(people) > 1 else ''}"
+    return f"{right:,} of {what} it had not seen {were} recognized{by if len(people) > 1 else ''}"
 
 
 def doubt_words(result: Mapping[str, Any]) -> list[str]:
@@ -108,7 +108,7 @@ def _few_clips(note: Mapping[str, Any]) -> str:
     of = "each class" if note["all"] else _named(note["classes"])
     return (
         f"There are few clips of {of}: record at least {note['wanted']}, and let other people "
-        "record some if it is to recognise them, too."
+        "record some if it is to recognize them, too."
     )
 
 

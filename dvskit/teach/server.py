@@ -26,6 +26,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from dvskit import _files
+from dvskit._tables import read_value
 from dvskit.errors import ConfigError, DvskitError, OutputError, one_line
 from dvskit.formats.index_cache import cache_folder
 from dvskit.render.page import themed
@@ -256,10 +257,10 @@ def json_object(text: str | bytes, what: str) -> dict[str, Any]:
 
 
 def _checked_size(size: Any) -> tuple[int, int]:
-    good = isinstance(size, list) and len(size) == 2 and all(type(n) is int for n in size)
-    if not good or min(size) < 1 or size[0] * size[1] > _MOST_PIXELS:
+    width, height = read_value(tuple[int, int], size, "size")
+    if min(width, height) < 1 or width * height > _MOST_PIXELS:
         raise ConfigError(f"size {str(size)[:40]} is not a width and a height of frames")
-    return size[0], size[1]
+    return width, height
 
 
 _KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
@@ -364,25 +365,26 @@ class TeachServer(LocalServer):
         return JSONResponse(await in_thread(self._done, text))
 
     def _done(self, text: bytes) -> dict[str, Any]:
-        asked = _Asked(text)
-        folder, training = self._folder, self._training
+        asked, folder, training = json_object(text, "the action"), self._folder, self._training
+
+        def given(name: str) -> str:
+            return str(read_value(str, asked.get(name), name))
+
         actions: dict[str, Callable[[], Any]] = {
-            "add_class": lambda: folder.add_class(asked.text("name")),
-            "rename_class": lambda: folder.rename_class(asked.text("old"), asked.text("new")),
-            "delete_class": lambda: folder.delete_class(asked.text("name"), with_clips=True).token,
+            "add_class": lambda: folder.add_class(given("name")),
+            "rename_class": lambda: folder.rename_class(given("old"), given("new")),
+            "delete_class": lambda: folder.delete_class(given("name"), with_clips=True).token,
             "move_clip": lambda: (
-                folder.move_clip(
-                    asked.text("clip"), asked.text("label"), asked.text("person") or None
-                ).file
+                folder.move_clip(given("clip"), given("label"), given("person") or None).file
             ),
-            "undo_move": lambda: folder.undo_move(asked.text("clip")),
-            "delete_clip": lambda: folder.delete_clip(asked.text("clip")).token,
-            "undo": lambda: folder.undo(asked.text("token")),
-            "train": lambda: training.start({"minutes": asked.number("minutes")}),
+            "undo_move": lambda: folder.undo_move(given("clip")),
+            "delete_clip": lambda: folder.delete_clip(given("clip")).token,
+            "undo": lambda: folder.undo(given("token")),
+            "train": lambda: training.start({"minutes": asked.get("minutes")}),
             "stop": training.stop,
             "resume": training.resume,
         }
-        name = asked.text("do")
+        name = given("do")
         if name not in actions:
             raise ConfigError(f"action {name[:40]!r} is none of {', '.join(actions)}")
         with plain_errors():
@@ -397,22 +399,3 @@ class TeachServer(LocalServer):
             with plain_errors():
                 clip = await in_thread(lambda: self._folder.add_video(path, **query))
                 return JSONResponse({"result": clip.file, "state": await in_thread(self.state)})
-
-
-class _Asked:
-    """The fields of an action. They raise ConfigError if they are missing or of another type."""
-
-    def __init__(self, text: bytes) -> None:
-        self._fields = json_object(text, "the action")
-
-    def text(self, name: str) -> str:
-        value = self._fields.get(name)
-        if not isinstance(value, str):
-            raise ConfigError(f"{name} of the action is not a text")
-        return value
-
-    def number(self, name: str) -> float:
-        value = self._fields.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ConfigError(f"{name} of the action is not a number")
-        return value

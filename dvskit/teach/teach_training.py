@@ -13,14 +13,17 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from dvskit import _files
+from dvskit._checks import check_fields, check_number, check_whole, checked
 from dvskit._files import visible
+from dvskit._tables import read_table
 from dvskit._toml import parse_toml
-from dvskit.errors import ConfigError, DvskitError, ProcessError, did_you_mean
+from dvskit.errors import ConfigError, DvskitError, ProcessError
 from dvskit.teach.clip_folder import ClipFolder
 from dvskit.teach.hidden import own_folder, take_lock, writing
 from dvskit.teach.plain_words import (
@@ -148,8 +151,6 @@ def _read(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-_MINUTES = 2.0
-_OPTIONS = {"minutes": (0.2, 600.0), "seed": (0, 2**31 - 1)}
 _JUDGING_S = 6.0  # about, to judge and to draw the card
 
 
@@ -195,7 +196,7 @@ class TeachTraining:
         Raises ConfigError while one runs, for unknown options and values out of range, for a
         damaged clip, for fewer than two classes, and for a class without clips.
         """
-        given = _checked(options or {})
+        given = read_table(TrainingOptions, options or {})
         with self._lock:
             if self._process.running:
                 raise ConfigError("a training is running; stop it first")
@@ -207,9 +208,9 @@ class TeachTraining:
                 output.mkdir(parents=True)
             self._process.forget_result()
             self._process.note(
-                arguments=["train", str(folder), "--minutes", str(given["minutes"]),
-                           "--seed", str(given["seed"]), "--json"],
-                output=str(output), minutes=given["minutes"], ended="",
+                arguments=["train", str(folder), "--minutes", str(given.minutes),
+                           "--seed", str(given.seed), "--json"],
+                output=str(output), minutes=given.minutes, ended="",
                 clips=self._clips_key(), **counts,
             )  # fmt: skip
             self._run()
@@ -248,7 +249,7 @@ class TeachTraining:
         step, steps   of the training; 0 before it is known
         seconds_left  about, for the whole run; None if unknown or not running
         curve         a row for each epoch: {"step": 30, "loss": 0.7, "accuracy": 0.8 or None}
-        result        in plain words, "3 of 4 clips it had not seen were recognised"; "" before
+        result        in plain words, "3 of 4 clips it had not seen were recognized"; "" before
         start         its first weights, in plain words; "" before they are known
         held_out      whether the judged clips were not trained on; False before
         classes, confusion   names, and counts [true][answer]; [] before the end
@@ -346,17 +347,15 @@ class TeachTraining:
         return (self._output / f"{name}-{number}").absolute()
 
 
-def _checked(options: Mapping[str, Any]) -> dict[str, float]:
-    given: dict[str, float] = {"minutes": _MINUTES, "seed": 0}
-    for key, value in options.items():
-        if key not in _OPTIONS:
-            raise ConfigError(f"unknown option {key!r}; {did_you_mean(key, _OPTIONS)}")
-        low, high = _OPTIONS[key]
-        good = isinstance(value, int | float) and not isinstance(value, bool)
-        if not good or not low <= value <= high or (key == "seed" and value != int(value)):
-            raise ConfigError(f"{key} = {value!r} is not a number of {low:g} to {high:g}")
-        given[key] = int(value) if key == "seed" else float(value)
-    return given
+@dataclass(frozen=True, slots=True)
+class TrainingOptions:
+    """The options of a training: minutes for the whole run, and its seed."""
+
+    minutes: float = checked(check_number, 0.2, 600, default=2.0)
+    seed: int = checked(check_whole, 0, 2**31 - 1, default=0)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 class _Log:

@@ -149,7 +149,7 @@ function endRecording() {
   $('stage').classList.remove('recording');
   if (document.activeElement === document.body && from) from.focus();
 }
-function cancelRecording(words = 'The recording was cancelled.') {
+function cancelRecording(words = 'The recording was canceled.') {
   if (!recording) return;
   send({discard: true});
   endRecording();
@@ -166,7 +166,7 @@ $('cancel').onclick = () => cancelRecording();
 addEventListener('keydown', e => { if (e.key === 'Escape' && recording && !$('dialog').open) cancelRecording(); });
 document.addEventListener('visibilitychange', () => {  // a hidden tab gets no frames
   if (!document.hidden || !recording) return;
-  if (recording.counting) cancelRecording('The recording was cancelled, because this tab was hidden.');
+  if (recording.counting) cancelRecording('The recording was canceled, because this tab was hidden.');
   else { send({finish: true}); endRecording(); }
 });
 

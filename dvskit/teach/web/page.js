@@ -88,7 +88,7 @@ function speak(words) { $('spoken').textContent = words; }
 
 // -- questions
 function ask({title, words = '', value = null, choices = [], choice = '', yes}) {
-  // Resolves to the text, or true without one, or {choice, text} with choices; null if cancelled.
+  // Resolves to the text, or true without one, or {choice, text} with choices; null if canceled.
   $('dialog-title').textContent = title;
   $('dialog-words').textContent = words;
   $('dialog-choices').hidden = $('dialog-label').hidden = !choices.length;

@@ -46,7 +46,7 @@ function drawCurve(curve) {
     drawn.setAttribute('points', line);
     svg.append(drawn);
   }
-  const right = judged.length ? ` Dashed: recognised while learning, now ${Math.round(100 * judged.at(-1).accuracy)} %.` : '';
+  const right = judged.length ? ` Dashed: recognized while learning, now ${Math.round(100 * judged.at(-1).accuracy)} %.` : '';
   const words = `Line: the error, lower is better, now ${curve.at(-1).loss.toFixed(2)}.${right}`;
   svg.setAttribute('aria-label', words);
   setText($('curve').lastElementChild, words);
