@@ -67,7 +67,7 @@ def test_where_nothing_was_held_out_there_is_no_score(trained: Trained, bars: Pa
     learned = {(row.label, row.name) for row in trained.model.used if row.part == "train"}
     seen = [row for row in open_samples(bars).rows if (row.label, row.path.name) in learned]
     assert len(seen) == 10
-    with refused(FormatError, "all 10", "--split all"):
+    with refused(FormatError, "all 10", "split='all'"):
         evaluation.evaluate(trained.model, seen)
     with refused(ConfigError, "none of the 10", "test"):
         evaluation.evaluate(trained.model, seen, split="test")

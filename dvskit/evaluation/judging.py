@@ -162,11 +162,11 @@ def choose_encoder(model: Model, encoder: str | Encoder | None) -> str | Encoder
     if not trained:
         raise ConfigError(
             f"{model.name} learned from no encoded images; choose their encoder: pass "
-            f"encoder='poisson' (--encoder poisson), or one of {others}"
+            f"encoder='poisson', or one of {others}"
         )
     raise ConfigError(
         f"{model.name} learned from images encoded by {' and by '.join(trained)}; choose one: "
-        f"pass encoder={trained[-1]!r} (--encoder {trained[-1]}); {others} can be tried too"
+        f"pass encoder={trained[-1]!r}; {others} can be tried too"
     )
 
 
@@ -245,11 +245,11 @@ def _check_some(
     if chosen == "held-out":
         raise FormatError(
             f"{model.name} was trained on or chosen by all {len(whole):,} {what}; give others, or "
-            "judge these too: split='all' (--split all)"
+            "judge these too: split='all'"
         )
     raise ConfigError(
         f"none of the {len(whole):,} {what} are known to be in the {chosen} part{whose}; use "
-        "split='all' (--split all)"
+        "split='all'"
     )
 
 

@@ -34,7 +34,7 @@ from dvskit.formats.content import own_seed
 from dvskit.layers import Stateful
 from dvskit.models.inputs import AnyBatches, Overlooked, overlooked_by, representation_of
 from dvskit.models.model import Model
-from dvskit.models.scores import Result, confusion_of, joined, judge
+from dvskit.models.scores import Result, confusion_of, device_of, joined, judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ def answers_over_time(module: Any, counts: Tensor) -> Iterator[Tensor]:
 
     Answers at each step are averaged over the steps so far. In inference mode, on the CPU.
     """
-    device = next(module.parameters()).device
+    device = device_of(module)
     states, total = None, None
     for step in range(len(counts)):
         with torch.inference_mode():
@@ -272,7 +272,7 @@ def scaled_thresholds(params: EmulatorParams, factor: float) -> EmulatorParams:
 def _unknown_light(why: str) -> ConfigError:
     return ConfigError(
         f"threshold: {why}; the events of another threshold cannot be derived from recorded "
-        "events; give videos or depth clips, or corrupt by 'drop' (--corrupt drop)"
+        "events; give videos or depth clips, or corrupt by 'drop'"
     )
 
 

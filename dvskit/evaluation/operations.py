@@ -26,6 +26,7 @@ from dvskit.events import Events
 from dvskit.layers import Conv2d, Membrane
 from dvskit.models.inputs import fit_recording, input_of
 from dvskit.models.model import Model
+from dvskit.models.scores import device_of
 from dvskit.neurons import Neurons, RecurrentLIF, Traced
 
 _RECTIFIERS = (nn.ReLU, nn.ReLU6)
@@ -87,7 +88,7 @@ def counted(module: nn.Module, inputs: Iterable[Tensor]) -> Operations:
     neurons: dict[str, _Active] = {}
     samples = steps = 0
     hooks, uncounted = _attach(module, weighted, neurons)
-    was_training, device = module.training, next(module.parameters()).device
+    was_training, device = module.training, device_of(module)
     module.eval()
     try:
         for batch in inputs:
@@ -518,7 +519,7 @@ def _on_processor(layer: Neurons) -> Neurons:
 
 def _counts(model: Model, events: Events, weight: float | None) -> Tensor:
     """Return the counts of the window as a batch of one: (T, 1, 2, H, W) float32."""
-    device = next(model.module.parameters()).device
+    device = device_of(model.module)
     return input_of(model.input, events, weight)[:, None].to(device)
 
 

@@ -25,6 +25,7 @@ from dvskit.errors import ArgumentError, ConfigError, one_line
 from dvskit.events import Size
 from dvskit.layers import Sequence, Stateful
 from dvskit.models.inputs import POINTS, InputConfig, check_input
+from dvskit.models.scores import device_of
 from dvskit.networks import (
     NETWORKS,
     ModuleNetwork,
@@ -71,8 +72,7 @@ def described(
         size = Size(width, height)
     else:
         size = whole.events(0).size
-    # Config reports an input of another type.
-    channels = (taken if isinstance(taken, InputConfig) else InputConfig()).channels
+    channels = (taken or InputConfig()).channels
     return ModuleNetwork(
         module=given,
         width=size.width,
@@ -101,7 +101,8 @@ def check_answer(network: Network, module: nn.Module, given: InputConfig) -> Non
             f"network {network.name!r}: its answer depends on the batch before, as it keeps its "
             f"state after a call; begin its forward {_reset_of(module)}"
         )
-    if isinstance(module, Stateful) and not isinstance(module, Sequence) and _is_binned(given):
+    steps = isinstance(module, Stateful) and not isinstance(module, Sequence)
+    if steps and given.representation != POINTS:
         trial.check_chunks(module, answer)
 
 
@@ -152,7 +153,7 @@ def check_same_again(network: Network, module: nn.Module, given: InputConfig) ->
         try:
             again = _made_again(network)
             again.load_state_dict(weights_of(module))
-            theirs = _Trial(network, again.to(_device(module)), given).answer()
+            theirs = _Trial(network, again.to(device_of(module)), given).answer()
         except Exception:  # the constructor is the caller's
             return
     if not _alike(_Trial(network, module, given).answer(), theirs):
@@ -177,12 +178,12 @@ def check_restorable(network: Network, module: nn.Module) -> None:
         _check_values(network)
     else:
         own, known = _shapes(module), _shapes(outline(network))
-        for key in {**known, **own}:
-            if own.get(key) != known.get(key):
-                raise ConfigError(
-                    f"network {name!r} does not make this module ({key} differs); describe your "
-                    "own module with dvskit.networks.ModuleNetwork"
-                )
+        wrong = [key for key in {**known, **own} if own.get(key) != known.get(key)]
+        if wrong:
+            raise ConfigError(
+                f"network {name!r} does not make this module ({wrong[0]} differs); describe your "
+                "own module with dvskit.networks.ModuleNetwork"
+            )
     for key, value in module.state_dict().items():
         if not isinstance(value, Tensor):
             raise ConfigError(
@@ -209,19 +210,16 @@ def _check_values(network: Network) -> None:
             f"network {type(network).__name__} has the name {name!r} of a dvskit network; rename it"
         )
     kind: Any = network.module if isinstance(network, ModuleNetwork) else type(network)
+    why = "it would differ"
     try:
         again = tomllib.loads(to_toml({"network": values}))["network"]
         same = network_from(again, {name: kind}) == network
     except (ValueError, KeyError, AttributeError) as error:
-        raise ConfigError(
-            f"network {name!r} could not be loaded again: {one_line(error)}; its fields must be "
-            "numbers, texts, booleans and tuples of them"
-        ) from error
+        same, why = False, one_line(error)
     if not same:
         raise ConfigError(
-            f"network {name!r} would differ after loading; its fields must be numbers, texts, "
-            "booleans and tuples of them (TOML gives lists: convert them to tuples in "
-            "__post_init__)"
+            f"network {name!r} could not be loaded again: {why}; its fields must be numbers, "
+            "texts, booleans and tuples of them"
         )
 
 
@@ -241,7 +239,7 @@ class _Trial:
         first, *rest = check_input(self.given, self.network)
         shape = (first, 2, *rest)
         numbers = torch.randint(0, 2, shape, generator=torch.Generator().manual_seed(0))
-        return numbers.float().to(_device(self.module))
+        return numbers.float().to(device_of(self.module))
 
     def answer(
         self, x: Tensor | None = None, *, training: bool = False, graph: bool = False
@@ -311,14 +309,6 @@ def _mode(module: nn.Module, *, training: bool = False, graph: bool = False) -> 
     finally:
         for part, before in was:
             part.training = before
-
-
-def _is_binned(given: InputConfig) -> bool:
-    return given.representation != POINTS
-
-
-def _device(module: nn.Module) -> torch.device:
-    return next((each.device for each in module.parameters()), torch.device("cpu"))
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:

@@ -36,6 +36,11 @@ def pick_device() -> torch.device:
     return torch.device("cpu")
 
 
+def device_of(module: nn.Module) -> torch.device:
+    """Return the device of a module's weights; the CPU without weights."""
+    return next((each.device for each in module.parameters()), torch.device("cpu"))
+
+
 def started_together() -> int:
     """Return the number of processes that torchrun started; 1 without torchrun."""
     return int(os.environ.get("WORLD_SIZE", "1"))
@@ -238,7 +243,7 @@ def logits_of(module: nn.Module, counts: Tensor) -> Tensor:
 
     The output of a network that answers at each step, (T, B, classes), is averaged over the steps.
     """
-    device = next((each.device for each in module.parameters()), torch.device("cpu"))
+    device = device_of(module)
     with torch.inference_mode():
         answer: Tensor = module(counts.to(device).float())
     return (answer.mean(0) if answer.ndim == 3 else answer).cpu()
