@@ -131,7 +131,9 @@ def _rounded_down(value: float) -> float:
 
 _FILE = "likeness.safetensors"
 _MOST_BYTES = 1 << 26
-_MOST, _LEAST = 180, 24  # training samples that are measured
+MOST_MEASURED = 180
+"""The most training samples by which a likeness is fitted."""
+_LEAST = 24  # training samples
 _SHRINK = 0.3  # of the covariance towards independent channels: there are few samples
 _BEYOND = 1.5  # times the distance of nearly all training samples: other people differ by as much
 _NEARLY_ALL = 0.99
@@ -207,10 +209,14 @@ def likeness_of(module: nn.Module, batches: AnyBatches, given: InputConfig) -> L
         return None
     varied = any(share.vary is not None for share in batches.shares)
     known = sum(len(share.samples) for share in batches.shares)
-    return fit_likeness(module.eval(), batches, _MOST if varied else min(known, _MOST))
+    return fit_likeness(
+        module.eval(), batches, MOST_MEASURED if varied else min(known, MOST_MEASURED)
+    )
 
 
-def fit_likeness(module: nn.Module, batches: AnyBatches, most: int = _MOST) -> Likeness | None:
+def fit_likeness(
+    module: nn.Module, batches: AnyBatches, most: int = MOST_MEASURED
+) -> Likeness | None:
     """Return the likeness of a model in evaluation mode to batches that it learned from.
 
     Of the first 180 samples, or `most`, with their random changes, two thirds fit the Gaussian; the

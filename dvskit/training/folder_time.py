@@ -25,6 +25,7 @@ import torch
 from dvskit._threads import thread_count
 from dvskit.datasets import Cache, ImageSamples, Sample, Samples, SplitSamples
 from dvskit.errors import ConfigError, DvskitError, FittedWarning, OutputError, count_of, one_line
+from dvskit.models.doubt import MOST_MEASURED
 from dvskit.models.model import make_folder
 from dvskit.models.scores import Result, logits_of
 from dvskit.training.checkpoint import write_table
@@ -264,7 +265,8 @@ def steps_in_time(
         counts, _ = next(iter(judged_part(sets[0], parts.train, config, Cache()).epoch(0)))
         logits_of(task.module.eval(), counts)
     sample_s = step_s * _JUDGED_STEPS / BATCH
-    last_s = sample_s * (len(parts.test) or len(parts.train))
+    measured = 0 if task.fixed is not None else MOST_MEASURED  # for the likeness
+    last_s = sample_s * (measured + (len(parts.test) or len(parts.train)))
     judging_s = last_s + 10 * sample_s * len(parts.validation)  # in ten epochs
     kept_s, least = limit.card_s + _SPARE * limit.whole_s, min(wanted, _LEAST_STEPS)
     now = time.monotonic()
