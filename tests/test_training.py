@@ -87,7 +87,7 @@ def test_training_lowers_the_loss_and_leaves_everything_beside_the_model(
     assert trained.history[-1]["loss"] < trained.history[0]["loss"]
     names = {path.name for path in trained.folder.iterdir()}
     expected = {"config.toml", "log.csv", "model.toml", "split.csv", "weights.safetensors"}
-    assert names == expected | {"checkpoint.safetensors"}
+    assert names == expected | {"checkpoint.safetensors", "likeness.safetensors"}
     losses = [float(row["loss"]) for row in rows_of_log(trained.folder)]
     assert losses == [row["loss"] for row in trained.history]
     resolved = training.load_config(trained.folder / "config.toml")

@@ -169,6 +169,9 @@ class RecordingData(FileData):
     download  whether `set` is downloaded if `path` does not hold it; not by torchrun's processes
 
     Other fields are those of `DataConfig` and of all files: path, group, without, salvage, size.
+
+        digits = dvskit.training.RecordingData(path="digits", by="share", count=8)
+        digits.title  # "recordings", the name of its scores
     """
 
     kind = "recordings"
@@ -212,6 +215,8 @@ class DepthData(ClipData):
 
     Fields are those of `DataConfig`, of all files (path, group, without, salvage, size) and of all
     clips (preset, redraw).
+
+        clips = dvskit.training.DepthData(path="arms", preset="DVS128", by="group")
     """
 
     kind = "depth"
@@ -225,6 +230,8 @@ class VideoData(ClipData):
     whole, upsample, fps, light see `dvskit.datasets.Emulation`; fps 0: unchanged
 
     Other fields are those of `DepthData`.
+
+        videos = dvskit.training.VideoData(path="gestures", threshold=0.45, whole=True)
     """
 
     kind = "videos"
@@ -238,7 +245,12 @@ class VideoData(ClipData):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MixedData(VideoData):
-    """A set of recordings, videos and folders of images: an entry of kind "mixed"."""
+    """A set of recordings, videos and folders of images: an entry of kind "mixed".
+
+    Fields are those of `VideoData`, which recordings do not need.
+
+        mixed = dvskit.training.MixedData(path="gestures", threshold=0.45)
+    """
 
     kind = "mixed"
 
@@ -271,6 +283,8 @@ class DrawnData(_PeopleData):
     fps, duration_us, close  see `dvskit.datasets.DrawnSamples`; fps 0: its default
 
     Other fields are those of `DataConfig`.
+
+        people = dvskit.training.DrawnData(each=20, gestures=("hand_clap", "arm_roll"), fps=100)
     """
 
     kind = "drawn"
@@ -290,6 +304,8 @@ class SkeletonData(_PeopleData):
     fps, duration_us  see `dvskit.datasets.SkeletonSamples`; fps 0: its default
 
     Other fields are those of `DataConfig`.
+
+        actions = dvskit.training.SkeletonData(path="joints.npz", each=1, classes={"*": "other"})
     """
 
     kind = "skeletons"
@@ -307,6 +323,8 @@ class SaccadeData(_EventData):
             and kept on disk (`dvskit.datasets.Cache`)
 
     Other fields are those of `DataConfig`.
+
+        moved = dvskit.training.SaccadeData(path="images", redraw=True)
     """
 
     kind = "saccades"
@@ -325,6 +343,9 @@ class ImageData(DataConfig):
     augment  random changes of images, [data.augment]
 
     Other fields are those of `DataConfig`.
+
+        images = dvskit.training.ImageData(path="images", encoder="latency")
+        images.title  # "latency"
     """
 
     kind = "images"
