@@ -117,6 +117,14 @@ def check_parent(target: Path) -> None:
     raise OutputError(f"{target}: the folder {folder} does not exist; make it first")
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder unless it exists. Raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made: {error.strerror or error}") from error
+
+
 def not_written(target: Path, error: OSError) -> OutputError:
     """Return the error of an output that could not be begun or written."""
     reason = error.strerror or str(error)

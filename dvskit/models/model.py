@@ -140,7 +140,7 @@ def write_model(folder: str | PathLike[str], model: Model) -> Path:
     check_restorable(model.network, model.module)
     state = model.module.state_dict()
     check_finite(state, model.name, infinite=state if is_own(model.network) else ())
-    make_folder(target)
+    _files.make_folder(target)
     _write_fitted(model.input, target / FITTED_FILE)
     weights, digest = packed(model.module)
     values = {
@@ -168,14 +168,6 @@ def _write_fitted(given: InputConfig, target: Path) -> None:
         target.unlink(missing_ok=True)
     elif file.absolute() != target.absolute():
         save_features(load_features(file), target, overwrite=True)
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder unless it exists. Raises OutputError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be made: {error.strerror or error}") from error
 
 
 def load_model(

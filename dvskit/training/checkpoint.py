@@ -27,7 +27,6 @@ from dvskit._tables import to_toml, toml_text
 from dvskit._toml import parse_toml
 from dvskit.errors import FormatError, ModelError, OutputError
 from dvskit.models.learned import Used, read_split, split_from, split_text
-from dvskit.models.model import make_folder
 from dvskit.training.config import Config, load_config, with_new_names
 
 _GROUPS = ("weights", "best", "moments", "average")
@@ -152,7 +151,7 @@ class RunFolder:
 
         used  the run's samples in files. Raises OutputError
         """
-        make_folder(self.path)
+        _files.make_folder(self.path)
         for unfinished in _files.unfinished(self.path):  # by a run that was killed
             _files.discard(*unfinished)
         if used:

@@ -22,7 +22,7 @@ from dvskit.datasets import Cache, ImageSamples, open_samples
 from dvskit.errors import ConfigError, count_of, one_line
 from dvskit.models.doubt import Reject
 from dvskit.models.learned import RecordingData, used_samples
-from dvskit.models.model import load_model, make_folder
+from dvskit.models.model import load_model
 from dvskit.models.scores import (
     Result,
     headlines,
@@ -451,7 +451,7 @@ class RunNotes:
 
     def write(self) -> None:
         """Write notes.json, and make the folder if it is missing. Raises OutputError."""
-        make_folder(self._file.parent)
+        _files.make_folder(self._file.parent)
         text = json.dumps({"notes": self._kept}, indent=1, ensure_ascii=False)
         _files.write_whole(self._file, text, overwrite=True)
 

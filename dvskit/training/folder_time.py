@@ -22,11 +22,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dvskit import _files
 from dvskit._threads import thread_count
 from dvskit.datasets import Cache, ImageSamples, Sample, Samples, SplitSamples
 from dvskit.errors import ConfigError, DvskitError, FittedWarning, OutputError, count_of, one_line
 from dvskit.models.doubt import MOST_MEASURED
-from dvskit.models.model import make_folder
 from dvskit.models.scores import Result, logits_of
 from dvskit.training.checkpoint import write_table
 from dvskit.training.config import Config
@@ -323,7 +323,7 @@ class PartsLeftOut:
 
     def plan(self) -> None:
         """Write judged.csv without answers: it names the parts that will be judged."""
-        make_folder(self._file.parent)
+        _files.make_folder(self._file.parent)
         self._keep([row for part, split in enumerate(self._splits()) for row in _rows(part, split)])
 
     def progress_of(self, training: int) -> ProgressCallback:

@@ -21,7 +21,6 @@ from torch.nn import functional
 from dvskit import _files
 from dvskit._tables import to_toml
 from dvskit.errors import ConfigError
-from dvskit.models.model import make_folder
 from dvskit.models.scores import pick_device
 from dvskit.networks.model_folder import DIGEST, MODEL_TOML, WEIGHTS, check_finite, packed
 from dvskit.reconstruction.model import TASK, ReconstructionModel, load_reconstruction_model
@@ -310,7 +309,7 @@ def save_reconstruction_model(folder: str | PathLike[str], model: Reconstruction
     """
     target = Path(folder)
     check_finite(model.module.state_dict(), model.name)
-    make_folder(target)
+    _files.make_folder(target)
     weights, digest = packed(model.module)
     values = {
         "task": TASK, "name": model.name, DIGEST: digest, "network": model.network.values,
