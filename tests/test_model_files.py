@@ -266,7 +266,7 @@ def test_changed_files_are_refused_in_one_line_or_answer_with_finite_numbers(fol
 )
 def test_a_network_that_no_memory_holds_is_refused_before_training(network, named):
     from dvskit.training.distributed import ALONE
-    from dvskit.training.labels import built
+    from dvskit.training.labels import build_module
 
     with refused(ConfigError, named):
-        built(training.Config(network=network), torch.device("cpu"), ALONE)
+        build_module(training.Config(network=network), torch.device("cpu"), ALONE)

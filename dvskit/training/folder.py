@@ -1,4 +1,9 @@
-"""Train a folder of samples to a model: inspect, choose, emulate, train for a time, judge."""
+"""Train a folder of samples to a model.
+
+In this order: open and inspect the folder, choose a configuration (`folder_choices`), emulate the
+clips, count the steps that fit into the time (`folder_time`), train until the deadline
+(`labels.train_sets`), judge the model, write its card.
+"""
 
 from __future__ import annotations
 
@@ -188,12 +193,12 @@ def train_folder(
     check_number("minutes", minutes, above=0)
     if started_together() > 1:
         raise ConfigError("torchrun: train the folder in one process, then its config.toml in many")
-    asked = _asked(Path(folder), output, start or "", seed, salvage)
+    asked = _config_asked_for(Path(folder), output, start or "", seed, salvage)
     place = Path(asked.output)
     check_place(place)
     before = config_on_disk(place)
     if before is not None:
-        asked = _continued(asked, before, keeps_start=start is None)
+        asked = _with_clips_of(asked, before, keeps_start=start is None)
     # A run that goes on keeps its clips and its steps, however long they take.
     limit = RunTime(minutes if before is None else math.inf)
     callbacks = callbacks or Callbacks()
@@ -201,9 +206,9 @@ def train_folder(
     callbacks = replace(callbacks, note=notes)
     with notes.errors():
         chooses_start = start is None and before is None
-        plan = _prepared(asked, before, changes or {}, limit, callbacks, chooses_start)
+        plan = _prepare(asked, before, changes or {}, limit, callbacks, chooses_start)
         notes.keep(*_findings(plan))
-        run, config = _trained(plan, before, limit, notes, callbacks)
+        run, config = _train_and_judge(plan, before, limit, notes, callbacks)
     write_card(run, config, plan.contents)
     return run
 
@@ -222,7 +227,7 @@ class _Plan:
     left_out: int
 
 
-def _prepared(
+def _prepare(
     asked: Config,
     before: Config | None,
     changes: Mapping[str, str],
@@ -248,7 +253,7 @@ def _prepared(
                 asked = replace(asked, start=PEOPLE_MODEL)
         chosen = choose(contents, asked, load_model(asked.start) if asked.start else None)
         config = _without(changed_config(chosen.config, changes), without)
-        choices = (*start, *chosen.choices, *_asked_for(changes))
+        choices = (*start, *chosen.choices, *_choices_of(changes))
         for line in (f"{path}: {contents.words}", *map(str, choices)):
             if line not in said:
                 callbacks.say(line)
@@ -270,7 +275,7 @@ def _prepared(
     return _Plan(config, sets, contents, choices, chosen.left_out if judges else 0)
 
 
-def _trained(
+def _train_and_judge(
     plan: _Plan, before: Config | None, limit: RunTime, notes: RunNotes, callbacks: Callbacks
 ) -> tuple[FolderRun, Config]:
     """Train until the deadline, and judge; return the run and the configuration that it took."""
@@ -291,7 +296,7 @@ def _trained(
         began = time.monotonic()
         follow = parts.progress_of(0)
         trained = train_sets(config, plan.sets, progress=follow, deadline=deadline)
-        config = _taken(config, callbacks)
+        config = _config_taken(config, callbacks)
         parts.judge(config, until=limit.judged, part_s=time.monotonic() - began)
         result, held_out = _result(trained, config, plan.sets, parts.rows)
     missing = parts.missing() if plan.left_out else None
@@ -303,7 +308,7 @@ def _trained(
     return run, config
 
 
-def _taken(config: Config, callbacks: Callbacks) -> Config:
+def _config_taken(config: Config, callbacks: Callbacks) -> Config:
     """Return the configuration that a training took: it may have stopped before its last epoch."""
     taken = config_on_disk(Path(config.output)) or config
     epochs, planned = taken.loop.stop, config.loop.epochs
@@ -329,7 +334,7 @@ def _result(
     return replace(judge_with_notes(trained.model.module, batches), seen=len(samples)), False
 
 
-def _asked(
+def _config_asked_for(
     folder: Path, output: str | PathLike[str] | None, start: str, seed: int, salvage: bool
 ) -> Config:
     """Return a configuration with what a call asks for; all else is chosen."""
@@ -343,7 +348,7 @@ def _asked(
     )
 
 
-def _asked_for(changes: Mapping[str, str]) -> Iterator[ChosenSetting]:
+def _choices_of(changes: Mapping[str, str]) -> Iterator[ChosenSetting]:
     for key, text in changes.items():
         yield ChosenSetting("asked", f"{key} = {text}", "set by the command")
 
@@ -362,7 +367,7 @@ def _judging_settings(config: Config) -> tuple[object, ...]:
     return *shares, len(others), config.seed, config.loop.keep
 
 
-def _continued(asked: Config, before: Config, *, keeps_start: bool) -> Config:
+def _with_clips_of(asked: Config, before: Config, *, keeps_start: bool) -> Config:
     """Return what a call asks for, with the clips of the run that it continues.
 
     keeps_start  whether the start was chosen, not asked for

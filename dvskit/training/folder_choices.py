@@ -196,7 +196,7 @@ def inspect_samples(
     some = [rows[k] for k in _spread(len(rows), _MEASURED)]
     with ThreadPoolExecutor(thread_count()) as pool:
         strict = [samples.reading.strict] * len(some)
-        found = list(pool.map(_measured, some, map(kinds.__getitem__, some), strict))
+        found = list(pool.map(_measure, some, map(kinds.__getitem__, some), strict))
     durations = np.array([each.duration for each in found if each.duration > 0], np.int64)
     if not len(durations):
         raise FormatError(f"{folder}: the samples that were read have no duration; check them")
@@ -216,7 +216,7 @@ def _spread(count: int, most: int) -> list[int]:
     return [*map(int, np.unique(np.linspace(0, count - 1, most).astype(int)))]
 
 
-class _Measured(NamedTuple):
+class _Measurement(NamedTuple):
     """The size of a sample, its duration in microseconds, and of a video its background.
 
     The background is (pixels,) float32, with a norm of 1: a small median over all frames.
@@ -227,22 +227,22 @@ class _Measured(NamedTuple):
     background: NDArray[np.float32] | None = None
 
 
-def _measured(row: Sample, kind: str, strict: bool) -> _Measured:
+def _measure(row: Sample, kind: str, strict: bool) -> _Measurement:
     if kind == DEPTH_CLIPS.name:
         seen = read_depth_clip(row.file)
-        return _Measured(Size(*seen.depth_m.shape[:0:-1]), int(seen.t_us[-1] - seen.t_us[0]))
+        return _Measurement(Size(*seen.depth_m.shape[:0:-1]), int(seen.t_us[-1] - seen.t_us[0]))
     with one_thread():
         if kind == RECORDINGS.name:
             recording = open_events(row.file, strict=strict)
             events = recording.between(*row.span or (None, None)).load()
             length = int(events.t[-1] - events.t[0]) + 1 if len(events) else 0
-            return _Measured(likely_size(recording, recording.size), length)
+            return _Measurement(likely_size(recording, recording.size), length)
         frames, clip = used_clip(row.file, Emulation(), _small_frames, strict=strict)
     start, stop = row.span or (0, 1 << 62)
     if not frames:
-        return _Measured(clip.size, 0)
+        return _Measurement(clip.size, 0)
     duration = min(frames[-1][0], stop) - max(frames[0][0], start)
-    return _Measured(clip.size, duration, _background([small for _, small in frames]))
+    return _Measurement(clip.size, duration, _background([small for _, small in frames]))
 
 
 def _small_frames(clip: FrameSource) -> list[tuple[int, NDArray[np.float32]]]:
@@ -262,7 +262,7 @@ def _background(frames: Sequence[NDArray[np.float32]]) -> NDArray[np.float32] | 
     return np.asarray(about / norm, np.float32) if norm > 1e-3 * np.abs(median).max() else None
 
 
-def _alike(rows: Sequence[Sample], found: Sequence[_Measured]) -> tuple[str, ...]:
+def _alike(rows: Sequence[Sample], found: Sequence[_Measurement]) -> tuple[str, ...]:
     """Return the classes of two or more videos of one background."""
     views: dict[str, list[NDArray[np.float32]]] = defaultdict(list)
     for row, each in zip(rows, found, strict=True):

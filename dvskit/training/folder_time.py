@@ -329,7 +329,7 @@ class PartsLeftOut:
     def progress_of(self, training: int) -> ProgressCallback:
         """Return the callback of one of the trainings: 0, the run, or that without part 0, ..."""
         trainings = 1 + len({row.part for row in self.rows})
-        return counted(self._progress, training, trainings)
+        return _progress_of_one(self._progress, training, trainings)
 
     def judge(self, config: Config, *, until: float, part_s: float) -> None:
         """Train without each part that has no answers yet, and judge it.
@@ -344,7 +344,7 @@ class PartsLeftOut:
             if time.monotonic() + part_s > until:
                 self._keep([row for row in self.rows if row.answer])
                 return
-            judged = self._judged(config, part, split)
+            judged = self._judge_part(config, part, split)
             others = [row for row in self.rows if row.part != part]
             self._keep(sorted(others + judged, key=lambda row: row.part))
 
@@ -361,7 +361,7 @@ class PartsLeftOut:
     def _splits(self) -> list[SplitSamples[Samples]]:
         return parts_to_leave_out(self._samples, self._seed)
 
-    def _judged(
+    def _judge_part(
         self, config: Config, part: int, split: SplitSamples[Samples]
     ) -> list[JudgedSample]:
         """Train without a part in a folder of its own, which is removed, and return its answers."""
@@ -409,7 +409,7 @@ def _rows(part: int, split: SplitSamples[Samples]) -> list[JudgedSample]:
     return [JudgedSample(part, row.label, row.name, row.group or "") for row in split.test.rows]
 
 
-def counted(progress: ProgressCallback, number: int, trainings: int) -> ProgressCallback:
+def _progress_of_one(progress: ProgressCallback, number: int, trainings: int) -> ProgressCallback:
     """Return a callback for one of several trainings, which counts all as one."""
 
     def follow(now: Progress) -> None:

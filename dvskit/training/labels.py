@@ -223,7 +223,7 @@ def train_sets(
         if not task.plan.has_ended(at):
             config = replace(config, loop=replace(config.loop, stop=at.epoch))
             folder.write_config(config_values(config))
-        return _judged(config, task, at, used)
+        return _finish(config, task, at, used)
 
 
 class LabelBatch(NamedTuple):
@@ -249,7 +249,7 @@ class LabelsTask(Task[LabelBatch]):
         self.seed, self.clip_norm, self.metrics = config.seed, loop.clip_norm, metrics or {}
         self.device = pick_device()
         torch.manual_seed(config.seed)
-        self.module = built(config, self.device, world)
+        self.module = build_module(config, self.device, world)
         check_loss(self.module, loop.loss)
         check_together(self.module, world)
         self.start = start_of(config, feed.split)
@@ -328,7 +328,7 @@ class LabelsTask(Task[LabelBatch]):
         return (time.monotonic() - began) / _TIMED
 
 
-def built(config: Config, device: torch.device, world: World) -> nn.Module:
+def build_module(config: Config, device: torch.device, world: World) -> nn.Module:
     """Return the module of a run on a device, with the same weights in all processes.
 
     Raises ConfigError for a network too large for memory. A network of the caller's own also
@@ -359,7 +359,7 @@ def _warn_of_loading(network: ModuleNetwork, module: nn.Module) -> None:
         warn(f"load_model cannot make network {network.name!r} alone: {lacks}", UserWarning)
 
 
-def _judged(config: Config, task: LabelsTask, at: Checkpoint, used: tuple[Used, ...]) -> Trained:
+def _finish(config: Config, task: LabelsTask, at: Checkpoint, used: tuple[Used, ...]) -> Trained:
     """Judge the best weights on the test parts, once, and save the model."""
     feed, world, folder = task.feed, task.world, Path(config.output)
     task.module.load_state_dict(at.best)

@@ -88,7 +88,7 @@ def train_reconstruction(
     with torch.random.fork_rng(), feed:
         task = ImagesTask(config, feed, start)
         TrainingRun(task, at, folder, progress).train()
-        return _judged(task, at)
+        return _finish(task, at)
 
 
 def _start_of(config: ReconstructionConfig) -> ReconstructionModel:
@@ -281,7 +281,7 @@ def temporal_difference(
     return total / weight.sum((1, 2, 3)).clamp(min=1)
 
 
-def _judged(task: ImagesTask, at: Checkpoint) -> TrainedReconstruction:
+def _finish(task: ImagesTask, at: Checkpoint) -> TrainedReconstruction:
     """Score the best weights on the judged sequences, and save the model."""
     config, folder = task.config, Path(task.config.output)
     scores = {f"judged_{k}": v for k, v in task.scores_of("judged", at.best).items()}
