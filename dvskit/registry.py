@@ -6,7 +6,7 @@ parts with an entry point of the group "dvskit", a module that calls these funct
     [project.entry-points.dvskit]
     my_package = "my_package.parts"
 
-The module is imported when a name is unknown, when no known format recognises the content of a
+The module is imported when a name is unknown, when no known format recognizes the content of a
 file, and where all names are listed: `--help`, `dvskit filters` and `dvskit doctor`.
 """
 

@@ -163,7 +163,7 @@ def latency(image: Tensor, steps: int, *, law: LatencyLaw | None = None) -> Tens
     """
     check_fractions(image, steps, "latency")
     law = partial(linear_latency, tau=float(steps - 1)) if law is None else law
-    # In half precision, neighbouring steps of a long window would coincide.
+    # In half precision, neighboring steps of a long window would coincide.
     times = law(image.to(torch.float64))
     if times.shape != image.shape:
         raise ShapeError(
@@ -420,9 +420,9 @@ def population_latency(
 def decode_population(responses: Tensor, fields: ReceptiveFields) -> Tensor:
     """Return the values (...) of responses (..., neurons).
 
-    Two neighbours with centers c, d and responses r, s give (c + d) / 2 + width^2 / (d - c) ln(s /
-    r); the result is the mean over all neighbours, weighted by r s. Exact responses give the exact
-    value; responses may also be spike rates or `decode_latency` of spikes. If no two neighbours
+    Two neighbors with centers c, d and responses r, s give (c + d) / 2 + width^2 / (d - c) ln(s /
+    r); the result is the mean over all neighbors, weighted by r s. Exact responses give the exact
+    value; responses may also be spike rates or `decode_latency` of spikes. If no two neighbors
     respond it is the mean of the centers weighted by the responses, and NaN if no neuron responds.
 
         fields = dvskit.encoders.ReceptiveFields.spread(6)

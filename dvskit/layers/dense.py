@@ -20,7 +20,7 @@ from torch.nn import functional
 from dvskit._checks import check_number, check_whole
 from dvskit.errors import ShapeError
 from dvskit.neurons.driver import check_input, check_shape
-from dvskit.neurons.dynamics import Carried
+from dvskit.neurons.dynamics import TensorState
 
 
 def check_step(layer: nn.Module, x: Tensor, state: Tensor | None) -> None:
@@ -141,7 +141,7 @@ class Flatten(nn.Module):
 
 
 class Voting(nn.Module):
-    """The mean of each group of `votes` neighbouring outputs: (T, B, K * votes) -> (T, B, K).
+    """The mean of each group of `votes` neighboring outputs: (T, B, K * votes) -> (T, B, K).
 
     Ten neurons per class give graded answers in one time step, as one neuron does in ten steps (Wu
     et al. 2019, "Direct training for spiking neural networks"; ten neurons in Fang et al. 2021,
@@ -169,7 +169,7 @@ class Voting(nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
-class DropoutState(Carried):
+class DropoutState(TensorState):
     """The mask of a Dropout layer: 0 or 1 / (1 - p), with the shape of one time step."""
 
     mask: Tensor
@@ -227,7 +227,7 @@ def _mask(step: Tensor, p: float) -> Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class DelayState(Carried):
+class DelayState(TensorState):
     """The delayed inputs, (steps, B, ...), oldest first."""
 
     past: Tensor

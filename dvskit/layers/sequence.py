@@ -31,7 +31,7 @@ from dvskit.layers.images import (
 )
 from dvskit.neurons import Neurons, NeuronState
 from dvskit.neurons.driver import check_input
-from dvskit.neurons.dynamics import Carried
+from dvskit.neurons.dynamics import TensorState
 
 
 class Membrane(nn.Module):
@@ -90,7 +90,7 @@ class Readout(nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
-class SumState(Carried):
+class SumState(TensorState):
     """The sum (B, ...) over the steps so far, and their number."""
 
     total: Tensor
@@ -143,7 +143,7 @@ class LastMembrane(Readout):
 
 
 @dataclass(frozen=True, slots=True)
-class MaxState(Carried):
+class MaxState(TensorState):
     """The largest entries (B, ...) of the steps so far."""
 
     largest: Tensor
@@ -170,7 +170,7 @@ class MaxMembrane(Readout):
 
 
 @dataclass(frozen=True, slots=True)
-class FirstSpikeState(Carried):
+class FirstSpikeState(TensorState):
     """Which neurons have been silent so far (1, else 0), and for how many steps."""
 
     silent: Tensor
@@ -338,7 +338,7 @@ class Sequence(nn.Sequential):
     or are added in the same order, else up to rounding. A readout returns the answer for all steps
     so far.
 
-    Two linear neighbours are computed as one, the same up to rounding: a convolution and the
+    Two linear neighbors are computed as one, the same up to rounding: a convolution and the
     average pooling after it (`pooled_convolution`), and a Linear and the MeanMembrane after it,
     where taking the mean first costs T times less. If the first of the two has forward hooks, both
     are computed one by one so that the hooks run.
@@ -445,7 +445,7 @@ class _LinearOfMean:
 
 
 def _units(layers: nn.Sequential) -> Iterator[tuple[int, Any]]:
-    """Yield the units to compute in order, neighbours merged, each with the index of its state."""
+    """Yield the units to compute in order, neighbors merged, each with the index of its state."""
     parts = list(layers)
     index, spikes = 0, False
     while index < len(parts):
@@ -532,7 +532,7 @@ def checkpointed(
     `x` (T, ...) is run in chunks of `chunk` steps. The backward pass runs each chunk again
     (torch.utils.checkpoint). Gradients equal those of layers.run and flow through the states.
     Memory is that of one chunk, the input and T / chunk states; time grows by up to half. A small
-    multiple of the square root of T is a good chunk. Raises ConfigError while batch normalisation
+    multiple of the square root of T is a good chunk. Raises ConfigError while batch normalization
     is training, as its statistics cover all of time.
 
         layers = dvskit.layers.Sequence(dvskit.layers.Linear(5, 5), dvskit.neurons.LIF())

@@ -3,7 +3,7 @@
 `STDP` changes weights by the times of the spikes on both sides of a synapse, without labels.
 `SpikeProp` trains layers of neurons that spike once each to spike at given times. `EProp`,
 `DECOLLE` and `SuperSpike` are called like `BPTT` (`Rule`): they add gradients to the parameters'
-`.grad`, so any optimiser of torch can follow. Constructors raise ConfigError for values out of
+`.grad`, so any optimizer of torch can follow. Constructors raise ConfigError for values out of
 range; steps raise ShapeError for inputs that do not fit the network or the state.
 """
 

@@ -296,7 +296,7 @@ class DECOLLE(nn.Module):
     activity  keeps potentials near the threshold; None: no such cost
 
     It is called like every `Rule`. The output is that of the last layer; `state.readouts` are those
-    of all layers. Gradients are in `.grad` after each `step`, and an optimiser may step then. P, Q
+    of all layers. Gradients are in `.grad` after each `step`, and an optimizer may step then. P, Q
     and R are the only memory of the past.
     """
 

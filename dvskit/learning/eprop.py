@@ -238,11 +238,11 @@ class EProp(nn.Module):
     loss       of one time step, (output, target) -> a scalar: `squared_error`, `cross_entropy`
     feedback   the matrix B: "symmetric": W_out; "random": drawn once like W_out, and fixed;
                "adaptive": drawn likewise, then learned with the gradient of W_out, so that both
-               approach each other if the optimiser has a weight decay
+               approach each other if the optimizer has a weight decay
     rate       keeps firing rates near a target; `finish` adds its gradient
     generator  of the random feedback: a torch.Generator or a seed; the default is torch's generator
 
-    It is called like every `Rule`. Gradients are in `.grad` after each `step`: an optimiser may
+    It is called like every `Rule`. Gradients are in `.grad` after each `step`: an optimizer may
     step then (online), or after `finish`. Memory is that of the traces, B N (inputs + N) numbers,
     for any number of time steps.
     """

@@ -44,14 +44,14 @@ class Rule(Protocol):
 
         network = dvskit.learning.RecurrentNetwork(20, 3, lif=50)
         rule = dvskit.learning.EProp(network, dvskit.learning.cross_entropy)  # or BPTT
-        optimiser = torch.optim.Adam(rule.parameters())
+        optimizer = torch.optim.Adam(rule.parameters())
         x, labels = torch.rand(30, 4, 20), torch.tensor([0, 1, 2, 0])  # a batch of 4
         state = rule.start(4)
         for x_t in x:
             output, state = rule.step(state, x_t, labels)  # (4, 3)
         rule.finish(state)
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
 
     Gradients are added to the parameters' `.grad`, as `Tensor.backward` does; they are sums of the
     loss over batch and time. The rule keeps no state.
@@ -82,10 +82,10 @@ def teach(rule: Rule, x: Tensor, targets: Iterable[Tensor | None]) -> tuple[Tens
 
         network = dvskit.layers.Sequence(dvskit.layers.Linear(5, 3), dvskit.neurons.LI())
         rule = dvskit.learning.BPTT(network, dvskit.learning.cross_entropy)
-        optimiser = torch.optim.Adam(rule.parameters())
+        optimizer = torch.optim.Adam(rule.parameters())
         labels = torch.tensor([0, 1, 2, 0])
         outputs, state = dvskit.learning.teach(rule, torch.rand(20, 4, 5), labels.expand(20, 4))
-        optimiser.step()  # state.loss is the sum over 20 steps and 4 samples
+        optimizer.step()  # state.loss is the sum over 20 steps and 4 samples
     """
     wanted = list(targets)
     check_steps(x)
@@ -324,7 +324,7 @@ class BPTT(nn.Module):
     network  any module with step(x, state) -> (output, state); its parameters are learned
     loss     of one time step, (output, target) -> a scalar; or VanRossum
     every    differentiate and cut the graph after this many time steps (truncated BPTT): memory for
-             `every` steps, and the optimiser may step between. None: once, in `finish`
+             `every` steps, and the optimizer may step between. None: once, in `finish`
 
     Memory grows with the number of steps between two cuts.
 

@@ -1,6 +1,6 @@
 """SuperSpike: layers of spiking neurons learn the times of target spikes, online.
 
-The neurons have double-exponential postsynaptic responses. RMSMax is the optimiser of the paper.
+The neurons have double-exponential postsynaptic responses. RMSMax is the optimizer of the paper.
 """
 
 from __future__ import annotations
@@ -154,9 +154,9 @@ class RMSMax(torch.optim.Optimizer):
     """A learning rate per weight from its largest recent gradient (Zenke & Ganguli 2018).
 
         network = dvskit.learning.SpikeResponseNetwork((20, 4, 1))
-        optimiser = dvskit.learning.RMSMax(network.parameters(), lr=1e-3, decay=0.999)
+        optimizer = dvskit.learning.RMSMax(network.parameters(), lr=1e-3, decay=0.999)
         network.rows()[0].weight.sum().backward()
-        optimiser.step()  # changes the first weights by lr
+        optimizer.step()  # changes the first weights by lr
 
     The update of a weight w with the gradient g:
 

@@ -211,7 +211,7 @@ class PointNet:
     Shared dense layers process each event alone (x, y, t and polarity). The largest value of each
     feature over all events is kept, and two dense layers classify it (Qi et al. 2017, "PointNet";
     Wang et al. 2019, "Space-time event clouds for gesture recognition", which also looks at
-    neighbourhoods, as PointNet++ does). The order of events and repeated events have no effect.
+    neighborhoods, as PointNet++ does). The order of events and repeated events have no effect.
     After each layer but the last comes batch normalization, over all events of a batch or all its
     samples: with layer normalization it hardly learns. It trains on whole batches of at least two
     samples.

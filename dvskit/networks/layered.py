@@ -30,7 +30,7 @@ from dvskit.registry import load_packages, named_errors
 Shape = tuple[int, ...]
 """(channels, rows, columns) of images, or (numbers,)."""
 
-Named = tuple[str, nn.Module]
+NamedModule = tuple[str, nn.Module]
 
 Word = str | tuple["Word", ...]
 """A layer, or the layers of a residual block."""
@@ -54,12 +54,12 @@ class NetworkPiece(Protocol):
         """Return the shape after it. Raises ConfigError with the reason if `shape` does not fit."""
         ...
 
-    def modules(self, shape: Shape) -> list[Named]:
+    def modules(self, shape: Shape) -> list[NamedModule]:
         """Return its modules for inputs of `shape`, each with the kind used for its name."""
         ...
 
 
-def said(shape: Shape) -> str:
+def shape_text(shape: Shape) -> str:
     """Return a shape as text: "12x15x15 (channels x rows x columns)"."""
     if len(shape) == 1:
         return f"{shape[0]} numbers"
@@ -75,7 +75,7 @@ def _check_images(shape: Shape) -> None:
 class _LayerPiece:
     """The layers of a word, which follow from the shape in front of it."""
 
-    modules: Callable[[Shape], list[Named]]
+    modules: Callable[[Shape], list[NamedModule]]
 
     def after(self, shape: Shape) -> Shape:
         with torch.device("meta"), torch.no_grad():
@@ -87,52 +87,52 @@ class _LayerPiece:
 
 def _convolution(
     channels: str, kernel: str, stride: str | None, padding: str | None, shape: Shape
-) -> list[Named]:
+) -> list[NamedModule]:
     """Return the layer of 64C3 or 64C3s2p1: channels, kernel, stride and padding."""
     _check_images(shape)
     window = int(kernel), int(stride or 1), int(padding or 0)
     return [("conv", layers.Conv2d(shape[0], int(channels), *window))]
 
 
-def _pooling(letter: str, size: str, stride: str | None, shape: Shape) -> list[Named]:
+def _pooling(letter: str, size: str, stride: str | None, shape: Shape) -> list[NamedModule]:
     """Return the layer of P2 (mean), S2 (sum), M2 (largest magnitude) or M3s2."""
     _check_images(shape)
     kind = {"P": layers.AvgPool2d, "S": layers.SumPool2d, "M": layers.MaxPool2d}[letter]
     return [("pool", kind(int(size), int(stride or size)))]
 
 
-def _dense(outputs: str, shape: Shape) -> list[Named]:
+def _dense(outputs: str, shape: Shape) -> list[NamedModule]:
     """Return the layer of 256 or F256; images are flattened in front of it."""
-    flatten: list[Named] = [("flatten", layers.Flatten())] if len(shape) > 1 else []
+    flatten: list[NamedModule] = [("flatten", layers.Flatten())] if len(shape) > 1 else []
     return [*flatten, ("dense", layers.Linear(math.prod(shape), int(outputs)))]
 
 
-def _delays(taps: str, spacing: str | None, shape: Shape) -> list[Named]:
+def _delays(taps: str, spacing: str | None, shape: Shape) -> list[NamedModule]:
     """Return the layer of T5s2: 5 time steps side by side, 2 steps apart."""
     return [("delays", layers.Delays(int(taps), int(spacing or 1)))]
 
 
-def _dropout(share: str, shape: Shape) -> list[Named]:
+def _dropout(share: str, shape: Shape) -> list[NamedModule]:
     """Return the layer of D0.2: dropout of a share, constant in time."""
     return [("dropout", layers.Dropout(float(share)))]
 
 
-def _logarithm(shape: Shape) -> list[Named]:
+def _logarithm(shape: Shape) -> list[NamedModule]:
     """Return the layer of log: counts on a logarithmic scale."""
     return [("log", layers.LogCounts())]
 
 
-def _voting(votes: str, shape: Shape) -> list[Named]:
+def _voting(votes: str, shape: Shape) -> list[NamedModule]:
     """Return the layer of V10: voting of 10 outputs of a dense layer per class."""
     return [("vote", layers.Voting(int(votes)))]
 
 
-def _rectified(shape: Shape) -> list[Named]:
+def _rectified(shape: Shape) -> list[NamedModule]:
     """Return the layer of relu: max(x, 0) at each time step, in place of neurons."""
     return [("relu", nn.ReLU())]
 
 
-def _layer_norm(shape: Shape) -> list[Named]:
+def _layer_norm(shape: Shape) -> list[NamedModule]:
     """Return the layer of ln: layer normalization of each sample and time step alone."""
     if len(shape) != 1:
         raise ConfigError("it takes the outputs of a dense layer; for images take bn or tdbn")
@@ -140,7 +140,7 @@ def _layer_norm(shape: Shape) -> list[Named]:
 
 
 _N = r"([1-9]\d*)"
-_WRITTEN: tuple[tuple[str, Callable[..., list[Named]]], ...] = (
+_WRITTEN: tuple[tuple[str, Callable[..., list[NamedModule]]], ...] = (
     (rf"{_N}C{_N}(?:s{_N})?(?:p(\d+))?", _convolution),
     (rf"([PMS]){_N}(?:s{_N})?", _pooling),
     (rf"F?{_N}", _dense),
@@ -155,7 +155,7 @@ _WRITTEN: tuple[tuple[str, Callable[..., list[Named]]], ...] = (
 
 def _batch_norm(
     word: str, options: Mapping[str, Any], defaults: Defaults, shape: Shape
-) -> list[Named]:
+) -> list[NamedModule]:
     """Return the layer of bn, or of tdbn with the threshold of the network and its alpha."""
     _check_images(shape)
     _check_options(options, ("alpha",) if word == "tdbn" else ())
@@ -212,7 +212,7 @@ class NeuronPiece:
             self._neurons(shape)  # checks the parameters
         return shape
 
-    def modules(self, shape: Shape) -> list[Named]:
+    def modules(self, shape: Shape) -> list[NamedModule]:
         """Return the neurons; for recurrent-lif with a dense layer as feedback."""
         neurons = self._neurons(shape)
         if self.membrane:
@@ -306,7 +306,7 @@ class ReadoutPiece:
         self.modules(shape)  # checks the parameters
         return shape
 
-    def modules(self, shape: Shape) -> list[Named]:
+    def modules(self, shape: Shape) -> list[NamedModule]:
         """Return the readout."""
         kind = _READOUTS[self.word][0]
         return [] if kind is None else [(self.word, kind(**self.options))]
@@ -325,16 +325,16 @@ class BlockPiece:
         end = shape
         for place in walk(self.words, shape, self.defaults, self.where):
             if isinstance(place.piece, ReadoutPiece):
-                raise ConfigError(f"{place.said} ends time in a block; put it at the end")
+                raise ConfigError(f"{place.text} ends time in a block; put it at the end")
             end = place.after
         if end != shape:
             raise ConfigError(
-                f"the block returns {said(end)}, which cannot be added to its input; pad its "
+                f"the block returns {shape_text(end)}, which cannot be added to its input; pad its "
                 "convolutions, and put layers that change the shape in front of the block"
             )
         return shape
 
-    def modules(self, shape: Shape) -> list[Named]:
+    def modules(self, shape: Shape) -> list[NamedModule]:
         """Return the block."""
         parts = build(walk(self.words, shape, self.defaults, self.where))
         return [("block", layers.ResidualBlock(layers.Sequence(parts)))]
@@ -344,7 +344,7 @@ class BlockPiece:
 class PlacedPiece:
     """A piece with its place in the list and the shapes before and after it."""
 
-    said: str
+    text: str
     piece: NetworkPiece
     before: Shape
     after: Shape
@@ -367,7 +367,7 @@ def walk(
             if str(error).startswith(at):  # a block has already named the place inside
                 raise
             raise ConfigError(
-                f"{_label(word, at)} after {said(shape)}: {one_line(error)}"
+                f"{_label(word, at)} after {shape_text(shape)}: {one_line(error)}"
             ) from None
         yield PlacedPiece(_label(word, at), piece, shape, after)
         shape = after
@@ -478,7 +478,7 @@ class Layered:
                 synapses of 5 delays; T5s2 takes every second step
     D0.2        dropout, constant in time
     log         counts on a logarithmic scale, log(1 + x)
-    V10         the mean of each 10 neighbouring outputs of a dense layer: ten vote for a class
+    V10         the mean of each 10 neighboring outputs of a dense layer: ten vote for a class
     bn, tdbn    batch normalization of images, plain and to the threshold; tdbn alpha=0.7
     ln          layer normalization of the outputs of a dense layer
     lif         neurons: if, lif, signed-lif, burst-lif, alif, plif, synaptic-lif, recurrent-lif,
@@ -540,11 +540,11 @@ class Layered:
         for place, behind in pairwise(places):
             if isinstance(place.piece, ReadoutPiece):
                 raise ConfigError(
-                    f"{place.said} ends time, but {behind.said} comes after it; put it last"
+                    f"{place.text} ends time, but {behind.text} comes after it; put it last"
                 )
         if places[-1].after != (self.classes,):
             raise ConfigError(
-                f"{places[-1].said}, the last of layers, leaves {said(places[-1].after)} for "
+                f"{places[-1].text}, the last of layers, leaves {shape_text(places[-1].after)} for "
                 f"classes = {self.classes}; end with a dense layer: '{self.classes}'"
             )
 

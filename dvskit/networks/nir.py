@@ -175,7 +175,7 @@ class _Writer:
             return self._nir.Flatten(input_type=kind, start_dim=0, end_dim=-1)
         if isinstance(layer, Neurons):
             return self._neurons(name, layer, behind)
-        raise ConfigError(f"to_nir: layer {name} is {_said(layer)}")
+        raise ConfigError(f"to_nir: layer {name} is {_text(layer)}")
 
     def _convolution(self, name: str, layer: Conv2d, before: Shape) -> Any:
         if layer.padding_mode != "zeros":
@@ -262,7 +262,7 @@ class _Writer:
         return tensor.detach().cpu().numpy().astype(self._dtype)  # a copy
 
 
-def _said(layer: nn.Module) -> str:
+def _text(layer: nn.Module) -> str:
     """Return the kind of a layer that NIR lacks, and a fix."""
     kind = type(layer).__name__
     if isinstance(layer, Readout):

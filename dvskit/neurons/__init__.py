@@ -9,7 +9,7 @@ step, in plain torch.
     spikes = LIF(beta=0.9)(currents)
     spikes, state = layer.run(currents, state)         # the next bins of the same sequence
     spikes, state = layer.step(current, state)         # one bin
-    layer.trace(currents).h                            # potentials before the reset: `Traced`
+    layer.trace(currents).h                            # potentials before the reset: `NeuronTrace`
 
 Equations of your own: a subclass of `CustomNeurons` writes one step, and runs in plain torch.
 `register_neuron` gives it a name for layer lists and configurations.
@@ -30,10 +30,10 @@ from dvskit.neurons.dynamics import (
     Boxcar,
     FastSigmoid,
     NeuronState,
+    NeuronTrace,
     Sigmoid,
     StraightThrough,
     Surrogate,
-    Traced,
     Triangle,
     spike,
 )
@@ -63,6 +63,7 @@ __all__ = [
     "CustomNeurons",
     "FastSigmoid",
     "NeuronState",
+    "NeuronTrace",
     "Neurons",
     "RecurrentLIF",
     "Sigmoid",
@@ -70,7 +71,6 @@ __all__ = [
     "StraightThrough",
     "Surrogate",
     "SynapticLIF",
-    "Traced",
     "Triangle",
     "lif_step",
     "register_neuron",

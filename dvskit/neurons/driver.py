@@ -22,17 +22,17 @@ from dvskit.neurons.dynamics import (
     Dynamics,
     NeuronState,
     NeuronStep,
+    NeuronTrace,
     Potential,
     Reset,
     Surrogate,
-    Traced,
     Value,
     check_delayed,
     check_surrogate,
     fire,
     state_dtype,
     take_step,
-    traced,
+    trace_of,
 )
 from dvskit.neurons.operator import run_fused, why_not_fused
 from dvskit.registry import named_errors, takes
@@ -176,7 +176,7 @@ class Neurons(nn.Module):
         spikes, state = self.run(current[None], state)
         return spikes[0], state
 
-    def trace(self, x: Tensor, state: NeuronState | None = None) -> Traced:
+    def trace(self, x: Tensor, state: NeuronState | None = None) -> NeuronTrace:
         """Return spikes, potentials and thresholds at each step of `x` (T, ...), in plain torch.
 
         Spikes and state are those of `run`; gradients flow through all of it.
@@ -188,7 +188,7 @@ class Neurons(nn.Module):
         for current in x.unbind(0):
             steps.append(self._take_step(dynamics, state, current))
             state = steps[-1].state
-        return traced(x, start, steps)
+        return trace_of(x, start, steps)
 
     def initial_state(self, current: Tensor) -> NeuronState:
         """Return the state at rest for currents shaped like `current`, one time step."""
@@ -202,7 +202,7 @@ class Neurons(nn.Module):
         names = [name for name in self._values if getattr(self, name) is not None]
         names += ["refractory"] if self.refractory else []
         return ", ".join(
-            f"{name}={_said(getattr(self, name))}"
+            f"{name}={_text(getattr(self, name))}"
             for name in (*names, "reset", "surrogate", "detach_reset")
         )
 
@@ -290,16 +290,16 @@ def _check_values(name: str, values: Mapping[str, Value | None]) -> None:
     for what in ("gain", "rest", "kappa"):
         _check_value(name, what, values.get(what))
     on, off, rest = (values.get(what) for what in ("threshold", "threshold_off", "rest"))
-    level = "0" if rest is None else f"rest = {_said(rest)}"
+    level = "0" if rest is None else f"rest = {_text(rest)}"
     base = _as(0.0 if rest is None else rest)
     if on is not None and not _holds(_as(on).isfinite() & (_as(on) > base)):
-        raise ConfigError(f"{name}: threshold = {_said(on)} is not a finite number above {level}")
+        raise ConfigError(f"{name}: threshold = {_text(on)} is not a finite number above {level}")
     if isinstance(off, Tensor):
         _check_value(name, "threshold_off", off)
     if off is not None and not _holds(-_as(off) < base):
         bound = "above 0" if rest is None else f"above -rest, {level}"
         raise ConfigError(
-            f"{name}: threshold_off = {_said(off)} is not {bound}; it is the size of the downward "
+            f"{name}: threshold_off = {_text(off)} is not {bound}; it is the size of the downward "
             "threshold, inf for a binary neuron"
         )
 
@@ -313,7 +313,7 @@ def _check_value(
         given = _as(value)
         if not _holds(given.isfinite() & (given >= low) & (given <= high)):
             inside = "" if least is None else f" from {least} to {most}"
-            raise ConfigError(f"{name}: {what} = {_said(value)} is not finite{inside}")
+            raise ConfigError(f"{name}: {what} = {_text(value)} is not finite{inside}")
     elif value is not None:
         check_number(what, value, least, most, owner=name)
 
@@ -328,7 +328,7 @@ def _holds(condition: Tensor) -> bool:
     return condition.is_meta or bool(condition.all())  # meta tensors have no values
 
 
-def _said(value: object) -> str:
+def _text(value: object) -> str:
     if isinstance(value, Tensor):
         return f"{type(value).__name__}{tuple(value.shape)}"
     return repr(value)
@@ -441,7 +441,7 @@ class CustomNeurons(Neurons):
         """Return the spikes of `x` (T, ...) and the state after it, as `Neurons.run` does."""
         return super(CustomNeurons, self._cast(x)).run(x, state)
 
-    def trace(self, x: Tensor, state: NeuronState | None = None) -> Traced:
+    def trace(self, x: Tensor, state: NeuronState | None = None) -> NeuronTrace:
         """Return what happens at each step of `x` (T, ...), as `Neurons.trace` does."""
         return super(CustomNeurons, self._cast(x)).trace(x, state)
 

@@ -255,7 +255,7 @@ def detached(state: Any) -> Any:
     return map_tensors(state, Tensor.detach)
 
 
-class Carried:
+class TensorState:
     """A state whose dataclass holds tensors."""
 
     __slots__ = ()
@@ -267,7 +267,7 @@ class Carried:
 
 
 @dataclass(frozen=True, slots=True)
-class NeuronState(Carried):
+class NeuronState(TensorState):
     """The state of a layer after a time step; each tensor has the shape of one time step.
 
     v        membrane potential, after the reset
@@ -445,7 +445,7 @@ def take_step(dynamics: Dynamics, state: NeuronState, current: Tensor) -> Neuron
     return fired.step(current.dtype, after)
 
 
-class Fired(NamedTuple):
+class Firing(NamedTuple):
     """The spikes of one time step, and what they do to the potential.
 
     spikes     -1, 0 or 1; h of neurons that do not spike
@@ -467,7 +467,7 @@ class Fired(NamedTuple):
         return NeuronStep(self.spikes.to(dtype), self.h, self.threshold, after)
 
 
-def fire(d: Dynamics, state: NeuronState, h: Tensor, th: Value) -> Fired:
+def fire(d: Dynamics, state: NeuronState, h: Tensor, th: Value) -> Firing:
     """Spike where the potential `h` reaches `th` or the threshold of downward spikes, and reset.
 
     Takes v and waiting of `state`, that before the step; all are in its dtype.
@@ -482,7 +482,7 @@ def fire(d: Dynamics, state: NeuronState, h: Tensor, th: Value) -> Fired:
         waiting = torch.where(size > 0, d.refractory, (before - 1).clamp(min=0)).to(torch.int32)
     v = _reset(d, h, th, (on, off), state.waiting)
     spikes = on if off is None else on - off
-    return Fired(spikes, size, h, v, th if d.spikes else math.inf, waiting)
+    return Firing(spikes, size, h, v, th if d.spikes else math.inf, waiting)
 
 
 def _leak(d: Dynamics, v: Tensor, i: Tensor) -> Tensor:
@@ -554,7 +554,7 @@ def _difference(level: Value, rest: Value | None, like: Tensor) -> Value:
 
 
 @dataclass(frozen=True, slots=True)
-class Traced:
+class NeuronTrace:
     """The course of neurons for currents (T, ...); each tensor has the shape of the currents.
 
     spikes     what `run` returns, in the dtype of the currents
@@ -578,12 +578,12 @@ class Traced:
     state: NeuronState
 
 
-def traced(x: Tensor, start: NeuronState, steps: Sequence[NeuronStep]) -> Traced:
+def trace_of(x: Tensor, start: NeuronState, steps: Sequence[NeuronStep]) -> NeuronTrace:
     """Collect the steps taken over currents `x` (T, ...) from the state `start`."""
     if not steps:
         none = x.to(start.v.dtype)
-        return Traced(x.clone(), none, none, none, start)
-    return Traced(
+        return NeuronTrace(x.clone(), none, none, none, start)
+    return NeuronTrace(
         torch.stack([step.spikes for step in steps]),
         torch.stack([step.h for step in steps]),
         torch.stack([step.state.v for step in steps]),

@@ -31,15 +31,15 @@ from dvskit.tensors.counts_kernels import (
 from dvskit.tensors.representation import (
     LATEST_US,
     OUTSIDE,
-    Binned,
-    BinnedByPolarity,
     BinnedPart,
+    BinnedPlanes,
     Bins,
     NumberParts,
     Outside,
     Planar,
     Planes,
     PlanesFill,
+    PolarityPlanes,
     TimeParts,
     columns_of,
     count_events,
@@ -136,7 +136,7 @@ class CountsFill(_CheckedFill):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counts(BinnedByPolarity):
+class Counts(PolarityPlanes):
     """Events per time bin, polarity and pixel: (bins, channels, H, W). The sum is their number.
 
     bins, bin_us, outside  the time bins, as in `bin_events`; a call takes `start_us`
@@ -190,7 +190,7 @@ class _BinaryFill(PlanesFill):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Binary(BinnedByPolarity):
+class Binary(PolarityPlanes):
     """1 if there was an event, else 0, per time bin, polarity and pixel: (bins, channels, H, W).
 
     It is 1 exactly where `Counts` is not 0.
@@ -215,7 +215,7 @@ class _SignedFill(_CheckedFill):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Signed(Binned):
+class Signed(BinnedPlanes):
     """ON minus OFF events per time bin and pixel: (bins, 1, H, W).
 
     Opposite events of a pixel cancel within a bin.

@@ -31,7 +31,14 @@ from dvskit.errors import (
 from dvskit.events import Events, Size, Source, as_size, as_source
 from dvskit.events.even_blocks import even_blocks
 from dvskit.tensors.feature_kernels import ABREAST, ROW, feature_pass
-from dvskit.tensors.representation import Binned, BinnedPart, Bins, Planes, PlanesFill, threads_for
+from dvskit.tensors.representation import (
+    BinnedPart,
+    BinnedPlanes,
+    Bins,
+    Planes,
+    PlanesFill,
+    threads_for,
+)
 
 Array = NDArray[Any]
 Columns = tuple[Array, Array, Array, Array]
@@ -477,7 +484,7 @@ class _FeatureFill(PlanesFill):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureCounts(Binned):
+class FeatureCounts(BinnedPlanes):
     """Count events per time bin, feature and cell: (bins, features, H / cell_px, W / cell_px).
 
     float32; sides are rounded up. An event counts for the feature that `Features.transform` finds;
@@ -508,7 +515,7 @@ class FeatureCounts(Binned):
     _one_bin = True
 
     def __post_init__(self) -> None:
-        Binned.__post_init__(self)
+        BinnedPlanes.__post_init__(self)
         if not isinstance(self.fitted, Features):
             object.__setattr__(self, "fitted", load_features(self.fitted))
 

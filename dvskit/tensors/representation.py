@@ -450,7 +450,7 @@ class PlanesFill(ABC):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Binned(Planar):
+class BinnedPlanes(Planar):
     """Planes per time bin, as in `bin_events`: (bins, channels, H, W).
 
     bins     the number of bins; without `bin_us` they divide the time between the first event and
@@ -482,7 +482,7 @@ class Binned(Planar):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BinnedByPolarity(Binned):
+class PolarityPlanes(BinnedPlanes):
     """Planes per time bin, one per polarity or one for both: (bins, channels, H, W).
 
     channels  2: OFF, ON; 1: both together

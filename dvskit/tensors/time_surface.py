@@ -15,12 +15,12 @@ from dvskit._checks import check_fields, check_number, check_whole, checked
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Size, Source, as_size, as_source, cut
 from dvskit.tensors.representation import (
-    Binned,
-    BinnedByPolarity,
     BinnedPart,
+    BinnedPlanes,
     Bins,
     Planes,
     PlanesFill,
+    PolarityPlanes,
     columns_of,
     in_spans,
     planes_for,
@@ -88,7 +88,7 @@ class _LastTimesFill(PlanesFill):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LastTimes(BinnedByPolarity):
+class LastTimes(PolarityPlanes):
     """The time of each pixel's latest event up to the end of each bin: int64 microseconds.
 
     (bins, channels, H, W), the surface of active events; NEVER_US, the smallest int64, if there was
@@ -110,7 +110,7 @@ class LastTimes(BinnedByPolarity):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Fading(BinnedByPolarity):
+class _DecayingPlanes(PolarityPlanes):
     """Surfaces on which events decay with age, with the time constant tau_us."""
 
     tau_us: float = checked(check_number, above=0)
@@ -141,7 +141,7 @@ class _TimeSurfaceFill(_LastTimesFill):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TimeSurface(_Fading):
+class TimeSurface(_DecayingPlanes):
     """Time surfaces: exp(-age / tau) of each pixel's latest event, at the end of each bin.
 
     (bins, channels, H, W) float32, 0 if there was no event yet (Lagorce et al. 2017, "HOTS: a
@@ -193,7 +193,7 @@ class _DecayedFill(PlanesFill):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DecayedCounts(_Fading):
+class DecayedCounts(_DecayingPlanes):
     """Exponential decay: the sum of exp(-age / tau) over a pixel's events, at the end of each bin.
 
     (bins, channels, H, W) float32: the state of a leaky integrator without threshold. Ages are
@@ -246,7 +246,7 @@ class _ToreFill(PlanesFill):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tore(Binned):
+class Tore(BinnedPlanes):
     """Time-ordered recent events: log ages of each pixel's latest, at the end of each bin.
 
     (bins, 2 * latest, H, W) float32: the latest of OFF, the one before it, ..., then those of ON. A
@@ -270,7 +270,7 @@ class Tore(Binned):
     _one_bin = True
 
     def __post_init__(self) -> None:
-        Binned.__post_init__(self)
+        BinnedPlanes.__post_init__(self)
         if self.shortest_us >= self.longest_us:
             raise ConfigError(
                 f"Tore: shortest_us = {self.shortest_us} is not below longest_us = "
