@@ -77,7 +77,7 @@ def first(times, weight):
         (lambda: DecolleNeurons(alpha=1.0), "alpha = 1.0"),
         (lambda: DecolleNeurons(rho=math.nan), "rho = nan"),
         (lambda: DecolleNeurons(surrogate=Boxcar), "surrogate"),
-        (lambda: DecolleNetwork([], 3, (8,)), "0 layers"),
+        (lambda: DecolleNetwork([], 3, (8,)), "layers = 0"),
         (lambda: DecolleNetwork([DecolleLayer(nn.Linear(9, 3))], 3, (8,)), "layer 0"),
         (lambda: DecolleNetwork([nn.Linear(8, 3)], 3, (8,)), "layer 0"),
         (lambda: Activity(-1.0), "high = -1.0"),

@@ -370,11 +370,8 @@ class ReceptiveFields:
         width (high - low) / (m - 2) / beta: the outer two centers lie outside of [low, high].
         """
         check_whole("neurons", neurons, 3, owner="ReceptiveFields")
-        if not low < high or not beta > 0:
-            raise ConfigError(
-                f"low = {low:g}, high = {high:g}, beta = {beta:g}; low < high and beta > 0 "
-                "are expected"
-            )
+        check_number("high", high, above=low, owner="ReceptiveFields")
+        check_number("beta", beta, above=0, owner="ReceptiveFields")
         spacing = (high - low) / (neurons - 2)
         centers = [low + (2 * i - 3) / 2 * spacing for i in range(1, neurons + 1)]
         return cls(tuple(centers), spacing / beta)

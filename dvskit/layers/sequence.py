@@ -58,7 +58,6 @@ class Membrane(nn.Module):
 
     def run(self, x: Tensor, state: NeuronState | None = None) -> tuple[Tensor, NeuronState]:
         """Return the potentials (T, ...) at each step of `x`, and the state after it."""
-        check_input(self, x, "(T, ...) with T >= 1", len(x.shape) > 0 and len(x) > 0)
         traced = self.neurons.trace(x, state)
         return traced.h, traced.state
 

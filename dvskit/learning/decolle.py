@@ -169,11 +169,8 @@ class DecolleNetwork(nn.Module):
                     f"DecolleNetwork: layer {number} is {layer!r}; it must be a DecolleLayer "
                     "around a torch.nn.Linear or Conv2d"
                 )
-        if not len(layers) or outputs < 1 or not len(shape):
-            raise ConfigError(
-                f"DecolleNetwork: {len(layers)} layers, {outputs} outputs, inputs of {shape}: at "
-                "least one of each is needed"
-            )
+        check_whole("outputs", outputs, 1, owner="DecolleNetwork")
+        check_whole("the number of layers", len(layers), 1, owner="DecolleNetwork")
         self.layers, self.outputs = nn.ModuleList(layers), outputs
         self.shape = shape
         drawn = generator_from(generator, "DecolleNetwork")

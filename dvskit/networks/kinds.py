@@ -6,7 +6,6 @@ Gesture and a residual one are made of layer lists.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from itertools import pairwise
@@ -425,7 +424,6 @@ NETWORKS: Registry[Maker] = Registry(
     f"{REGISTER_FIRST}: dvskit.networks.register_network",
 )
 """The kinds of networks by name."""
-_LARGEST = 2**31 - 1  # for whole numbers: torch counts elements in 64 bits
 _NEEDED = ("name", "width", "height", "classes")
 
 
@@ -508,7 +506,6 @@ def network_from(values: Mapping[str, Any], networks: Mapping[str, Maker] | None
     name = table.get("name", "layers" if "layers" in table else "conv-lif")
     if not isinstance(name, str):
         raise ConfigError(f"network.name = {name!r} must be a text")
-    _check_numbers("network", table)
     kind: Any = networks[name] if networks and name in networks else NETWORKS.find(name)
     for key in table.keys() - _fields(kind):
         if others := [other for other in NETWORKS if key in _fields(NETWORKS[other])]:
@@ -529,20 +526,6 @@ def network_from(values: Mapping[str, Any], networks: Mapping[str, Maker] | None
 def _describes(kind: Any) -> bool:
     """Return whether a kind is the class of descriptions, and not a maker of modules."""
     return isinstance(kind, type) and is_dataclass(kind) and not issubclass(kind, nn.Module)
-
-
-def _check_numbers(key: str, value: Any) -> None:
-    """Raise ConfigError for numbers that are not finite or too large for a size."""
-    if isinstance(value, Mapping):
-        for name, each in value.items():
-            _check_numbers(f"{key}.{name}", each)
-    elif isinstance(value, list | tuple):
-        for place, each in enumerate(value):
-            _check_numbers(f"{key}[{place}]", each)
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{key} = {value} is not finite")
-    elif isinstance(value, int) and abs(value) > _LARGEST:
-        raise ConfigError(f"{key} is larger than {_LARGEST:,}")
 
 
 def network_values(network: Network) -> dict[str, Any]:

@@ -26,6 +26,8 @@ from dvskit.neurons.driver import check_shape
 
 Weighted = TypeVar("Weighted", bound=Conv2d | Linear)
 
+_LARGEST = 2**31 - 1  # for numbers of networks: torch counts elements in 64 bits
+
 
 class Network(Protocol):
     """A description of a network: plain numbers, no weights.
@@ -214,7 +216,7 @@ class ModuleNetwork:
 
     def __post_init__(self) -> None:
         kind = getattr(self.module, "__name__", type(self.module).__name__)
-        object.__setattr__(self, "arguments", _listed(dict(self.arguments)))
+        object.__setattr__(self, "arguments", _listed(self.arguments, "arguments"))
         object.__setattr__(self, "name", self.name or kind)
         check_fields(self)
 
@@ -287,11 +289,18 @@ def _others(kind: Callable[..., Any], arguments: Mapping[str, Any]) -> list[insp
     ]
 
 
-def _listed(value: Any) -> Any:
-    """Return plain values as TOML gives them: tuples as lists."""
+def _listed(value: Any, key: str) -> Any:
+    """Return plain values as TOML gives them, tuples as lists.
+
+    Raises ConfigError for numbers that are not finite or too large for a size.
+    """
     if isinstance(value, Mapping):
-        return {key: _listed(each) for key, each in value.items()}
-    return [_listed(each) for each in value] if isinstance(value, list | tuple) else value
+        return {name: _listed(each, f"{key}.{name}") for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_listed(each, f"{key}[{place}]") for place, each in enumerate(value)]
+    if isinstance(value, int | float) and not abs(value) <= _LARGEST:
+        raise ConfigError(f"ModuleNetwork: {key} = {value} is not a number up to {_LARGEST:,}")
+    return value
 
 
 Shape = tuple[int, ...]

@@ -26,7 +26,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from os import PathLike
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,7 +71,7 @@ def write_onnx(
     shape = input_shape(module, shape, "write_onnx")
     x = silence(module, steps, batch, *shape)
     with plain_evaluation(module), whole_file(path, overwrite=overwrite) as partial:
-        export("write_onnx", _Whole(module), (x,), partial, (["x"], ["out"]))
+        export("write_onnx", module, (x,), partial, (["x"], ["out"]))
 
 
 def write_onnx_step(
@@ -124,15 +124,6 @@ def onnx_start(
     with plain_evaluation(module):
         states = _start(module, silence(module, batch, *shape))
         return {name: tensor.cpu().numpy() for name, tensor in _named(module, states)}
-
-
-class _Whole(nn.Module):
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.module(x))
 
 
 class _Step(nn.Module):

@@ -50,6 +50,7 @@ from dvskit.neurons.dynamics import spike
 DelayedReset = Literal["exact", "immediate"]
 
 _RESETS = {"soft": "subtract", "delayed": "subtract", "hard": "zero", "none": "none"}
+_VALUES = {"threshold", "graded_spikes_factor", "reset_mechanism_val", "beta", "alpha"}
 _NUMBERS = {0: "soft", 1: "hard", 2: "none"}  # the numbers of snntorch
 
 
@@ -163,17 +164,13 @@ def _their_layer(snntorch: Any, name: str, layer: nn.Module) -> nn.Module:
     kind = snntorch.Synaptic if "alpha" in given else snntorch.Leaky
     neurons: nn.Module = kind(
         **given,
-        **{f"learn_{what}": _learned(layer, what) for what in given},
+        **{f"learn_{what}": isinstance(getattr(layer, what, None), nn.Parameter) for what in given},
         spike_grad=partial(spike, surrogate=dynamics.surrogate),
         reset_mechanism=_RESETS[dynamics.reset],
         reset_delay=dynamics.reset == "delayed",
         init_hidden=True,
     )
     return neurons
-
-
-def _learned(layer: Neurons, what: str) -> bool:
-    return isinstance(getattr(layer, what, None), nn.Parameter)
 
 
 def _their_values(name: str, layer: Neurons) -> dict[str, Tensor]:
@@ -247,28 +244,18 @@ def _of_state(
         groups.setdefault(name, {})[what] = value
     layers: list[tuple[str, nn.Module | None]] = []
     for name, values in groups.items():
-        if "beta" in values:
-            _check_parts(name, values, groups)
+        alone = not any(other.startswith(f"{name}.") for other in groups)
+        if "beta" in values and values.keys() <= _VALUES and alone:
             layers.append((name, _neurons(name, values, delayed == "exact")))
-        elif "weight" in values and values["weight"].ndim == 2:
+        elif "beta" not in values and "weight" in values and values["weight"].ndim == 2:
             layers.append((name, _dense(Linear, values["weight"], values.get("bias"))))
         else:
             raise ConfigError(
-                f"from_snntorch: {name or 'the state dict'} has {', '.join(values)}, which "
-                "does not identify a layer; pass the module, not its state dict"
+                f"from_snntorch: {name or 'the state dict'} has {', '.join(values)}, which is no "
+                "linear layer, Leaky or Synaptic; pass the module, or build the network of "
+                "dvskit.layers and load its weights"
             )
     return layers
-
-
-def _check_parts(name: str, values: Collection[str], groups: Collection[str]) -> None:
-    known = ("threshold", "graded_spikes_factor", "reset_mechanism_val", "beta", "alpha")
-    more = [what for what in values if what not in known]
-    more += [other for other in groups if other.startswith(f"{name}.")]
-    if more:
-        raise ConfigError(
-            f"from_snntorch: {name} has values that Leaky and Synaptic lack: {', '.join(more)}; "
-            "build the network of dvskit.layers and load its weights"
-        )
 
 
 def _convolution(kind: type[nn.Conv2d], of: nn.Conv2d) -> nn.Conv2d:

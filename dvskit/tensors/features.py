@@ -321,8 +321,7 @@ def fit_features(
     again = _again(recordings)
     fitted: list[FittedLayer] = []
     for layer in chosen:
-        shape = layer.shape(fitted[-1].channels if fitted else 2)
-        fitted.append(_fit_layer(layer, shape, tuple(fitted), again, epochs, rng))
+        fitted.append(_fit_layer(layer, tuple(fitted), again, epochs, rng))
     if not fitted:
         raise ConfigError("layers is empty; give at least one FeatureLayer")
     return Features(tuple(fitted))
@@ -340,12 +339,13 @@ def _again(recordings: Recordings) -> Callable[[], Iterator[Source]]:
 
 def _fit_layer(
     layer: FeatureLayer,
-    shape: tuple[int, int, int, int],
     before: tuple[FittedLayer, ...],
     recordings: Callable[[], Iterator[Source]],
     epochs: int,
     rng: np.random.Generator,
 ) -> FittedLayer:
+    channels = before[-1].channels if before else 2
+    shape = layer.shape(channels)
     weights = rng.random(shape, np.float32)
     weights /= np.sqrt((weights**2).sum((2, 3), keepdims=True))
     thresholds = rng.random(shape[:2], np.float32)
@@ -354,7 +354,7 @@ def _fit_layer(
         seen = missed = 0
         for source in recordings():
             size = as_size(source.size)
-            step, channels = _chain(before, size), before[-1].channels if before else 2
+            step = _chain(before, size)
             learning = _Pass(layer, padded, thresholds, channels, size)
             for block in even_blocks(source, count=_LEARNED_AT_ONCE):
                 columns = _columns(block)
