@@ -58,6 +58,7 @@ class Membrane(nn.Module):
 
     def run(self, x: Tensor, state: NeuronState | None = None) -> tuple[Tensor, NeuronState]:
         """Return the potentials (T, ...) at each step of `x`, and the state after it."""
+        check_input(self, x, "(T, ...) with T >= 1", len(x.shape) > 0 and len(x) > 0)
         traced = self.neurons.trace(x, state)
         return traced.h, traced.state
 
@@ -258,7 +259,6 @@ class State(Protocol):
 
     def detach(self) -> Any:
         """Return the same state without its graph: gradients stop here."""
-        ...
 
 
 @runtime_checkable
@@ -278,7 +278,6 @@ class Stateful(Protocol):
 
     def run(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """Return the output of `x` (T, ...) and the state after it; state=None starts from rest."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

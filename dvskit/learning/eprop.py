@@ -122,13 +122,9 @@ class RecurrentNetwork(nn.Module):
 
     def rest(self, batch: int) -> RecurrentState:
         """Return the state at rest, in the dtype and on the device of the weights."""
-        zeros, count = self.w_in.detach().new_zeros, self.lif + self.alif
-        return RecurrentState(
-            zeros(batch, count),
-            zeros(batch, count),
-            zeros(batch, self.alif),
-            zeros(batch, self.outputs),
-        )
+        count, zeros = self.lif + self.alif, self.w_in.detach().new_zeros
+        sizes = count, count, self.alif, self.outputs
+        return RecurrentState(*(zeros(batch, size) for size in sizes))
 
     def step(self, x: Tensor, state: RecurrentState | None = None) -> tuple[Tensor, RecurrentState]:
         """Return the outputs (B, outputs) for inputs (B, inputs), and the new state."""
@@ -262,9 +258,10 @@ class EProp(nn.Module):
         self.feedback: Feedback = feedback
         self.broadcast: Tensor | None = None
         if feedback != "symmetric":
-            drawn = _random_like(network.w_out, generator)
-            adapts = feedback == "adaptive"
-            self.broadcast = nn.Parameter(drawn, requires_grad=adapts)
+            outputs, count = network.w_out.shape
+            drawn = torch.randn(outputs, count, generator=generator_from(generator, "EProp"))
+            drawn = (drawn / math.sqrt(count)).to(network.w_out)
+            self.broadcast = nn.Parameter(drawn, requires_grad=feedback == "adaptive")
 
     def start(self, batch: int) -> EPropState:
         """Return the state before the first time step of `batch` samples."""
@@ -356,9 +353,3 @@ class EProp(nn.Module):
         recurrent = gradient[:, n.inputs :]
         rule.add_gradient(n.w_in, gradient[:, : n.inputs])
         rule.add_gradient(n.w_rec, recurrent - torch.diag_embed(recurrent.diagonal()))
-
-
-def _random_like(weight: Tensor, generator: torch.Generator | int | None) -> Tensor:
-    drawn = generator_from(generator, "EProp")
-    values = torch.randn(weight.shape, generator=drawn) / math.sqrt(weight.shape[1])
-    return values.to(weight)

@@ -35,7 +35,6 @@ class Stepped(Protocol):
 
     def step(self, x: Tensor, state: Any = None, /) -> tuple[Tensor, Any]:
         """Return the output of one time step and the state after it; None starts at rest."""
-        ...
 
 
 @runtime_checkable
@@ -59,15 +58,12 @@ class Rule(Protocol):
 
     def start(self, batch: int) -> Any:
         """Return the state before the first time step of `batch` samples."""
-        ...
 
     def step(self, state: Any, x: Tensor, target: Tensor | None = None) -> tuple[Tensor, Any]:
         """Return the output of one time step and the state after it; no target, no loss."""
-        ...
 
     def finish(self, state: Any) -> None:
         """Add the gradients that are known only after the last time step."""
-        ...
 
 
 def teach(rule: Rule, x: Tensor, targets: Iterable[Tensor | None]) -> tuple[Tensor, Any]:

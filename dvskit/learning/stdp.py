@@ -37,7 +37,6 @@ class Connection(Protocol):
 
     def correlate(self, pre: Tensor, post: Tensor, shape: torch.Size) -> Tensor:
         """Return, for each weight of `shape`, the sum of pre * post over its synapses."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,11 +52,9 @@ class NetworkPiece(Protocol):
 
     def after(self, shape: Shape) -> Shape:
         """Return the shape after it. Raises ConfigError with the reason if `shape` does not fit."""
-        ...
 
     def modules(self, shape: Shape) -> list[NamedModule]:
         """Return its modules for inputs of `shape`, each with the kind used for its name."""
-        ...
 
 
 def shape_text(shape: Shape) -> str:

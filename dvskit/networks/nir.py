@@ -425,13 +425,13 @@ class _Reader:
         )
 
     def _leaky(self, name: str, node: Any) -> nn.Module:
-        tau = np.asarray(node.tau)
+        tau, rest = np.asarray(node.tau), np.asarray(node.v_leak)
         return LIF(
             self._kept(name, "tau", tau),
             self._value(node.v_threshold),
             gain=self._gain(np.asarray(node.r) * self._dt / tau),
-            rest=self._rest(node),
-            reset=self._how_reset(name, node, np.asarray(node.v_leak)),
+            rest=self._value(rest) if rest.any() else None,
+            reset=self._how_reset(name, node, rest),
         )
 
     def _synaptic(self, name: str, node: Any) -> nn.Module:
@@ -464,10 +464,6 @@ class _Reader:
     def _gain(self, gain: Array) -> float | Tensor | None:
         # 1 up to the rounding of tau: without it each step has one rounding less, as in snntorch.
         return None if np.allclose(gain, 1, rtol=1e-6, atol=0) else self._value(gain)
-
-    def _rest(self, node: Any) -> float | Tensor | None:
-        rest = np.asarray(node.v_leak)
-        return self._value(rest) if rest.any() else None
 
     def _how_reset(self, name: str, node: Any, rest: Array) -> Any:
         written = node.metadata.get("reset")

@@ -55,7 +55,6 @@ class Surrogate(Protocol):
 
     def derivative(self, u: Tensor) -> Tensor:
         """Return d[u >= 0]/du as used in training, with the shape and dtype of `u`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

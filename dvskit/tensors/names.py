@@ -134,18 +134,14 @@ def parameters_of(name: str) -> dict[str, bool]:
     Raises ConfigError for an unknown representation.
     """
     found = {key: each.default is each.empty for key, each in _parameters(name).items()}
-    return found | ({} if isinstance(REPRESENTATIONS[name], type) else _outside(found))
+    in_window = not isinstance(REPRESENTATIONS[name], type) and found.keys() >= set(_WINDOW)
+    return found | ({"outside": False} if in_window else {})
 
 
 def _parameters(name: str) -> dict[str, inspect.Parameter]:
     kind = REPRESENTATIONS.find(name)
     every = list(inspect.signature(kind).parameters.values())
     return {each.name: each for each in (every if isinstance(kind, type) else every[1:])}
-
-
-def _outside(parameters: Mapping[str, Any]) -> dict[str, bool]:
-    """Return the parameter that a function with a window has besides its own."""
-    return {"outside": False} if parameters.keys() >= set(_WINDOW) else {}
 
 
 def representation_from(name: str, /, **parameters: Any) -> Representation:
