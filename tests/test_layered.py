@@ -173,7 +173,7 @@ def test_a_network_survives_being_written_as_toml(tmp_path: Path) -> None:
     ("layers", "named"),
     [
         (["4C3", "P2", "lfi", "3"], ["layers[2] = 'lfi'", "'li'"]),
-        (["4C3", "P2", "9C6", "3"], ["layers[2] = '9C6'", "4x4x5", "(6, 6)"]),
+        (["4C3", "P2", "9C6", "3"], ["layers[2] = '9C6'", "4x4x5", "-1x0"]),
         (["4C0", "3"], ["layers[0] = '4C0'", "12C5"]),
         (["P2s0", "3"], ["'P2s0'"]),
         (["0", "3"], ["'0'"]),

@@ -147,7 +147,7 @@ def test_inputs_that_do_not_fit_are_errors(name):
             rule.step(state, wrong, targets[0])
     with refused(ConfigError, "batch = 0"):
         rule.start(0)
-    with refused(ShapeError, "time step"):
+    with refused(ShapeError, "T >= 1"):
         teach(rule, x[:0], targets[:0])
     with refused(ShapeError, "7 targets", "20 time steps"):
         teach(rule, x, targets[:7])

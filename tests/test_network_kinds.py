@@ -220,7 +220,7 @@ def test_neighbours_vote_for_a_class() -> None:
         Voting(3)(x)
     with refused(ConfigError, "votes = 0"):
         Voting(0)
-    with refused(ConfigError, "K * 4"):
+    with refused(ConfigError, "multiple of 4"):
         Layered(layers=("10", "lif", "V4"))
     voted = Layered(layers=("8", "relu", "20", "V2", "max"), width=4, height=4).build()
     assert voted(torch.ones(2, 3, 2, 4, 4)).shape == (3, 10)

@@ -84,7 +84,7 @@ def teach(rule: Rule, x: Tensor, targets: Iterable[Tensor | None]) -> tuple[Tens
         optimizer.step()  # state.loss is the sum over 20 steps and 4 samples
     """
     wanted = list(targets)
-    check_steps(x)
+    driver.check_shape(rule, x, "(T, B, ...) with T >= 1", x.ndim > 1 and len(x) > 0)
     if len(wanted) != len(x):
         raise ShapeError(
             f"{len(wanted)} targets for {len(x)} time steps; give one per step, for example with "
@@ -106,21 +106,13 @@ def predict(network: Stepped, x: Tensor) -> Tensor:
         network = dvskit.learning.RecurrentNetwork(20, 3, lif=50)
         outputs = dvskit.learning.predict(network, torch.rand(30, 4, 20))  # (30, 4, 3)
     """
-    check_steps(x)
+    driver.check_shape(network, x, "(T, B, ...) with T >= 1", x.ndim > 1 and len(x) > 0)
     state, outputs = None, []
     with torch.no_grad():
         for x_t in x:
             output, state = network.step(x_t, state)
             outputs.append(output)
     return torch.stack(outputs)
-
-
-def check_steps(x: Tensor) -> None:
-    """Raise ShapeError unless `x` is (T, B, ...) with at least one time step."""
-    if x.ndim < 2 or not len(x):
-        raise ShapeError(
-            f"inputs are {tuple(x.shape)}; they must be (T, B, ...) with at least one time step"
-        )
 
 
 def check_input(network: nn.Module, x: Tensor, shape: tuple[int, ...], batch: int | None) -> None:

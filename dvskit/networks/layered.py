@@ -21,7 +21,7 @@ from torch import nn
 
 from dvskit import layers
 from dvskit._checks import check_fields, check_number, check_whole, checked
-from dvskit.errors import REGISTER_FIRST, ConfigError, ShapeError, did_you_mean, one_line
+from dvskit.errors import REGISTER_FIRST, ConfigError, did_you_mean, one_line
 from dvskit.networks.network import Network, NetworkModule, scaled
 from dvskit.neurons import PLIF, Neurons, RecurrentLIF, SignedLIF
 from dvskit.neurons.models import NEURONS, options_of
@@ -69,76 +69,96 @@ def _check_images(shape: Shape) -> None:
         raise ConfigError("it takes images; put it in front of the first dense layer")
 
 
+def _behind(shape: Shape, kernel: int, stride: int, padding: int = 0) -> tuple[int, int]:
+    rows, columns = ((side + 2 * padding - kernel) // stride + 1 for side in shape[1:])
+    if min(rows, columns) < 1:
+        raise ConfigError(
+            f"no pixel would remain, {rows}x{columns}; take a smaller window, more padding, or "
+            "less pooling in front of it"
+        )
+    return rows, columns
+
+
+Made = tuple[Shape, list[NamedModule]]
+"""The shape after the layers of a word, and the layers."""
+
+
 @dataclass(frozen=True, slots=True)
 class _LayerPiece:
     """The layers of a word, which follow from the shape in front of it."""
 
-    modules: Callable[[Shape], list[NamedModule]]
+    make: Callable[[Shape], Made]
 
     def after(self, shape: Shape) -> Shape:
-        with torch.device("meta"), torch.no_grad():
-            x = torch.zeros(1, 1, *shape)  # a time step of a sample
-            for _, layer in self.modules(shape):
-                x = layer.eval()(x)
-        return tuple(x.shape[2:])
+        with torch.device("meta"):
+            return self.make(shape)[0]
+
+    def modules(self, shape: Shape) -> list[NamedModule]:
+        return self.make(shape)[1]
 
 
 def _convolution(
     channels: str, kernel: str, stride: str | None, padding: str | None, shape: Shape
-) -> list[NamedModule]:
+) -> Made:
     """Return the layer of 64C3 or 64C3s2p1: channels, kernel, stride and padding."""
     _check_images(shape)
     window = int(kernel), int(stride or 1), int(padding or 0)
-    return [("conv", layers.Conv2d(shape[0], int(channels), *window))]
+    after = (int(channels), *_behind(shape, *window))
+    return after, [("conv", layers.Conv2d(shape[0], int(channels), *window))]
 
 
-def _pooling(letter: str, size: str, stride: str | None, shape: Shape) -> list[NamedModule]:
+def _pooling(letter: str, size: str, stride: str | None, shape: Shape) -> Made:
     """Return the layer of P2 (mean), S2 (sum), M2 (largest magnitude) or M3s2."""
     _check_images(shape)
+    window = int(size), int(stride or size)
     kind = {"P": layers.AvgPool2d, "S": layers.SumPool2d, "M": layers.MaxPool2d}[letter]
-    return [("pool", kind(int(size), int(stride or size)))]
+    return (shape[0], *_behind(shape, *window)), [("pool", kind(*window))]
 
 
-def _dense(outputs: str, shape: Shape) -> list[NamedModule]:
+def _dense(outputs: str, shape: Shape) -> Made:
     """Return the layer of 256 or F256; images are flattened in front of it."""
     flatten: list[NamedModule] = [("flatten", layers.Flatten())] if len(shape) > 1 else []
-    return [*flatten, ("dense", layers.Linear(math.prod(shape), int(outputs)))]
+    dense = layers.Linear(math.prod(shape), int(outputs))
+    return (int(outputs),), [*flatten, ("dense", dense)]
 
 
-def _delays(taps: str, spacing: str | None, shape: Shape) -> list[NamedModule]:
+def _delays(taps: str, spacing: str | None, shape: Shape) -> Made:
     """Return the layer of T5s2: 5 time steps side by side, 2 steps apart."""
-    return [("delays", layers.Delays(int(taps), int(spacing or 1)))]
+    layer = layers.Delays(int(taps), int(spacing or 1))
+    return (int(taps) * shape[0], *shape[1:]), [("delays", layer)]
 
 
-def _dropout(share: str, shape: Shape) -> list[NamedModule]:
+def _dropout(share: str, shape: Shape) -> Made:
     """Return the layer of D0.2: dropout of a share, constant in time."""
-    return [("dropout", layers.Dropout(float(share)))]
+    return shape, [("dropout", layers.Dropout(float(share)))]
 
 
-def _logarithm(shape: Shape) -> list[NamedModule]:
+def _logarithm(shape: Shape) -> Made:
     """Return the layer of log: counts on a logarithmic scale."""
-    return [("log", layers.LogCounts())]
+    return shape, [("log", layers.LogCounts())]
 
 
-def _voting(votes: str, shape: Shape) -> list[NamedModule]:
+def _voting(votes: str, shape: Shape) -> Made:
     """Return the layer of V10: voting of 10 outputs of a dense layer per class."""
-    return [("vote", layers.Voting(int(votes)))]
+    if len(shape) != 1 or shape[0] % int(votes):
+        raise ConfigError(f"it takes a multiple of {votes} outputs of a dense layer")
+    return (shape[0] // int(votes),), [("vote", layers.Voting(int(votes)))]
 
 
-def _rectified(shape: Shape) -> list[NamedModule]:
+def _rectified(shape: Shape) -> Made:
     """Return the layer of relu: max(x, 0) at each time step, in place of neurons."""
-    return [("relu", nn.ReLU())]
+    return shape, [("relu", nn.ReLU())]
 
 
-def _layer_norm(shape: Shape) -> list[NamedModule]:
+def _layer_norm(shape: Shape) -> Made:
     """Return the layer of ln: layer normalization of each sample and time step alone."""
     if len(shape) != 1:
         raise ConfigError("it takes the outputs of a dense layer; for images take bn or tdbn")
-    return [("norm", nn.LayerNorm(shape[0]))]
+    return shape, [("norm", nn.LayerNorm(shape[0]))]
 
 
 _N = r"([1-9]\d*)"
-_WRITTEN: tuple[tuple[str, Callable[..., list[NamedModule]]], ...] = (
+_WRITTEN: tuple[tuple[str, Callable[..., Made]], ...] = (
     (rf"{_N}C{_N}(?:s{_N})?(?:p(\d+))?", _convolution),
     (rf"([PMS]){_N}(?:s{_N})?", _pooling),
     (rf"F?{_N}", _dense),
@@ -151,15 +171,13 @@ _WRITTEN: tuple[tuple[str, Callable[..., list[NamedModule]]], ...] = (
 )
 
 
-def _batch_norm(
-    word: str, options: Mapping[str, Any], defaults: Defaults, shape: Shape
-) -> list[NamedModule]:
+def _batch_norm(word: str, options: Mapping[str, Any], defaults: Defaults, shape: Shape) -> Made:
     """Return the layer of bn, or of tdbn with the threshold of the network and its alpha."""
     _check_images(shape)
     _check_options(options, ("alpha",) if word == "tdbn" else ())
     if word == "bn":
-        return [("norm", layers.BatchNorm2d(shape[0]))]
-    return [("norm", layers.ThresholdBatchNorm2d(shape[0], defaults.threshold, **options))]
+        return shape, [("norm", layers.BatchNorm2d(shape[0]))]
+    return shape, [("norm", layers.ThresholdBatchNorm2d(shape[0], defaults.threshold, **options))]
 
 
 def _check_options(options: Mapping[str, Any], known: tuple[str, ...]) -> None:
@@ -361,7 +379,7 @@ def walk(
             index += 1
         try:
             after = piece.after(shape)
-        except (ConfigError, ShapeError, RuntimeError) as error:  # torch: too large
+        except (ConfigError, RuntimeError) as error:  # torch: too large
             if str(error).startswith(at):  # a block has already named the place inside
                 raise
             raise ConfigError(

@@ -230,7 +230,7 @@ class Neurons(nn.Module):
         return dynamics.tensors()
 
 
-def check_shape(layer: nn.Module, x: Tensor, shape: str, fits: bool, fix: str = "") -> None:
+def check_shape(layer: object, x: Tensor, shape: str, fits: bool, fix: str = "") -> None:
     """Raise ShapeError unless `x` is a tensor that fits the layer.
 
     shape  that the layer takes, such as "(T, B, N)"

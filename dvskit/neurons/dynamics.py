@@ -547,9 +547,11 @@ def check_delayed(refractory: int, kappa: Value | None) -> None:
 
 
 def _difference(level: Value, rest: Value | None, like: Tensor) -> Value:
-    if rest is None:
-        return level
-    return torch.as_tensor(level, dtype=like.dtype, device=like.device) - rest
+    return level if rest is None else _like(level, like) - rest
+
+
+def _like(value: Value, other: Tensor) -> Tensor:
+    return torch.as_tensor(value, dtype=other.dtype, device=other.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -586,13 +588,6 @@ def trace_of(x: Tensor, start: NeuronState, steps: Sequence[NeuronStep]) -> Neur
         torch.stack([step.spikes for step in steps]),
         torch.stack([step.h for step in steps]),
         torch.stack([step.state.v for step in steps]),
-        torch.stack([_threshold_of(step) for step in steps]),
+        torch.stack([_like(step.threshold, step.h).expand_as(step.h) for step in steps]),
         steps[-1].state,
     )
-
-
-def _threshold_of(step: NeuronStep) -> Tensor:
-    """Return the threshold of each neuron at a step, in the dtype of h."""
-    if isinstance(step.threshold, Tensor):
-        return step.threshold.to(step.h).expand_as(step.h)
-    return torch.full_like(step.h, step.threshold)
