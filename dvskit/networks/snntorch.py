@@ -252,8 +252,8 @@ def _of_state(
         else:
             raise ConfigError(
                 f"from_snntorch: {name or 'the state dict'} has {', '.join(values)}, which is no "
-                "linear layer, Leaky or Synaptic; pass the module, or build the network of "
-                "dvskit.layers and load its weights"
+                "linear layer, Leaky or Synaptic; pass the module, not its state dict, or build "
+                "the network of dvskit.layers and load its weights"
             )
     return layers
 

@@ -460,8 +460,8 @@ class BinnedPlanes(Planar):
     outside  "error" or "ignore", for events outside a window given by both
     """
 
-    bins: int | None = checked(check_whole, 1, default=None)
-    bin_us: int | None = checked(check_whole, 1, default=None)
+    bins: int | None = checked(check_whole, 1, LARGEST, default=None)
+    bin_us: int | None = checked(check_whole, 1, LARGEST, default=None)
     outside: Outside = checked(check_choice, OUTSIDE, default="error")
     _one_bin: ClassVar[bool] = False  # by default
 
