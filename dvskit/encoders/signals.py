@@ -383,8 +383,9 @@ def _checked_response(response: Tensor, signal: Tensor, name: str) -> Tensor:
 def _check_unsigned(signal: Tensor, name: str) -> None:
     """Raise as `_check_signal` does, and ConfigError for values below 0."""
     _check_signal(signal, name)
-    fix = "subtract signal.amin(0), and add it to the decoded signal"
-    refuse_first(signal < 0, signal, f"{name}: signal", f"it must be at least 0: {fix}")
+    if signal.numel() and signal.min() < 0:
+        fix = "it must be at least 0: subtract signal.amin(0), and add it to the decoded signal"
+        refuse_first(signal < 0, signal, f"{name}: signal", fix)
 
 
 def bsa(signal: Tensor, *, response: Tensor, threshold: float | Tensor = 0.955) -> Tensor:

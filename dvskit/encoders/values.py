@@ -258,7 +258,6 @@ def decode_rank_order(spikes: Tensor, *, table: Tensor | None = None) -> Tensor:
     """
     check_has_steps(spikes, "decode_rank_order")
     steps = spikes.shape[0]
-    dtype = decoded_dtype(spikes)
     if table is None:
         middle = torch.arange(steps, device=spikes.device, dtype=torch.float64) + 0.5
         table = 1 - middle / steps
@@ -269,7 +268,7 @@ def decode_rank_order(spikes: Tensor, *, table: Tensor | None = None) -> Tensor:
         )
     fired = spikes != 0
     first = fired.to(torch.uint8).argmax(0)
-    return (table.to(spikes.device)[first] * fired.any(0)).to(dtype)
+    return (table.to(spikes.device)[first] * fired.any(0)).to(decoded_dtype(spikes))
 
 
 def poisson(image: Tensor, steps: int, *, generator: torch.Generator | int | None = None) -> Tensor:
