@@ -27,7 +27,7 @@ from dvskit.layers import Conv2d, Membrane
 from dvskit.models.inputs import fit_recording, input_of
 from dvskit.models.model import Model
 from dvskit.models.scores import device_of
-from dvskit.neurons import Neurons, RecurrentLIF, Traced
+from dvskit.neurons import Neurons, NeuronTrace, RecurrentLIF
 
 _RECTIFIERS = (nn.ReLU, nn.ReLU6)
 
@@ -409,7 +409,7 @@ class Observed:
         """The number of neurons, counted over all dimensions."""
         return int(np.prod(self.spikes.shape[1:]))
 
-    def trace(self) -> Traced:
+    def trace(self) -> NeuronTrace:
         """Return the trace of the layer: potentials and thresholds at each step, (T, ...) each.
 
         The parts of the state have a batch of one.
