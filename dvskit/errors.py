@@ -31,7 +31,6 @@ Warnings, children of UserWarning, report operations that may be unintended:
 from __future__ import annotations
 
 import errno
-import math
 import re
 import sys
 import warnings
@@ -219,34 +218,6 @@ def _escaped(found: re.Match[str]) -> str:
 def count_of(count: int, name: str, plural: str = "") -> str:
     """Return a count with its noun: "1 event", "2,000 events"; `plural` for irregular ones."""
     return f"{count:,} {name}" if count == 1 else f"{count:,} {plural or name + 's'}"
-
-
-def check_known(what: str, name: str, choices: Iterable[str]) -> None:
-    """Raise ConfigError unless a name is one of the choices."""
-    known = tuple(choices)
-    if name not in known:
-        raise ConfigError(f"unknown {what} {name!r}; {did_you_mean(str(name), known)}")
-
-
-def check_positive(owner: str, **named: float) -> None:
-    """Raise ConfigError for values that are not finite and above 0."""
-    for name, value in named.items():
-        if not 0 < value < math.inf:
-            raise ConfigError(f"{owner}: {name} = {value} is not a finite number above 0")
-
-
-def check_least(owner: str, least: int, **named: int) -> None:
-    """Raise ConfigError for values below `least`."""
-    for name, value in named.items():
-        if not value >= least:
-            raise ConfigError(f"{owner}: {name} = {value} is below {least}")
-
-
-def check_share(owner: str, *, end: str = "]", **named: float) -> None:
-    """Raise ConfigError for values outside [0, 1]; `end` ")" excludes 1."""
-    for name, value in named.items():
-        if not 0 <= value <= 1 or (end == ")" and value == 1):
-            raise ConfigError(f"{owner}: {name} = {value} is outside [0, 1{end}")
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:

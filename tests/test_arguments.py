@@ -32,9 +32,18 @@ FRAMES = np.random.default_rng(0).random((5, 20, 30))
 ROWS = np.zeros(0, [("id", int), ("t", int), ("x", float), ("y", float)])
 PACKAGES = (
     emulator, filters, motion, reconstruction, render, plots, scenes, tracking, video,
-    dvskit.events, dvskit.formats,
+    dvskit.events, dvskit.formats, dvskit.tensors, dvskit.encoders, dvskit.neurons, dvskit.layers,
+    dvskit.learning, dvskit.networks, dvskit.datasets, dvskit.models, dvskit.training,
+    dvskit.evaluation,
 )  # fmt: skip
-OF_DATA = (scenes.DepthClip, tracking.LineCounter, plots.Measured)  # made of arrays, or counting
+OF_DATA = (  # made of arrays or samples, or counting
+    scenes.DepthClip, tracking.LineCounter, plots.Measured, dvskit.datasets.Batches,
+    dvskit.datasets.ImageBatches, dvskit.encoders.ReceptiveFields,
+)  # fmt: skip
+UNLIMITED = (  # some of their numbers have no limits
+    filters.TimeWindow, dvskit.learning.STDP, dvskit.learning.Triplet, dvskit.learning.Window,
+    dvskit.learning.DecolleNeurons,
+)  # fmt: skip
 
 
 def public() -> Iterator[Any]:
@@ -67,9 +76,9 @@ def test_a_field_that_is_no_number_in_range_is_refused_with_its_name_and_value(k
         for each in fields(kind)
         if each.default is MISSING and each.default_factory is MISSING
     }
-    low = -math.inf if kind is filters.TimeWindow else -1e30  # windows have no limits
+    wrong = (math.nan, "much") if kind in UNLIMITED else (math.nan, "much", -1e30)
     for name in numbers:
-        for value in (math.nan, "much", low):
+        for value in wrong:
             with refused(DvskitError, name, value):
                 kind(**needed | {name: value})
 
@@ -126,7 +135,7 @@ def test_numbers_of_numpy_are_numbers():
 
 @pytest.mark.parametrize("call", [*filter(inspect.isfunction, public()), *checking_classes()])
 def test_a_wrong_name_is_python_s_type_error(call):
-    with pytest.raises(TypeError, match="wrong_name"):
+    with pytest.raises(TypeError, match=r"wrong_name|missing"):
         call(wrong_name=1)
 
 

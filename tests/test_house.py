@@ -22,7 +22,6 @@ ORDER = [
     "errors",
     "_checks",
     "registry",
-    "_arguments",
     "_threads",
     "_compiling",
     "_random_kernels",

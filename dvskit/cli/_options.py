@@ -11,11 +11,11 @@ from typing import Annotated, Any, NamedTuple, NewType
 
 import typer
 
-from dvskit._arguments import parse_us
 from dvskit._files import check_standard_output
 from dvskit.cli import _console
 from dvskit.errors import ConfigError, GeometryError, ShapeError, UnknownFormatError, one_line
 from dvskit.events import Size, parse_size
+from dvskit.events.window import parse_us
 from dvskit.formats import (
     FileSink,
     Recording,

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dvskit._arguments import parse_us
 from dvskit._files import check_output
 from dvskit.cli import _console
 from dvskit.cli import _options as options
@@ -20,6 +19,7 @@ from dvskit.cli._options import Microseconds, Reading, Span, option
 from dvskit.cli._shown import CountedEvents
 from dvskit.errors import ConfigError, FormatError, OutputError, ShapeError, count_of, one_line
 from dvskit.events import Events, Size, Source
+from dvskit.events.window import parse_us
 from dvskit.filters import Crop, FilteredSource, Fit, Placement
 from dvskit.formats import (
     Damage,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from dvskit._checks import check_fields, check_number, checked
+from dvskit._checks import check_fields, check_number, check_whole, checked
 from dvskit.datasets.samples import GrayImages
 from dvskit.encoders.names import Encoder, check_channels, encode_images
 from dvskit.errors import GeometryError
@@ -158,6 +158,8 @@ class Encode:
     changes: ImageChanges = field(default_factory=ImageChanges)
 
     def __post_init__(self) -> None:
+        check_whole("steps", self.steps, 1, owner="Encode")
+        check_whole("channels", self.channels, 1, owner="Encode")
         check_channels(self.encoder, self.channels)
 
     def __call__(self, image: NDArray[np.uint8], rng: np.random.Generator) -> Tensor:

@@ -431,8 +431,7 @@ def judge_corrupted(
         raise ConfigError(
             f"{kind}: still images have no events to corrupt; give recordings or videos"
         )
-    if seed < 0:
-        raise ConfigError(f"seed = {seed} is below 0")
+    check_seed("seed", seed)
     if CORRUPTIONS[kind].filter is None:
         for level in levels:
             whole = with_thresholds(judging.whole, judging.chosen.samples, level)

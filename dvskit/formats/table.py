@@ -352,7 +352,7 @@ def known_by_head(path: Path, head: bytes) -> Format:
             f"{path}: is a MATLAB file, which is not read; in Python: "
             f"import dvskit, scipy.io; m = scipy.io.loadmat({path.name!r}, squeeze_me=True); "
             "dvskit.save_events(dvskit.Events(t=m['t'], x=m['x'], y=m['y'], p=m['p'] > 0, "
-            "size=SIZE), 'events.npz'), with its names and SIZE as (width, height)"
+            "size=SIZE), 'events.npz'), with the names of its variables and (width, height) as SIZE"
         )
     if not fitting and path.suffix.lower() in VIDEO_SUFFIXES:
         raise UnknownFormatError(

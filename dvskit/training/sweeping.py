@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 
-from dvskit._arguments import check_arguments
 from dvskit._tables import toml_text
 from dvskit.errors import ConfigError, ModelError
 from dvskit.models.learned import used_samples
@@ -159,7 +158,6 @@ class Sweep:
         )
 
 
-@check_arguments
 def sweep(
     config: Config | str | PathLike[str],
     keys: Mapping[str, Sequence[Any]] | None = None,
