@@ -127,7 +127,7 @@ def test_wrong_kinds_and_levels_are_refused_before_anything_is_judged(
 def test_recordings_have_no_other_threshold_and_images_no_events(
     trained: Trained, bars: Path
 ) -> None:
-    with refused(ConfigError, "is a recording", "--corrupt drop"):
+    with refused(ConfigError, "is a recording", "'drop'"):
         evaluate_corrupted(trained.model, bars, "threshold")
     with refused(ConfigError, "seed = -1"):
         evaluate_corrupted(trained.model, bars, "drop", seed=-1)
