@@ -65,7 +65,7 @@ def test_the_line_for_a_matlab_file_runs(tmp_path, monkeypatch):
     scipy.io.savemat(tmp_path / "a.mat", values)
     with pytest.raises(UnknownFormatError) as caught:
         dvskit.open_events(tmp_path / "a.mat")
-    code = str(caught.value).split("in Python: ")[1].split(", with its names")[0]
+    code = str(caught.value).split("in Python: ")[1].split(", with the names")[0]
     monkeypatch.chdir(tmp_path)
     exec(code, {"SIZE": events.size})
     assert dvskit.load_events("events.npz") == events

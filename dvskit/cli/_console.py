@@ -159,18 +159,13 @@ def _line(text: str) -> None:
 
 # Values in messages of the library: text, a pair, a number, true or false; none, as in "size=".
 _VALUE = r"""'[^']*'|"[^"]*"|\([^()]*\)|-?\d+(?:\.\d+)?|True|False|(?=[\s;,)]|$)"""
-# A keyword of Python with its value, and the option, if the message names it for the shell, too.
-_KEYWORD = re.compile(
-    rf"(?<![\w:,.=-])(\w+)=({_VALUE})(?: \(((?:--|dvskit )[^()]+)\)|, (--[\w -]+)(?=\)))?"
-)
-# Other names of Python, if the message names the option or command.
-_PYTHON_AND_SHELL = re.compile(
-    r"(?:\w+=\S+|\w+_us(?: and \w+_us)*|fps|dvskit\.\w+) \(((?:--|dvskit )[^()]+)\)"
-)
+_KEYWORD = re.compile(rf"(?<![\w:,.=-])(\w+)=({_VALUE})")
 _WRONG = re.compile(r"(?:\b[A-Za-z]\w+: )?\b(\w+) = (?=\S+ is n)")
 _UNIT = re.compile(r"_(?:us|ms|s|hz|px|mm)$")
 # Parameters of the library that are options of another name.
 _LIBRARY = {"strict": "salvage", "overwrite": "force", "format": "from_", "camera": "lens"}
+# Options of one command that errors of others name.
+_ELSEWHERE = {"sort": "dvskit convert --sort"}
 
 options: dict[str, str] = {}  # of the running command, by its parameters
 typed: set[str] = set()  # those parameters that were typed
@@ -182,16 +177,15 @@ def for_shell(text: str) -> str:
     "pass overwrite=True" becomes "pass --force", and "Style: width_mm = 1.0 is not a number above
     20" becomes "--width 1.0 is not a number above 20" if that was typed.
     """
-    text = _PYTHON_AND_SHELL.sub(r"\1", _KEYWORD.sub(_keyword_for_shell, shown(text)))
-    return _WRONG.sub(_wrong_for_shell, text)
+    return _WRONG.sub(_wrong_for_shell, _KEYWORD.sub(_keyword_for_shell, shown(text)))
 
 
 def _keyword_for_shell(found: re.Match[str]) -> str:
-    name, value, named, beside = found.groups()
+    name, value = found.groups()
     quoted = re.search(r"--[\w-]+ '?$", found.string[: found.start()])  # --set seed=3
-    option = named or beside or (None if quoted else options.get(_parameter(name)))
-    if option is None or named or beside:
-        return option or found[0]
+    option = options.get(_parameter(name), _ELSEWHERE.get(name))
+    if option is None or quoted:
+        return found[0]
     if value.startswith("("):
         value = "x".join(word.strip() for word in value[1:-1].upper().split(","))
     return f"{option} {value.strip(chr(39) + chr(34))}" if value[:1] not in "TF" else option
