@@ -268,7 +268,7 @@ def test_a_camera_is_emulated_at_the_models_size(run, model, monkeypatch):
         (("--live",), ADDRESSES),
         (("--live", "a.npz", "b.npz"), "2"),
         (("--live", "a.npz", "--camera", "0"), "--camera"),
-        (("--live", "--camera", "0", "--size", "9x9"), "camera"),
+        (("--live", "--camera", "0", "--size", "9x9"), "--size"),
         (("a.npz", "--reject", "0.5"), "--reject"),
         (("--camera", "0"), "--camera"),
         (("--live", "a.npz", "--reject", "2"), "--reject"),

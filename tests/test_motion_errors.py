@@ -54,7 +54,7 @@ WRONG = [
     ("reconstruct in.npz -o t.npz --model filter --beside", "t.npz"),
     ("reconstruct in.npz -o - --model filter", "standard output"),
     ("reconstruct -o t.npz --model filter", "--camera"),
-    ("reconstruct in.npz --camera 7 -o t.npz --model filter", "in.npz: --camera"),
+    ("reconstruct in.npz --camera 7 -o t.npz --model filter", "in.npz: "),
     ("reconstruct --camera 7 --salvage -o t.npz --model filter", "--salvage"),
     ("reconstruct --camera 7 --from raw -o t.npz --model filter", "--from"),
     ("reconstruct --camera 7 --size big -o t.npz --model filter", "big"),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from dvskit import _interrupt
 from dvskit._progress import Bar, Display, Nowhere, ProgressState, Terminal
 from dvskit.errors import (
+    ConfigError,
     FittedWarning,
     LastFrameWarning,
     LeftOutWarning,
@@ -200,6 +201,13 @@ def _parameter(name: str) -> str:
     """Return the parameter of the command for a parameter of the library."""
     names = (_LIBRARY.get(name, ""), name, f"{name}_", _UNIT.sub("", name))
     return next((each for each in names if each in options), "")
+
+
+def refuse(names: Iterable[str], why: str) -> None:
+    """Raise ConfigError, with the reason, if one of these options of the command was typed."""
+    given = [options[name] for name in names if name in typed]
+    if given:
+        raise ConfigError(f"{', '.join(given)}: {why}")
 
 
 def announce_compiling() -> None:

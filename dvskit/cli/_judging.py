@@ -15,7 +15,7 @@ from rich.cells import cell_len, set_cell_size
 
 from dvskit.cli import _console
 from dvskit.cli._inputs import note_skipped
-from dvskit.cli._options import Reading, Spikes
+from dvskit.cli._options import Reading, Spikes, refuse_for_images
 from dvskit.errors import printable
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def open_folder(model: str, data: Path, split: PartName, inputs: JudgedInputs) -
 
     network = load_model(find_model(model, others=NAMES))
     if holds_images(data):
-        reading.refuse_for_images(data)
+        refuse_for_images()
     elif spikes == Spikes():
         size = reading.size or network.emulation.size
         samples = open_for(

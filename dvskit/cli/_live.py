@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,38 +45,29 @@ _END_S = 1.5  # for the last block to be written
 # --- one source -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class LiveSource:
-    """The source on the command line: a path, an address, - or the number of a camera."""
+def one_source(files: Sequence[Path], cameras: CameraOptions) -> Path | int:
+    """Return the one file or address that is named, or the number of a webcam.
 
-    file: Path | None
-    camera: int | None
-
-    @property
-    def name(self) -> str:
-        """The name in notes."""
-        return f"camera {self.camera}" if self.file is None else str(self.file)
-
-
-def live_source(files: list[Path], cameras: CameraOptions, reading: Reading) -> LiveSource:
-    """Return the single source. Raises ConfigError for none, several, or a mixture."""
+    Raises ConfigError for none, several, or a mixture.
+    """
     camera = cameras.source()
+    count = len(files) + (camera is not None)
+    if count > 1:
+        raise ConfigError(f"{files[0]}: is one of {count} sources; name one, or --camera alone")
     if camera is not None:
-        if files:
-            raise ConfigError(f"{files[0]}: --camera is a second source; give only one")
-        if reading != Reading():
-            raise ConfigError(
-                "--from, --size and --salvage do not apply to a camera; leave them out"
-            )
-        return LiveSource(None, camera) if isinstance(camera, int) else LiveSource(camera, None)
+        _console.refuse(("from_", "salvage"), "does not apply to a camera; leave it out")
+        return camera
     if not files:
         raise ConfigError(
-            f"--live: name a recording, a video, - or an address ({ADDRESSES}), or a camera: "
-            "--camera 0"
+            f"name an event file, a video, - or an address ({ADDRESSES}); or a camera: --camera "
+            "evk4, a webcam: --camera 0"
         )
-    if len(files) > 1:
-        raise ConfigError(f"--live takes one source, but {len(files)} are given; name one")
-    return LiveSource(files[0], None)
+    return files[0]
+
+
+def name_of(source: Path | int) -> str:
+    """Return the name of a source in messages."""
+    return f"camera {source}" if isinstance(source, int) else str(source)
 
 
 class _CameraEvents(LiveRecording):
@@ -116,20 +107,12 @@ def open_seen(
 
     Raises ConfigError for both or neither, and the errors of opening.
     """
-    camera = cameras.source()
-    if camera is None:
-        if file is None:
-            raise ConfigError(f"name an event file, a video, - or an address ({ADDRESSES}); or a "
-                              "camera: --camera evk4, a webcam: --camera 0")  # fmt: skip
-        return file, open_shown(file, reading, model)
-    if file is not None:
-        raise ConfigError(f"{file}: --camera is a second source; give only one")
-    if reading.from_ is not None or reading.salvage:
-        raise ConfigError("--from and --salvage do not apply to a camera; leave them out")
-    recording = (
-        _CameraEvents(camera, reading.size) if isinstance(camera, int) else reading.open(camera)
-    )
-    return recording.path, recording
+    source = one_source([] if file is None else [file], cameras)
+    if isinstance(source, int):
+        recording: Recording = _CameraEvents(source, reading.size)
+        return recording.path, recording
+    recording = open_shown(source, reading, model)
+    return recording.path if file is None else source, recording
 
 
 def _dropped(camera: CameraFrames, slow: str) -> list[str]:
@@ -159,17 +142,16 @@ class LiveStream:
     close: Callable[[], Any]
 
 
-def open_stream(source: LiveSource, live: Live, reading: Reading) -> LiveStream:
+def open_stream(source: Path | int, live: Live, reading: Reading) -> LiveStream:
     """Open a source. Raises the errors of opening, and ConfigError for a folder of recordings."""
-    if source.file is None:
-        return _from_camera(source.camera or 0, live)
-    clip = find_clip(source.file, reading)
+    why = "frames are scaled to the model's size; leave it out"
+    if isinstance(source, int):
+        _console.refuse(("size",), why)
+        return _from_camera(source, live)
+    clip = find_clip(source, reading)
     if clip is None:
-        return _from_recording(source.file, live, reading)
-    if reading.size is not None:
-        raise ConfigError(
-            "--size does not apply to a video, which is scaled to the model's size; leave it out"
-        )
+        return _from_recording(source, live, reading)
+    _console.refuse(("size",), why)
     run, arrivals, size = _filmed(clip, live, Pace())
     how = f"emulated on {size}, played in real time"
     return LiveStream(run, arrivals, size, how, lambda: list(clip_notes(clip)), lambda: None)
@@ -258,9 +240,8 @@ class Living:
 
     def check(self) -> None:
         """Raise ConfigError for options of --live without it."""
-        for name, value in (("--camera", self.cameras.camera), ("--reject", self.reject)):
-            if value is not None and not self.live:
-                raise ConfigError(f"{name} needs --live")
+        if not self.live:
+            _console.refuse(("camera", "bias", "reject"), "needs --live")
 
     def start(self, model: Model) -> Live:
         """Return a model on streams that names a class from --reject on."""
@@ -271,13 +252,13 @@ class Living:
         return Live(model, replace(model.reject, confidence=self.reject, how="--reject"))
 
 
-def classify_live(source: LiveSource, live: Live, reading: Reading, *, as_json: bool) -> None:
+def classify_live(source: Path | int, live: Live, reading: Reading, *, as_json: bool) -> None:
     """Decide on a source until it ends, or until Ctrl-C, with exit code 130."""
     from dvskit.evaluation.live import follow
 
     _console.announce_compiling()
     stream, summary = open_stream(source, live, reading), _Summary()
-    _console.say(f"{source.name}: {stream.how}; {window_words(live)}; Ctrl-C ends it")
+    _console.say(f"{name_of(source)}: {stream.how}; {window_words(live)}; Ctrl-C ends it")
     screen, stopped = _Screen(as_json=as_json), False
     try:
         for arrival, decisions in follow(stream.run, stream.arrivals):
@@ -289,7 +270,7 @@ def classify_live(source: LiveSource, live: Live, reading: Reading, *, as_json: 
         screen.close()
         stream.close()
     for text in stream.notes():
-        _console.note(f"{source.name}: {text}")
+        _console.note(f"{name_of(source)}: {text}")
     _console.say(summary.words)
     if stopped:
         _interrupt.advise("run the same command again to go on")

@@ -243,12 +243,14 @@ class Reading:
         strict = not self.salvage
         return open_events(file, format=self.from_, size=self.size, strict=strict, sort=sort)
 
-    def refuse_for_images(self, path: Path) -> None:
-        """Raise ConfigError if an option for recordings was given."""
-        if self != Reading():
-            raise ConfigError(
-                f"{path}: --from, --size and --salvage do not apply to still images; leave them out"
-            )
+
+def refuse_for_images() -> None:
+    """Raise ConfigError if an option for recordings was typed."""
+    _console.refuse(READING, "does not apply to still images; leave it out")
+
+
+READING = ("from_", "size", "salvage")
+"""The options of `Reading`."""
 
 
 @dataclass(frozen=True, slots=True)

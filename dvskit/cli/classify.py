@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from dvskit.cli import _console
 from dvskit.cli._batch import NO_OUTPUT, Crew, Prepared
 from dvskit.cli._inputs import FileJob, is_stream, note_skipped
-from dvskit.cli._live import Living, classify_live, live_source
-from dvskit.cli._options import Json, ModelOption, Reading, Spikes, argument
+from dvskit.cli._live import Living, classify_live, one_source
+from dvskit.cli._options import Json, ModelOption, Reading, Spikes, argument, refuse_for_images
 from dvskit.cli._remote import Staging, address_of, listed
 from dvskit.errors import ConfigError, FormatError, count_of
 from dvskit.formats.found import (
@@ -27,6 +27,9 @@ from dvskit.formats.table import CLIP_SUFFIXES
 if TYPE_CHECKING:
     from dvskit.evaluation import Classified
     from dvskit.models import Model
+
+
+_NOT_LIVE = ("jobs", "cluster", "encoder", "seed")
 
 
 def classify(
@@ -56,14 +59,18 @@ def classify(
     files = paths or []
     living.check()
     if living.live:
-        _check_live(spikes, crew)
-        source = live_source(files, living.cameras, reading)
+        _console.refuse(_NOT_LIVE, "for many files or still images; leave it out with --live")
+        source = one_source(files, living.cameras)
         classify_live(source, living.start(_load(model)), reading, as_json=json)
         return
     if not files:
         raise ConfigError("name recordings or images to classify; or --live and a source")
     recordings = _recordings(files)
-    _check_options(recordings, reading, spikes)
+    images = sum(map(_is_image, recordings))
+    if images == len(recordings):
+        refuse_for_images()
+    if not images:
+        _console.refuse(("encoder", "seed"), "for still images only; leave it out")
     work = Prepared(partial(_load, model), partial(_judge, reading=reading, spikes=spikes))
     if recordings != files[:1]:
         _classify_all(work, recordings, crew, json)
@@ -78,27 +85,8 @@ def classify(
         _console.put(*_lines(found))
 
 
-def _check_live(spikes: Spikes, crew: Crew) -> None:
-    """Raise ConfigError for options that --live has not."""
-    if crew != Crew():
-        raise ConfigError("--jobs and --cluster are for many files; leave them out with --live")
-    if spikes != Spikes():
-        raise ConfigError(
-            "--encoder and --seed apply to still images only; leave them out with --live"
-        )
-
-
 def _is_image(file: Path) -> bool:
     return identify(file) is PathKind.IMAGE and file.is_file()
-
-
-def _check_options(files: list[Path], reading: Reading, spikes: Spikes) -> None:
-    """Raise ConfigError for options of recordings with only images, and the other way round."""
-    images = [file for file in files if _is_image(file)]
-    if len(images) == len(files):
-        reading.refuse_for_images(files[0])
-    if not images and spikes != Spikes():
-        raise ConfigError("--encoder and --seed apply to still images only; leave them out")
 
 
 def _load(model: str) -> Model:

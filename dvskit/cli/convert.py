@@ -174,15 +174,13 @@ def _write_frames(
     *,
     read: _Read,
     kept: Conversion,
-    to: str | None,
     force: bool,
     **_: object,
 ) -> None:
     """Write the frames of a recording into a folder."""
     from dvskit.video import write_images
 
-    if (kept.crop, kept.fit, kept.filters) != (None, None, None) or to is not None:
-        raise ConfigError("--crop, --fit, --filter and --to are for events; --frames takes none")
+    _console.refuse(("crop", "fit", "filters", "to"), "for events; leave it out with --frames")
     recording = read.open(file)
     part = kept.span.cut(recording)
     if next(part.frames(), None) is None:

@@ -129,10 +129,8 @@ class _Frames:
         """Open the clip or the camera. Raises ConfigError for options that a camera lacks."""
         if video is not None and camera is None:
             return clips.ClipOptions(self.fps, self.time, self.salvage).open(video)
-        if dataclasses.replace(self, crop=None) != _Frames():
-            raise ConfigError(
-                "--fps, --time, --salvage, --upsample, --start and --stop do not apply to a camera"
-            )
+        of_clips = ("fps", "time", "salvage", "upsample", "start", "stop")
+        _console.refuse(of_clips, "does not apply to a camera; leave it out")
         from dvskit.video import CameraFrames
 
         number = options.CameraOptions(camera).source()

@@ -37,6 +37,7 @@ from dvskit.cli._options import (
     option,
     preset_names,
     reconstructor_names,
+    refuse_for_images,
 )
 from dvskit.cli._writer import Kind, Writer
 from dvskit.errors import ConfigError, FormatError, VideoError, count_of
@@ -118,11 +119,6 @@ class OfImages:
 
     preset: str | None = option(metavar="NAME", shown="a clean sensor", autocompletion=preset_names)
 
-    def refuse_for(self, model: str) -> None:
-        """Raise ConfigError if an option was given for a classifier."""
-        if self != OfImages():
-            raise ConfigError(f"--preset: {model} is a classifier, which needs no video emulated")
-
 
 def evaluate(
     model: str = argument(default=REQUIRED, autocompletion=_judged),
@@ -146,12 +142,12 @@ def evaluate(
     """
     reconstructor = _reconstructor(model)
     if reconstructor is not None:
-        if crew != Crew():
-            raise ConfigError(f"--jobs and --cluster are for classifiers, and {model} is none")
-        refuse_classifier_options(model, split, inputs.spikes, wanted)
+        of_classifiers = [each.name for group in (Spikes, Wanted, Crew) for each in fields(group)]
+        why = f"for classifiers only; {model} makes images, leave it out"
+        _console.refuse(("split", *of_classifiers), why)
         evaluate_images(reconstructor, data, inputs, of_images, as_json=json)
         return
-    of_images.refuse_for(model)
+    _console.refuse(("preset",), f"{model} is a classifier, which needs no video emulated")
     wanted.check()
     levels = corrupt_levels(wanted.corrupt or ())
     from dvskit.evaluation.measures import Measures
@@ -437,22 +433,6 @@ _SCORES = {
 }
 
 
-def refuse_classifier_options(model: str, split: PartName, spikes: Spikes, wanted: Any) -> None:
-    """Raise ConfigError for options that only classifiers have."""
-    given = ["--split"] * (split is not PartName.held_out)
-    for group in (spikes, wanted):
-        usual = type(group)()
-        given += [
-            f"--{each.name.replace('_', '-')}"
-            for each in fields(group)
-            if getattr(group, each.name) != getattr(usual, each.name)
-        ]
-    if given:
-        raise ConfigError(
-            f"{', '.join(given)}: for classifiers only; {model} makes images, leave it out"
-        )
-
-
 def evaluate_images(
     reconstructor: Reconstructor, data: Path, inputs: JudgedInputs, of_images: OfImages, *,
     as_json: bool,
@@ -468,7 +448,7 @@ def evaluate_images(
             raise ConfigError(f"{data}: --preset is for videos; a recording has its own events")
         scores = judge(reconstructor, reading.open(data))
     elif kind in (PathKind.VIDEO, PathKind.IMAGE_FOLDER):
-        reading.refuse_for_images(data)
+        refuse_for_images()
         scores = judge(reconstructor, open_frames(data), of_images.preset)
     else:
         raise VideoError(

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from dvskit.training import Config, Progress, SweepRun
 
 
+_RUNS = ("sweep", "seeds", "tensorboard")  # options of classifiers by a configuration
 _SCRATCH = "scratch"  # as --start: new weights
 
 
@@ -116,25 +117,13 @@ def train(
     """
     overrides = dict(begin.set_ or ())
     if source.suffix.lower() != ".toml":
-        if runs.sweep or runs.seeds is not None or runs.tensorboard:
-            raise ConfigError(
-                f"{source}: --sweep, --seeds and --tensorboard need a configuration; train the "
-                "folder once, then the config.toml in its output"
-            )
-        if crew != Crew():
-            raise ConfigError(
-                f"{source}: --jobs and --cluster need a configuration; a folder is emulated here, "
-                "as long as there is time (--minutes)"
-            )
+        why = "needs a configuration, such as the config.toml in the output of a folder's training"
+        _console.refuse((*_RUNS, "jobs", "cluster"), why)
         _train_folder(source, begin, overrides, as_json=json)
         return
-    if json:
-        raise ConfigError(f"{source}: --json is only for a folder; dvskit eval prints JSON too")
-    if begin.minutes is not None or begin.salvage:
-        raise ConfigError(
-            f"{source}: --minutes and --salvage are only for a folder; in a configuration set "
-            "loop.epochs, loop.steps and salvage of each [[data]]"
-        )
+    _console.refuse(("json",), "only for a folder; dvskit eval prints JSON too")
+    why = "only for a folder; a configuration has loop.epochs, and salvage of each [[data]]"
+    _console.refuse(("minutes", "salvage"), why)
     for key, text in (("output", begin.output), ("start", begin.weights)):
         if text is not None:
             overrides[key] = dumps(str(text))  # quoted: a folder may be called 1
@@ -151,9 +140,8 @@ def _train_config(config: Path, overrides: dict[str, str], runs: Runs, crew: Cre
 
     values = toml_values(config, overrides)
     if "task" in values:
-        if crew != Crew():
-            raise ConfigError(f"{config}: --jobs and --cluster are only for classifiers")
-        _train_reconstruction(config, values, runs)
+        _console.refuse((*_RUNS, "jobs", "cluster"), "only for classifiers")
+        _train_reconstruction(values)
         return
     resolved = config_from(values)
     if crew != Crew() and is_main_process():
@@ -212,12 +200,10 @@ def _emulate_clip(clips: list[tuple[Samples, int]], job: FileJob) -> None:
     samples.events(place)
 
 
-def _train_reconstruction(config: Path, values: dict[str, Any], runs: Runs) -> None:
+def _train_reconstruction(values: dict[str, Any]) -> None:
     from dvskit.training.reconstruction import train_reconstruction
     from dvskit.training.reconstruction.config import reconstruction_config_from
 
-    if runs.sweep or runs.seeds is not None or runs.tensorboard:
-        raise ConfigError(f"{config}: --sweep, --seeds and --tensorboard are only for classifiers")
     resolved = reconstruction_config_from(values)
     _console.announce_compiling()
     with _console.Bars() as bars:

@@ -15,7 +15,8 @@ from dvskit.cli._clips import open_shown
 from dvskit.cli._live import (
     LiveStream,
     ShownArrivals,
-    live_source,
+    name_of,
+    one_source,
     open_seen,
     open_stream,
     window_words,
@@ -206,10 +207,10 @@ def _decided_on(files: list[Path], cameras: CameraOptions, model: str, reading: 
     """Return the view of a model's decisions on live events. Raises ConfigError for a mixture."""
     from dvskit.render.view import Decisions, ViewedLive
 
-    live, source = _live(model), live_source(files, cameras, reading)
+    live, source = _live(model), one_source(files, cameras)
     stream, decisions = open_stream(source, live, reading), Decisions()
-    _console.say(f"{source.name}: {stream.how}; {window_words(live)}")
-    return ViewedLive(source.name, _DecidedEvents(stream, decisions), decisions)
+    _console.say(f"{name_of(source)}: {stream.how}; {window_words(live)}")
+    return ViewedLive(name_of(source), _DecidedEvents(stream, decisions), decisions)
 
 
 class _DecidedEvents:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import dvskit
-from dvskit.cli._live import LiveSource, open_stream
+from dvskit.cli._live import open_stream
 from dvskit.cli._options import Reading
 from dvskit.evaluation import Live
 from dvskit.evaluation.live import follow
@@ -69,7 +69,7 @@ def measure(model: str, rate: float, seconds: float, row_s: float) -> int:
     device = Camera(random_events(rate, SIZE), int(seconds * 1e6 / PACKET_US), SIZE)
     sys.modules["neuromorphic_drivers"] = driver(device)
     live = Live(load_model(model))
-    stream = open_stream(LiveSource(Path("usb://evk4"), None), live, Reading())
+    stream = open_stream(Path("usb://evk4"), live, Reading())
     print(_HEAD)
     row, seen, held = Row(), 0, []
     for arrival, decisions in follow(stream.run, stream.arrivals):
