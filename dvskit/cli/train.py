@@ -161,7 +161,7 @@ def _train_config(config: Path, overrides: dict[str, str], runs: Runs, crew: Cre
         print(f"{name}: {near}\n{name}: {result}" if near else f"{name}: {result}")
         for text in result.notes:
             _console.note(text)
-    _say_finished(trained.folder, len(trained.history), anew=not bars.any)
+    _say_finished(trained.folder, len(trained.history), bars, "classify FILE")
 
 
 def _emulate_sets(file: Path, config: Config, crew: Crew) -> None:
@@ -211,10 +211,8 @@ def _train_reconstruction(values: dict[str, Any]) -> None:
         trained = train_reconstruction(resolved, progress=follow, note=_console.note)
     for name, score in trained.scores.items():
         print(f"{name}: {score:.4f}")
-    if not bars.any:
-        _note_finished(trained.folder, len(trained.history))
-    model = shlex.quote(str(trained.folder))
-    _console.say(f"{trained.folder}: try it: dvskit reconstruct FILE -o out.mp4 --model {model}")
+    use = "reconstruct FILE -o out.mp4"
+    _say_finished(trained.folder, len(trained.history), bars, use)
 
 
 def _train_folder(folder: Path, begin: Begin, changes: dict[str, str], *, as_json: bool) -> None:
@@ -251,7 +249,7 @@ def _train_folder(folder: Path, begin: Begin, changes: dict[str, str], *, as_jso
     for text in run.result.notes:
         _console.note(text)
     _console.say(f"{trained.folder}: model, card (README.md), pictures; in {run.seconds:.0f} s")
-    _say_finished(trained.folder, len(trained.history), anew=not bars.any)
+    _say_finished(trained.folder, len(trained.history), bars, "classify FILE")
 
 
 def _age_s() -> float:
@@ -274,18 +272,14 @@ def _follow(bars: _console.Bars, name: str) -> Callable[[Progress], None]:
     return follow
 
 
-def _say_finished(folder: Path, epochs: int, *, anew: bool) -> None:
-    if anew:
-        _note_finished(folder, epochs)
-    model = shlex.quote(str(folder))
-    _console.say(f"{folder}: try it: dvskit classify FILE --model {model}")
-
-
-def _note_finished(folder: Path, epochs: int) -> None:
-    _console.note(
-        f"{folder}: was finished before ({count_of(epochs, 'epoch')}); to train again, name "
-        "another output (-o FOLDER)"
-    )
+def _say_finished(folder: Path, epochs: int, bars: _console.Bars, use: str) -> None:
+    """Say how a model is used; note a run that was finished before, and so has shown no bar."""
+    if not bars.any:
+        _console.note(
+            f"{folder}: was finished before ({count_of(epochs, 'epoch')}); to train again, name "
+            "another output (-o FOLDER)"
+        )
+    _console.say(f"{folder}: try it: dvskit {use} --model {shlex.quote(str(folder))}")
 
 
 def run_sweep(config: Config, sweeps: Sequence[Setting], seeds: int, *, tensorboard: bool) -> None:
