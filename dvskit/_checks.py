@@ -25,6 +25,7 @@ from typing import Any
 from dvskit.errors import ConfigError, did_you_mean
 
 LONGEST_US = 10**15  # 31 years
+LATEST_US = 2**62  # of time stamps, which may count from 1970
 _MOST_SEED = 2**63 - 1
 
 

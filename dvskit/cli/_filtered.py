@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated
-
-import typer
 
 from dvskit.errors import count_of
 from dvskit.events import Events, Filter, Source
@@ -13,18 +10,6 @@ from dvskit.filters import Chain, FilteredSource, chain, filter_from
 from dvskit.filters.names import filter_from_file
 from dvskit.filters.own_files import errors_in_files, names_a_file
 from dvskit.formats import Recording
-
-FiltersOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--filter",
-        metavar="FILTER",
-        help="Apply a filter, NAME or NAME:ARGUMENTS, such as background_activity:5ms or "
-        "noise:hz=0.1,seed=3; or one of your own, FILE.py:NAME or FILE.py:NAME:ARGUMENTS, whose "
-        "file is run. Several apply in order. `dvskit filters` lists all of them: {filters}.",
-        show_default="none",
-    ),
-]
 
 
 class FilteredEvents(FilteredSource):

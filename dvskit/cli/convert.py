@@ -13,7 +13,7 @@ from dvskit.cli import _console
 from dvskit.cli import _options as options
 from dvskit.cli._batch import OUTPUT, Crew, on_many, run_one, write_events
 from dvskit.cli._binding import CommandGroup
-from dvskit.cli._filtered import FilteredEvents, FiltersOption
+from dvskit.cli._filtered import FilteredEvents
 from dvskit.cli._inputs import RECORDINGS, Paths
 from dvskit.cli._options import Microseconds, Reading, Span, option
 from dvskit.cli._shown import CountedEvents
@@ -159,13 +159,16 @@ class Conversion:
     fit     Scale the events, or those that --crop keeps, to another sensor, undistorted.
     frames  Write the recording's frames, not its events: PNG files and images.txt, their times,
             into the folder OUT. This is the default without --to if OUT ends in / or is a folder.
+    filters Apply a filter, NAME or NAME:ARGUMENTS, such as background_activity:5ms or
+            noise:hz=0.1,seed=3; or one of your own, FILE.py:NAME or FILE.py:NAME:ARGUMENTS, whose
+            file is run. Several apply in order. `dvskit filters` lists all of them: {filters}.
     """
 
     span: options.Span = field(default_factory=options.Span)
     crop: options.CropOption = None
     fit: Size | None = None
     frames: bool = False
-    filters: FiltersOption = None
+    filters: list[str] | None = option("", "--filter", metavar="FILTER", shown="none")
 
 
 def _write_frames(

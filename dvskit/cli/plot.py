@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from dvskit.cli import _console
 from dvskit.cli._binding import CommandGroup
@@ -113,15 +111,10 @@ def curves(log: Path, how: _Plot = _Plot()) -> None:
     writer.picture(plots.curves(log, style=style))
 
 
-LayerOption = Annotated[
-    str | None, typer.Option(help="A layer of the model; by default its last spiking one.")
-]
-
-
 def raster(
     file: ShownFile,
     model: str | None = option(shown="the recording's events", autocompletion=model_names),
-    layer: LayerOption = None,
+    layer: str | None = None,
     span: Span = Span(),
     reading: Reading = Reading(),
     how: _Plot = _Plot(),
@@ -130,6 +123,7 @@ def raster(
 
     model  Show the spikes of this model while it sees the recording: a model folder, or a shipped
            model's name.
+    layer  A layer of the model; by default its last spiking one.
     """
     writer, style = how.begin()
     if model is None and layer is not None:
@@ -154,12 +148,13 @@ def raster(
 def membrane(
     file: ShownFile,
     model: ModelOption,
-    layer: LayerOption = None,
+    layer: str | None = None,
     neuron: int | None = None,
     how: _Plot = _Plot(),
 ) -> None:
     """A neuron's potential and spikes, below the events that reach it.
 
+    layer   A layer of the model; by default its last spiking one.
     neuron  The neuron's number in the layer; by default one with many spikes.
     """
     writer, style = how.begin()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.cli import _console
-from dvskit.cli._filtered import FilteredEvents, FiltersOption
+from dvskit.cli._filtered import FilteredEvents
 from dvskit.cli._options import (
     REQUIRED,
     Force,
@@ -43,6 +43,9 @@ class _Following:
     lost    How long an object without events is kept: one that is hidden or stands still.
     lines   Count the objects that cross a line, X0,Y0,X1,Y1 in pixels, to its left and right as
             seen from X0,Y0 towards X1,Y1. May be repeated.
+    filters Apply a filter, NAME or NAME:ARGUMENTS, such as background_activity:5ms or
+            noise:hz=0.1,seed=3; or one of your own, FILE.py:NAME or FILE.py:NAME:ARGUMENTS, whose
+            file is run. Several apply in order. `dvskit filters` lists all of them: {filters}.
     """
 
     window: Microseconds = option(default=Microseconds(10_000), shown="10ms")
@@ -51,7 +54,7 @@ class _Following:
     gate: float = 4.0
     lost: Microseconds = option(default=Microseconds(2_000_000), shown="2s")
     lines: list[str] | None = option("", "--line", metavar="LINE", shown="none")
-    filters: FiltersOption = None
+    filters: list[str] | None = option("", "--filter", metavar="FILTER", shown="none")
     span: Span = field(default_factory=Span)
 
     def tracker(self) -> Tracker:

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from dvskit._checks import (
-    LONGEST_US,
+    LATEST_US,
     check_choice,
     check_fields,
     check_flag,
@@ -61,8 +61,8 @@ class DropTime(CallableFilter):
         events = gap(dvskit.load_events("events.raw"))
     """
 
-    start_us: int = checked(check_whole, -LONGEST_US)
-    stop_us: int = checked(check_whole, -LONGEST_US)
+    start_us: int = checked(check_whole, -LATEST_US, LATEST_US)
+    stop_us: int = checked(check_whole, -LATEST_US, LATEST_US)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -243,7 +243,7 @@ class TimeScale(CallableFilter):
 
     moves_times: ClassVar[bool] = True
     factor: float = checked(check_number, 1e-6, 1e6)
-    origin_us: int | None = checked(check_whole, -LONGEST_US, default=None)
+    origin_us: int | None = checked(check_whole, -LATEST_US, LATEST_US, default=None)
 
     def start(self, size: Size) -> TimesStep:
         """Return the step of one pass."""
@@ -262,7 +262,7 @@ class TimeShift(CallableFilter):
     """
 
     moves_times: ClassVar[bool] = True
-    shift_us: int = checked(check_whole, -LONGEST_US)
+    shift_us: int = checked(check_whole, -LATEST_US, LATEST_US)
 
     def start(self, size: Size) -> TimesStep:
         """Return the step of one pass."""
@@ -280,7 +280,7 @@ class StartAt(CallableFilter):
     """
 
     moves_times: ClassVar[bool] = True
-    start_us: int = checked(check_whole, -LONGEST_US, default=0)
+    start_us: int = checked(check_whole, -LATEST_US, LATEST_US, default=0)
 
     def start(self, size: Size) -> TimesStep:
         """Return the step of one pass."""

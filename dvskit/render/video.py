@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 
 from dvskit._checks import (
-    LONGEST_US,
+    LATEST_US,
     check_choice,
     check_fields,
     check_number,
@@ -77,9 +77,9 @@ class VideoView:
     dark: bool = True
     scale: int | None = checked(check_whole, 1, 64, default=None)
     footer: bool = True
-    start_us: int | None = checked(check_number, -LONGEST_US, LONGEST_US, default=None)
-    stop_us: int | None = checked(check_number, -LONGEST_US, LONGEST_US, default=None)
-    zero_us: int | None = checked(check_number, -LONGEST_US, LONGEST_US, default=None)
+    start_us: int | None = checked(check_number, -LATEST_US, LATEST_US, default=None)
+    stop_us: int | None = checked(check_number, -LATEST_US, LATEST_US, default=None)
+    zero_us: int | None = checked(check_number, -LATEST_US, LATEST_US, default=None)
     crf: float = checked(check_number, *CRF_LIMITS, default=15.0)
     preset: str = checked(check_choice, PRESETS, default="ultrafast")
 
