@@ -97,6 +97,12 @@ def test_every_command_has_a_help_page(run):
         assert "Usage" in out
 
 
+def test_every_option_has_a_help_text():
+    for words, command in commands():
+        for each in command.params:
+            assert getattr(each, "help", None), (words, each.name)
+
+
 def test_words_of_the_field_name_the_command_that_does_their_work(run):
     known = {words[0] for words, _ in commands()}
     for word, answer in ANSWERS.items():

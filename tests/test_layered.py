@@ -250,7 +250,7 @@ def test_layers_train_are_saved_and_come_back(bars: Path, tmp_path: Path, layers
 def test_training_falls_back_to_float32_where_bfloat16_is_not_faster(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from dvskit.models import device
+    from dvskit.models import scores
     from dvskit.training.distributed import training_precision
 
     module = small("4C3", "lif", "3").build()
@@ -262,6 +262,6 @@ def test_training_falls_back_to_float32_where_bfloat16_is_not_faster(
         ("GenuineIntel", "avx512_bf16 amx_bf16", torch.bfloat16),
     ):
         (tmp_path / "cpuinfo").write_text(f"vendor_id : {vendor}\nflags : fpu {flags} sse")
-        monkeypatch.setattr(device, "_CPUINFO", tmp_path / "cpuinfo")
+        monkeypatch.setattr(scores, "_CPUINFO", tmp_path / "cpuinfo")
         with training_precision(torch.device("cpu")):
             assert module[0](x.float()).dtype == dtype

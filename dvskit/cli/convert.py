@@ -156,12 +156,12 @@ class _Read:
 class Conversion:
     """The part of the events to write, and their changes.
 
-    fit     Scale the events, or those that --crop keeps, to another sensor, undistorted.
-    frames  Write the recording's frames, not its events: PNG files and images.txt, their times,
-            into the folder OUT. This is the default without --to if OUT ends in / or is a folder.
-    filters Apply a filter, NAME or NAME:ARGUMENTS, such as background_activity:5ms or
-            noise:hz=0.1,seed=3; or one of your own, FILE.py:NAME or FILE.py:NAME:ARGUMENTS, whose
-            file is run. Several apply in order. `dvskit filters` lists all of them: {filters}.
+    fit      Scale the events, or those that --crop keeps, to another sensor, undistorted.
+    frames   Write the recording's frames, not its events: PNG files and images.txt, their times,
+             into the folder OUT. This is the default without --to if OUT ends in / or is a folder.
+    filters  Apply a filter, NAME or NAME:ARGUMENTS, such as background_activity:5ms or
+             noise:hz=0.1,seed=3; or one of your own, FILE.py:NAME or FILE.py:NAME:ARGUMENTS, whose
+             file is run. Several apply in order. `dvskit filters` lists all of them: {filters}.
     """
 
     span: options.Span = field(default_factory=options.Span)

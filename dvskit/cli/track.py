@@ -36,16 +36,17 @@ if TYPE_CHECKING:
 class _Following:
     """How objects are found and counted.
 
-    window  Time from one row of an object to the next.
-    least   The fewest pixels with events in three windows that are an object.
-    join    Pixels with events at most this far apart belong to one object.
-    gate    How far an object that was lost may be from its predicted place, in standard deviations.
-    lost    How long an object without events is kept: one that is hidden or stands still.
-    lines   Count the objects that cross a line, X0,Y0,X1,Y1 in pixels, to its left and right as
-            seen from X0,Y0 towards X1,Y1. May be repeated.
-    filters Apply a filter, NAME or NAME:ARGUMENTS, such as background_activity:5ms or
-            noise:hz=0.1,seed=3; or one of your own, FILE.py:NAME or FILE.py:NAME:ARGUMENTS, whose
-            file is run. Several apply in order. `dvskit filters` lists all of them: {filters}.
+    window   Time from one row of an object to the next.
+    least    The fewest pixels with events in three windows that are an object.
+    join     Pixels with events at most this far apart belong to one object.
+    gate     How far an object that was lost may be from its predicted place, in standard
+             deviations.
+    lost     How long an object without events is kept: one that is hidden or stands still.
+    lines    Count the objects that cross a line, X0,Y0,X1,Y1 in pixels, to its left and right as
+             seen from X0,Y0 towards X1,Y1. May be repeated.
+    filters  Apply a filter, NAME or NAME:ARGUMENTS, such as background_activity:5ms or
+             noise:hz=0.1,seed=3; or one of your own, FILE.py:NAME or FILE.py:NAME:ARGUMENTS, whose
+             file is run. Several apply in order. `dvskit filters` lists all of them: {filters}.
     """
 
     window: Microseconds = option(default=Microseconds(10_000), shown="10ms")

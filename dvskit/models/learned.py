@@ -269,7 +269,7 @@ class _PeopleData(_EventData):
     seed: int = checked(check_seed, default=0)
     size: tuple[int, ...] = checked(check_size, default=())
     fps: float = checked(check_number, 0, default=0.0)
-    duration_us: int = 1_450_000
+    duration_us: int = checked(check_whole, 1, default=1_450_000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,7 +289,7 @@ class DrawnData(_PeopleData):
 
     kind = "drawn"
 
-    close: float = 0.0
+    close: float = checked(check_number, 0, 1, default=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
