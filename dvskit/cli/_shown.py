@@ -15,7 +15,7 @@ from dvskit import _interrupt
 from dvskit.cli import _console
 from dvskit.cli._live import open_seen
 from dvskit.cli._options import CameraOptions, Reading, Span
-from dvskit.cli._writer import Writer
+from dvskit.cli._writer import OutputWriter
 from dvskit.errors import FormatError, count_of
 from dvskit.events import Events, ReadableSource, Source
 from dvskit.formats import Recording, RecordingPart, is_standard
@@ -96,7 +96,7 @@ class Shown(CountedEvents):
     """
 
     def __init__(
-        self, file: Path, part: Recording | RecordingPart, writer: Writer, unit: str,
+        self, file: Path, part: Recording | RecordingPart, writer: OutputWriter, unit: str,
         stop: _console.Stop | None,
     ) -> None:  # fmt: skip
         self._writer, self._unit = writer, unit
@@ -132,7 +132,7 @@ class Shown(CountedEvents):
 
 @contextmanager
 def opened(
-    file: Path | None, reading: Reading, span: Span, writer: Writer, *,
+    file: Path | None, reading: Reading, span: Span, writer: OutputWriter, *,
     cameras: CameraOptions = CameraOptions(), model: Model | None = None, unit: str = "events",
     stops: bool | None = None,
 ) -> Iterator[Shown]:  # fmt: skip
@@ -180,7 +180,10 @@ class TalliedMethod:
 
 
 def finish(
-    writer: Writer, shown: Sequence[Shown], words: str = "", facts: dict[str, Any] | None = None
+    writer: OutputWriter,
+    shown: Sequence[Shown],
+    words: str = "",
+    facts: dict[str, Any] | None = None,
 ) -> None:
     """Print notes on the recordings, then the facts as JSON with --json, else a line of words.
 

@@ -55,7 +55,7 @@ def only_for(kinds: Kind, *names: str, **rest: Any) -> Any:
     return field(default=made.default, metadata={**made.metadata, "kinds": kinds})
 
 
-class Writer:
+class OutputWriter:
     """Writes the output of a command, whose suffix chooses one of some kinds.
 
     what     the content, in words, plural

@@ -22,7 +22,7 @@ from dvskit.cli._options import (
     output,
 )
 from dvskit.cli._shown import Shown, finish, opened
-from dvskit.cli._writer import Kind, Writer, only_for
+from dvskit.cli._writer import Kind, OutputWriter, only_for
 from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, Size, Source, read_all
 from dvskit.formats.labels import read_labels
@@ -89,7 +89,7 @@ class _Looks:
     every: Duration | None = only_for(Kind.PAGE, shown="the model's window")
     images: str | None = only_for(Kind.PAGE, metavar="MODEL", shown=False)
 
-    def check(self, writer: Writer, count: int) -> None:
+    def check(self, writer: OutputWriter, count: int) -> None:
         """Raise ConfigError for options that do not go together, or not with `count` files."""
         if count > 1 and writer.kind is not Kind.PAGE:
             raise ConfigError(f"{writer.path}: shows one recording; .html shows several")
@@ -173,7 +173,7 @@ def cloud(
     out    A page to turn and play (.html), a picture (.png, .svg, .pdf), or a video that turns
            (.mp4, .mkv, .mov, .gif).
     """
-    writer = Writer(out, "clouds", Kind.PAGE | Kind.PICTURE | Kind.VIDEO, looks, force=force)
+    writer = OutputWriter(out, "clouds", Kind.PAGE | Kind.PICTURE | Kind.VIDEO, looks, force=force)
     looks.check(writer, len(files))
     view, turn = looks.cloud_view(), looks.turn()
     model = None
@@ -197,7 +197,7 @@ def cloud(
     finish(writer, shown, count_of(report.kept, "event"))
 
 
-def _draw(shown: Shown, view: CloudView, turn: Turn, writer: Writer) -> CloudReport:
+def _draw(shown: Shown, view: CloudView, turn: Turn, writer: OutputWriter) -> CloudReport:
     from dvskit import render
 
     report: CloudReport
@@ -221,7 +221,7 @@ def _draw(shown: Shown, view: CloudView, turn: Turn, writer: Writer) -> CloudRep
 
 
 def _write_page(
-    shown: list[Shown], looks: _Looks, model: Model | None, writer: Writer
+    shown: list[Shown], looks: _Looks, model: Model | None, writer: OutputWriter
 ) -> PageReport:
     labels, images = None if looks.labels is None else read_labels(looks.labels), None
     if looks.images is not None:

@@ -17,7 +17,7 @@ from dvskit.cli._options import (
     output,
 )
 from dvskit.cli._shown import ShownFile, TalliedMethod, finish, opened
-from dvskit.cli._writer import Kind, VideoLook, Writer
+from dvskit.cli._writer import Kind, OutputWriter, VideoLook
 from dvskit.errors import count_of
 
 
@@ -52,7 +52,7 @@ def corners(
          .mkv, .mov, .gif).
     """
     kinds = Kind.TABLE | Kind.ARRAYS | Kind.VIDEO
-    writer = Writer(out, "tracks", kinds, look, force=force, json=json)
+    writer = OutputWriter(out, "tracks", kinds, look, force=force, json=json)
     limits: dict[str, Any] = {"within_px": linking.near, "within_us": linking.within}
     from dvskit.motion.corners import CornerLinks, corner_filter
 

@@ -39,7 +39,7 @@ from dvskit.cli._options import (
     reconstructor_names,
     refuse_for_images,
 )
-from dvskit.cli._writer import Kind, Writer
+from dvskit.cli._writer import Kind, OutputWriter
 from dvskit.errors import ConfigError, FormatError, VideoError, count_of
 from dvskit.formats.found import PathKind, identify_named
 
@@ -91,8 +91,8 @@ class Wanted:
         if self.matrix is not None and self.matrix == self.plot:
             raise ConfigError(f"{self.matrix}: is named by --matrix and by --plot; give two files")
 
-    def _writer(self, out: Path) -> Writer:
-        return Writer(out, "plots", Kind.PICTURE, force=self.force)
+    def _writer(self, out: Path) -> OutputWriter:
+        return OutputWriter(out, "plots", Kind.PICTURE, force=self.force)
 
     def draw(self, result: Result, panels: list[Measured]) -> None:
         """Draw the requested pictures."""

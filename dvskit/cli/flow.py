@@ -13,7 +13,7 @@ import numpy as np
 from dvskit.cli import _console
 from dvskit.cli._options import REQUIRED, Duration, Force, Json, Reading, Span, option, output
 from dvskit.cli._shown import Shown, ShownFile, TalliedMethod, finish, opened
-from dvskit.cli._writer import Kind, VideoLook, Writer, only_for
+from dvskit.cli._writer import Kind, OutputWriter, VideoLook, only_for
 from dvskit.errors import count_of
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def flow(
          .gif), or a page to turn and play (.html).
     """
     kinds = Kind.ARRAYS | Kind.PICTURE | Kind.VIDEO | Kind.PAGE
-    writer = Writer(out, "velocities", kinds, velocities, look, force=force, json=json)
+    writer = OutputWriter(out, "velocities", kinds, velocities, look, force=force, json=json)
     speeds = _Speeds()
     with opened(file, reading, velocities.span, writer) as shown:
         method = TalliedMethod(velocities.flow_method(shown), speeds.add)
@@ -129,8 +129,12 @@ class _Speeds:
 
 
 def _write(
-    shown: Shown, method: TalliedMethod, velocities: _Velocities, writer: Writer, look: VideoLook
-) -> None:  # fmt: skip
+    shown: Shown,
+    method: TalliedMethod,
+    velocities: _Velocities,
+    writer: OutputWriter,
+    look: VideoLook,
+) -> None:
     from dvskit.motion import flow_blocks
 
     if writer.kind is Kind.ARRAYS:

@@ -22,7 +22,7 @@ from dvskit.cli._options import (
     output,
 )
 from dvskit.cli._shown import ShownFile, finish, opened
-from dvskit.cli._writer import Kind, PlotLook, Writer
+from dvskit.cli._writer import Kind, OutputWriter, PlotLook
 from dvskit.errors import ConfigError, count_of
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def motion(
     out  The output: a table, .csv or .npz, or a plot with the gyroscope, .png, .svg or .pdf.
     """
     kinds, beside_json = Kind.TABLE | Kind.ARRAYS | Kind.PICTURE, json and out is not None
-    writer = Writer(out or Path("-"), "motions", kinds, look, force=force, json=beside_json)
+    writer = OutputWriter(out or Path("-"), "motions", kinds, look, force=force, json=beside_json)
     writer.json = json
     style = look.style() if writer.kind is Kind.PICTURE else None
     model: Any = estimate.model.value

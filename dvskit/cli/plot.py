@@ -29,7 +29,7 @@ from dvskit.cli._options import (
     output,
 )
 from dvskit.cli._shown import Shown, ShownFile, finish, opened
-from dvskit.cli._writer import Kind, PlotLook, Writer
+from dvskit.cli._writer import Kind, OutputWriter, PlotLook
 from dvskit.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ class _Plot:
     look: PlotLook = field(default_factory=PlotLook)
     force: Force = False
 
-    def begin(self) -> tuple[Writer, Style]:
+    def begin(self) -> tuple[OutputWriter, Style]:
         """Return the writer and the style. Raises ConfigError."""
-        return Writer(self.out, "plots", Kind.PICTURE, force=self.force), self.look.style()
+        return OutputWriter(self.out, "plots", Kind.PICTURE, force=self.force), self.look.style()
 
 
 _WHAT = {

@@ -27,7 +27,7 @@ from dvskit.cli._options import (
     reconstructor_names,
 )
 from dvskit.cli._shown import Shown, finish, opened
-from dvskit.cli._writer import Kind, Writer, only_for
+from dvskit.cli._writer import Kind, OutputWriter, only_for
 from dvskit.errors import ConfigError, VideoError, count_of
 from dvskit.video.source import FrameSource
 
@@ -119,7 +119,7 @@ def _reconstruct(
     file: Path | None, out: Path, *, wanted: _Images, reading: Reading, json: bool, force: bool
 ) -> int:
     kinds = Kind.VIDEO | Kind.ARRAYS | Kind.FOLDER
-    writer = Writer(out, "images", kinds, wanted, force=force, json=json)
+    writer = OutputWriter(out, "images", kinds, wanted, force=force, json=json)
     image_times = wanted.image_times()
     from dvskit.reconstruction import AutoExposure, GivenTimes, load_reconstructor
     from dvskit.reconstruction import reconstruct as images_of

@@ -27,7 +27,7 @@ from dvskit.cli._options import (
     output,
 )
 from dvskit.cli._shown import Shown, finish, opened
-from dvskit.cli._writer import Kind, VideoLook, Writer
+from dvskit.cli._writer import Kind, OutputWriter, VideoLook
 from dvskit.errors import ConfigError, count_of
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def render(
 
 
 def _render(file: Path | None, out: Path, *, drawn: _Drawn, reading: Reading, force: bool) -> int:
-    writer = Writer(out, "videos", Kind.VIDEO | Kind.FOLDER, force=force)
+    writer = OutputWriter(out, "videos", Kind.VIDEO | Kind.FOLDER, force=force)
     if drawn.lens is not None and drawn.stabilize is None:
         raise ConfigError(f"--lens {drawn.lens} is for --stabilize rotation; give both")
     frames, look = drawn.frames(), drawn.look
@@ -184,7 +184,7 @@ def _stabilized(shown: Shown, drawn: _Drawn) -> Stabilized:
     return Stabilized(shown, motions, camera=lens)
 
 
-def _note_left(stable: Stabilized, writer: Writer, count: int) -> None:
+def _note_left(stable: Stabilized, writer: OutputWriter, count: int) -> None:
     """Note the shares of events that a stabilized video of `count` events lacks."""
     whole = max(stable.left_by_undistortion + stable.left_by_motion + count, 1)
     for left, reason in (

@@ -23,7 +23,7 @@ from dvskit.cli._options import (
     output,
 )
 from dvskit.cli._shown import ShownFile, TalliedMethod, finish, opened
-from dvskit.cli._writer import Kind, VideoLook, Writer
+from dvskit.cli._writer import Kind, OutputWriter, VideoLook
 from dvskit.errors import ConfigError, count_of
 from dvskit.events import Source, read_all
 from dvskit.formats import is_standard
@@ -98,7 +98,7 @@ def track(
          .mkv, .mov, .gif), or a page (.html).
     """
     kinds = Kind.TABLE | Kind.ARRAYS | Kind.PAGE | Kind.VIDEO
-    writer = Writer(out, "objects", kinds, look, force=force, json=json)
+    writer = OutputWriter(out, "objects", kinds, look, force=force, json=json)
     counters = following.counters()
     objects = rows = 0
 
@@ -137,7 +137,7 @@ def track(
 
 
 def _write(
-    events: Source, tracker: TalliedMethod, writer: Writer, look: VideoLook,
+    events: Source, tracker: TalliedMethod, writer: OutputWriter, look: VideoLook,
     counters: list[LineCounter], title: str,
 ) -> None:  # fmt: skip
     from dvskit.tracking import object_blocks

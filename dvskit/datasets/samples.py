@@ -450,6 +450,11 @@ class LazySample(NamedTuple):
     """A sample that is not read yet: a number of a set, and the generator of its random parts.
 
     rng  None if the set has no chance, or if the sample's own fixed draw is wanted
+
+        samples = dvskit.datasets.open_samples("digits")
+        sample = dvskit.datasets.LazySample(samples, 3)
+        sample.row.label  # known without reading
+        sample.events()  # reads the file
     """
 
     whole: Samples
@@ -495,6 +500,10 @@ class AdaptedSamples(_Subset[Samples, Events], Samples):
     adapt  the function; None: samples are as they were
     mark   follows fingerprints
     draws  False: each sample's own fixed draw
+
+        samples = dvskit.datasets.open_samples("digits")
+        flipped = samples.adapted(lambda sample: dvskit.filters.Flip("x")(sample.events()))
+        flipped.whole is samples, flipped[0]  # True, and the flipped events of the first sample
     """
 
     whole: Samples

@@ -188,9 +188,11 @@ def track(events_or_source: Events | Source, tracker: ObjectMethod | None = None
 def object_blocks(events_or_source: Events | Source, tracker: ObjectMethod) -> Iterator[Rows]:
     """Yield the rows of `track` as the events come.
 
-    source = dvskit.open_events("discs.raw").between(0, 500_000)
-    for rows in dvskit.tracking.object_blocks(source, dvskit.tracking.Tracker()):
-        rows["t"]  # the windows that a block completes
+    Each block gives the rows of the windows that it completes, and the end gives the last ones.
+
+        source = dvskit.open_events("discs.raw").between(0, 500_000)
+        for rows in dvskit.tracking.object_blocks(source, dvskit.tracking.Tracker()):
+            rows["t"]  # the windows that a block completes
     """
     source = as_source(events_or_source)
     step = tracker.start(source.size)
