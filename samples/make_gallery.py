@@ -92,7 +92,7 @@ GALLERY = {
              "The spectrum of three lamps: 37, 100 and 250 Hz, and multiples.",
              ("lamps.raw",)),
         Item("flicker.png", "dvskit plot flicker lamps.raw -o flicker.png",
-             "The flicker frequency of each pixel; moving objects are grey.", ("lamps.raw",)),
+             "The flicker frequency of each pixel; moving objects are gray.", ("lamps.raw",)),
     ),
     "Plots of networks": (
         Item("raster.png", f"dvskit plot raster person.raw -o raster.png --model {MODEL}",

@@ -150,7 +150,7 @@ show("torch", "numba", "av", "cv2", "matplotlib")
 app(["info", "--help"], standalone_mode=False)
 show("torch", "numba", "dvskit.cli.convert", "dvskit.cli.emulate", "dvskit.cli.train")
 app(["--help"], standalone_mode=False)
-show("torch", "numba")
+show("torch", "numba", "av", "cv2", "h5py")
 import dvskit.teach
 show("torch", "numba", "matplotlib")
 import dvskit.teach.server

@@ -14,7 +14,7 @@ import pytest
 
 import dvskit
 from dvskit import Events
-from dvskit.cli._live import ShownArrivals
+from dvskit.cli.view import ShownArrivals
 from dvskit.errors import LeftOutWarning, OutputError
 from dvskit.formats import keeping_up
 from dvskit.models import save_model

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import errno
-import hashlib
 import io
 import os
 import time
@@ -470,6 +469,8 @@ def _remove_left_over(jobs: list[FileJob]) -> None:
 
 def options_hash(command: str, options: Mapping[str, Any]) -> str:
     """Return the hash of a command's options, and of the content of files that they name."""
+    import hashlib  # here because OpenSSL loads slowly
+
     digest = hashlib.sha256(command.encode())
     for name, value in sorted(_flat(options)):
         digest.update(f"\n{name}={value!r}".encode(errors="surrogatepass"))

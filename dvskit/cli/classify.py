@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import time
+from array import array
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from dvskit import _interrupt
 from dvskit.cli import _console
 from dvskit.cli._batch import NO_OUTPUT, Crew, Prepared
 from dvskit.cli._inputs import FileJob, is_stream, note_skipped
-from dvskit.cli._live import Living, classify_live, one_source
-from dvskit.cli._options import Json, ModelOption, Reading, Spikes, argument, refuse_for_images
+from dvskit.cli._live import name_of, one_source, open_stream, window_words
+from dvskit.cli._options import (
+    CameraOptions,
+    Json,
+    ModelOption,
+    Reading,
+    Spikes,
+    argument,
+    option,
+    refuse_for_images,
+)
 from dvskit.cli._remote import Staging, address_of, listed
-from dvskit.errors import ConfigError, FormatError, count_of
+from dvskit.errors import ConfigError, FormatError, count_of, printable
 from dvskit.formats.found import (
     CLIPS,
     PathKind,
@@ -25,18 +43,46 @@ from dvskit.formats.found import (
 from dvskit.formats.table import CLIP_SUFFIXES
 
 if TYPE_CHECKING:
-    from dvskit.evaluation import Classified
+    from dvskit.evaluation import Classified, Live, LiveDecision, LiveRun
+    from dvskit.evaluation.live import Arrival
     from dvskit.models import Model
 
-
+_BEHIND_S = 0.05  # shorter delays are not shown
 _NOT_LIVE = ("jobs", "cluster", "encoder", "seed")
+
+
+@dataclass(frozen=True, slots=True)
+class LiveOptions:
+    """The options of live decisions.
+
+    live    Decide after each bin, while events arrive. A recording or a video is played in real
+            time; -, an address ({addresses}) and a camera (--camera) are live.
+    reject  With --live: the least confidence, 0 to 1, at which a class is named.
+    """
+
+    live: bool = False
+    cameras: CameraOptions = field(default_factory=CameraOptions)
+    reject: float | None = option(metavar="SHARE", min=0.0, max=1.0, shown="the model's, else 0.5")
+
+    def check(self) -> None:
+        """Raise ConfigError for options of --live without it."""
+        if not self.live:
+            _console.refuse(("camera", "bias", "reject"), "needs --live")
+
+    def start(self, model: Model) -> Live:
+        """Return a model on streams that names a class from --reject on."""
+        from dvskit.evaluation import Live
+
+        if self.reject is None:
+            return Live(model)
+        return Live(model, replace(model.reject, confidence=self.reject, how="--reject"))
 
 
 def classify(
     paths: list[Path] | None = argument(metavar="FILES"),
     *,
     model: ModelOption,
-    living: Living = Living(),
+    stream: LiveOptions = LiveOptions(),
     json: Json = False,
     reading: Reading = Reading(),
     spikes: Spikes = Spikes(),
@@ -48,7 +94,7 @@ def classify(
     Videos and depth clips are emulated first, with the settings the model was trained with.
     Several recordings give a table, or with --json an array in place of an object; --jobs and
     --cluster share them, and do not change the output.
-    An image is centred in the model's input and encoded as spikes.
+    An image is centered in the model's input and encoded as spikes.
 
     With --live the model decides after each bin, on the window that ends with it. The answer is
     "nothing" if the model is not sure or nothing moves.
@@ -57,11 +103,11 @@ def classify(
            address ({addresses}). With --live: one recording or video.
     """
     files = paths or []
-    living.check()
-    if living.live:
+    stream.check()
+    if stream.live:
         _console.refuse(_NOT_LIVE, "for many files or still images; leave it out with --live")
-        source = one_source(files, living.cameras)
-        classify_live(source, living.start(_load(model)), reading, as_json=json)
+        source = one_source(files, stream.cameras)
+        _classify_live(source, stream.start(_load(model)), reading, as_json=json)
         return
     if not files:
         raise ConfigError("name recordings or images to classify; or --live and a source")
@@ -246,3 +292,135 @@ class _Table:
         wide = self._class
         columns = f"{name:<{self._name}}  {best:<{wide}}  {sure:>7}  {second:<{wide}}  {less:>7}"
         return f"{columns}  {count:>7}"
+
+
+# --- live -----------------------------------------------------------------------------------------
+
+
+def _classify_live(source: Path | int, live: Live, reading: Reading, *, as_json: bool) -> None:
+    """Decide on a source until it ends, or until Ctrl-C, with exit code 130."""
+    from dvskit.evaluation.live import follow
+
+    _console.announce_compiling()
+    stream, summary = open_stream(source, live, reading), _Summary()
+    _console.say(f"{name_of(source)}: {stream.how}; {window_words(live)}; Ctrl-C ends it")
+    screen, stopped = _Screen(as_json=as_json), False
+    try:
+        for arrival, decisions in follow(stream.run, stream.arrivals):
+            summary.add(arrival, decisions)
+            screen.show(stream.run, arrival, decisions)
+    except KeyboardInterrupt:
+        stopped = True
+    finally:
+        screen.close()
+        stream.close()
+    for text in stream.notes():
+        _console.note(f"{name_of(source)}: {text}")
+    _console.say(summary.words)
+    if stopped:
+        _interrupt.advise("run the same command again to go on")
+        raise KeyboardInterrupt
+
+
+class _Screen:
+    """Shows decisions: in one line of a terminal, which is rewritten, else a line for each.
+
+    A line is text, whose times count from the first decision, or a JSON object.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._json, self._rewrites = as_json, not as_json and sys.stdout.isatty()
+        self._moved = time.perf_counter()  # time of the latest event
+        self._first_us: int | None = None
+
+    def show(self, run: LiveRun, arrival: Arrival | None, decisions: list[LiveDecision]) -> None:
+        if arrival is not None and len(arrival.events):
+            self._moved = arrival.at
+        if not self._rewrites:
+            for each in decisions:
+                _console.put(
+                    dumps(_live_values(each), ensure_ascii=False) if self._json
+                    else self._words(run, arrival, each)
+                )  # fmt: skip
+        elif run.resting:
+            silent = time.perf_counter() - self._moved
+            self._rewrite(f"nothing (no events for {silent:.1f} s)")
+        elif decisions:
+            self._rewrite(self._words(run, arrival, decisions[-1]))
+
+    def _rewrite(self, text: str) -> None:
+        wide = shutil.get_terminal_size().columns - 1
+        print(f"\r{printable(text)[:wide]}\x1b[K", end="", flush=True)
+
+    def close(self) -> None:
+        if self._rewrites:
+            print(flush=True)
+
+    def _words(self, run: LiveRun, arrival: Arrival | None, decision: LiveDecision) -> str:
+        if self._first_us is None:
+            self._first_us = decision.start_us
+        since = (decision.stop_us - self._first_us) / 1e6
+        given, wide = run.model.input, max(map(len, run.model.classes))
+        best = f"{decision.best:<{wide}} ({100 * decision.confidence:3.0f} %)"
+        said = (
+            f"nothing: {decision.nothing:<10} {best}"
+            if decision.nothing
+            else f"{best:<{wide + 29}}"
+        )
+        text = f"{since:9.3f} s  {said}  {decision.rate:>11,.0f} events/s"
+        text += (
+            f"  delay {1e3 * decision.delay_s:.1f} ms after a bin of {given.bin_us / 1e3:g} ms, "
+            f"window {given.window_us / 1e6:g} s"
+        )
+        if decision.steps < given.bins:
+            text += f"  ({decision.steps} of {given.bins} bins seen)"
+        if arrival is not None and arrival.behind_s > _BEHIND_S:
+            text += f"  {arrival.behind_s:.1f} s behind"
+        return text
+
+
+def _live_values(decision: LiveDecision) -> dict[str, Any]:
+    """Return a decision as plain values for JSON."""
+    return {
+        "start_us": decision.start_us,
+        "stop_us": decision.stop_us,
+        "class": decision.answer,
+        "nothing": decision.nothing,
+        "confidence": decision.confidence,
+        "probabilities": decision.probabilities,
+        "events": decision.events,
+        "events_per_second": decision.rate,
+        "bins": decision.steps,
+        "delay_ms": round(1e3 * decision.delay_s, 3),
+    }
+
+
+class _Summary:
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._delays = array("d")
+        self._events = 0
+        self._behind_s = 0.0
+
+    def add(self, arrival: Arrival | None, decisions: list[LiveDecision]) -> None:
+        self._delays.extend(each.delay_s for each in decisions)
+        if arrival is not None:
+            self._events += len(arrival.events)
+            self._behind_s = max(self._behind_s, arrival.behind_s)
+
+    @property
+    def words(self) -> str:
+        seconds = time.perf_counter() - self._began
+        text = (
+            f"{count_of(len(self._delays), 'decision')} in {seconds:.1f} s, "
+            f"{count_of(self._events, 'event')}"
+        )
+        if self._delays:
+            middle, most = 1e3 * np.quantile(np.array(self._delays), [0.5, 0.95])
+            text += (
+                f"; delay after each bin {middle:.1f} ms (median), {most:.1f} ms (95 %), "
+                f"{1e3 * max(self._delays):.1f} ms (longest)"
+            )
+        if self._behind_s > _BEHIND_S:
+            text += f"; up to {self._behind_s:.1f} s behind"
+        return text

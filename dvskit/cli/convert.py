@@ -13,14 +13,12 @@ from dvskit.cli import _console
 from dvskit.cli import _options as options
 from dvskit.cli._batch import OUTPUT, Crew, on_many, run_one, write_events
 from dvskit.cli._binding import CommandGroup
-from dvskit.cli._filtered import FilteredEvents
 from dvskit.cli._inputs import RECORDINGS, Paths
 from dvskit.cli._options import Microseconds, Reading, Span, option
 from dvskit.cli._shown import CountedEvents
 from dvskit.errors import ConfigError, FormatError, OutputError, ShapeError, count_of, one_line
 from dvskit.events import Events, Size, Source
 from dvskit.events.window import parse_us
-from dvskit.filters import Crop, FilteredSource, Fit, Placement
 from dvskit.formats import (
     Damage,
     FileSink,
@@ -38,6 +36,8 @@ from dvskit.formats.network import is_network, lost_senders
 from dvskit.streams import Triggers
 
 if TYPE_CHECKING:
+    from dvskit.cli._filtered import FilteredEvents
+    from dvskit.filters import FilteredSource
     from dvskit.tensors import Representation
 
 
@@ -48,17 +48,24 @@ class _Changed:
         self.part = part
         self._filtered: FilteredEvents | None = None
         self._fitted: FilteredSource | None = None
-        source: Source = part
+        self.source: Source = part
+        if kept.crop is not None or kept.filters or kept.fit is not None:
+            self._change(kept)
+
+    def _change(self, kept: Conversion) -> None:
+        from dvskit.cli._filtered import FilteredEvents
+        from dvskit.filters import Crop, FilteredSource, Fit, Placement
+
         if kept.crop is not None:
             with options.as_usage("--crop"):
-                source = FilteredSource(part, Crop(*kept.crop))
+                self.source = FilteredSource(self.source, Crop(*kept.crop))
         if kept.filters:
             with options.as_usage("--filter"):
-                source = self._filtered = FilteredEvents(source, kept.filters, part.recording)
+                self._filtered = FilteredEvents(self.source, kept.filters, self.part.recording)
+                self.source = self._filtered
         if kept.fit is not None:
-            self._placement = Placement.of(source.size, kept.fit)
-            source = self._fitted = FilteredSource(source, Fit(kept.fit))
-        self.source = source
+            self._placement = Placement.of(self.source.size, kept.fit)
+            self.source = self._fitted = FilteredSource(self.source, Fit(kept.fit))
 
     @property
     def keeps_times(self) -> bool:

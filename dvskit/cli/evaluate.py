@@ -130,7 +130,7 @@ def evaluate(
     of_images: OfImages = OfImages(),
     crew: Crew = Crew(),
 ) -> None:
-    """Score a model on labelled recordings or still images that it was not trained on.
+    """Score a model on labeled recordings or still images that it was not trained on.
 
     Images from events are compared with the frames of a recording, or with a video. --jobs and
     --cluster share recordings, 50 at a time, and do not change the figures.

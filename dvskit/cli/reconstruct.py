@@ -29,7 +29,6 @@ from dvskit.cli._options import (
 from dvskit.cli._shown import Shown, finish, opened
 from dvskit.cli._writer import Kind, OutputWriter, only_for
 from dvskit.errors import ConfigError, VideoError, count_of
-from dvskit.video.source import FrameSource
 
 if TYPE_CHECKING:
     from dvskit.reconstruction import GivenTimes, ImageTimes, Reconstructed
@@ -186,7 +185,7 @@ def default_model() -> str:
     return "reconstruct" if "reconstruct" in shipped_folders("model.toml") else "filter"
 
 
-class _UntilStopped(FrameSource):
+class _UntilStopped:
     """Images until Ctrl-C."""
 
     def __init__(self, images: Reconstructed, shown: Shown) -> None:

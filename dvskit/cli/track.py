@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.cli import _console
-from dvskit.cli._filtered import FilteredEvents
 from dvskit.cli._options import (
     REQUIRED,
     Force,
@@ -112,12 +111,14 @@ def track(
 
     tracker = TalliedMethod(following.tracker(), add)
     with opened(file, reading, following.span, writer, stops=True) as shown:
-        events: Source = shown
+        filtered = None
         if following.filters:
+            from dvskit.cli._filtered import FilteredEvents
+
             with as_usage("--filter"):
-                events = FilteredEvents(shown, following.filters, shown.recording)
-        _write(events, tracker, writer, look, counters, file.name)
-    for text in events.notes() if isinstance(events, FilteredEvents) else ():
+                filtered = FilteredEvents(shown, following.filters, shown.recording)
+        _write(filtered or shown, tracker, writer, look, counters, file.name)
+    for text in () if filtered is None else filtered.notes():
         _console.note(f"{file}: {text}")
     if not objects and not shown.stopped:
         _console.note(f"{file}: no object was found: all are smaller than --least, or shorter than "

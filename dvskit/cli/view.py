@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +15,6 @@ from dvskit.cli import _console
 from dvskit.cli._clips import open_shown
 from dvskit.cli._live import (
     LiveStream,
-    ShownArrivals,
     name_of,
     one_source,
     open_seen,
@@ -33,13 +33,17 @@ from dvskit.cli._options import (
     option,
     output,
 )
-from dvskit.errors import ConfigError, count_of
+from dvskit.errors import ConfigError, count_of, one_line
 from dvskit.events import Events, Source
+from dvskit.formats import Recording, open_sink
 from dvskit.formats.addresses import LiveAddress, LiveRecording, scheme_of
+from dvskit.formats.keeping_up import KeepingUp
 
 if TYPE_CHECKING:
     from dvskit.evaluation import Live, LiveDecision
     from dvskit.render.view import Decided, Decisions, Viewed
+
+_END_S = 1.5  # for the last block to be written
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,3 +235,75 @@ class _DecidedEvents:
                     yield arrival.events
         finally:
             self._decisions.done = True
+
+
+# --- live events ----------------------------------------------------------------------------------
+
+
+class ShownArrivals:
+    """Live events for a page, read by a thread of its own; the iterator yields them.
+
+    out      a file that all of them are written to, if it is given
+    written  their number
+    skipped  the number of events that a page too slow for them did not get
+
+    The thread waits neither for the page nor for a decision, so that the file misses nothing.
+    """
+
+    def __init__(self, recording: Recording, out: Path | None, *, overwrite: bool = False) -> None:
+        self.size, self.out = recording.size, out
+        self.written = self.skipped = 0
+        self._recording, self._overwrite = recording, overwrite
+        self._closed = threading.Event()
+        self._keeping = KeepingUp(
+            self._blocks() if out is None else self._written(out), self._skip, self._end
+        )
+        self._keeping.start()
+
+    def __iter__(self) -> Iterator[Events]:
+        for block in self._keeping.until_quiet():
+            yield Events.empty(self.size) if block is None else block
+
+    @property
+    def error(self) -> BaseException | None:
+        """The error of reading or writing, which has ended both; None without one."""
+        return self._keeping.error
+
+    def close(self) -> None:
+        """End reading and complete the file. A reader that waits for a pipe is left waiting."""
+        self._end()
+        self._keeping.join(_END_S)
+
+    def notes(self) -> list[str]:
+        """Return what was skipped, lost and assumed, a line each."""
+        found = list(self._recording.assumptions)
+        if self._recording.damage:
+            found.append(str(self._recording.damage))
+        if self.error is not None:
+            found.append(one_line(self.error))
+        if self.skipped:
+            found.append(f"not shown: {count_of(self.skipped, 'event')}, faster than the page"
+                         + (f"; {self.out} has them" if self.out else ""))  # fmt: skip
+        return found
+
+    def _written(self, out: Path) -> Iterator[Events]:
+        with open_sink(out, self.size, overwrite=self._overwrite) as sink:
+            sink.keeps = True
+            for block in self._blocks():
+                sink.write(block)
+                self.written = sink.count
+                yield block
+
+    def _blocks(self) -> Iterator[Events]:
+        for block in self._recording:
+            yield block
+            if self._closed.is_set():
+                return
+
+    def _skip(self, count: int) -> None:
+        self.skipped += count
+
+    def _end(self) -> None:
+        self._closed.set()
+        if isinstance(self._recording, LiveRecording):
+            self._recording.close()

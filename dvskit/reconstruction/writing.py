@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from os import PathLike
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import cv2
 import numpy as np
@@ -25,7 +25,6 @@ from dvskit.render.frames.canvas import Beside, Canvas, lay_out, whole_palette
 from dvskit.render.frames.styles import LatestPolarity
 from dvskit.render.frames.writers import MOVING_SUFFIXES, Film, InThread
 from dvskit.streams import Frame
-from dvskit.video import FrameSource
 from dvskit.video.writing import write_images
 
 IMAGES_SUFFIXES = (*MOVING_SUFFIXES, ".npz")
@@ -34,6 +33,15 @@ _CRF, _PRESET = 15.0, "veryfast"
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same images give the same bytes
 
 Timed = Iterator[tuple[int, NDArray[np.uint8]]]
+
+
+class ImageStream(Protocol):
+    """Gray images with their times in us, and the size of the images; such as a `FrameSource`."""
+
+    size: Size
+
+    def __iter__(self) -> Timed:
+        """Yield (t_us, image)."""
 
 
 class SeenEvents(ReadableSource):
@@ -86,7 +94,7 @@ class SavedImages:
 
 
 def save_images(
-    images: FrameSource,
+    images: ImageStream,
     path: str | PathLike[str],
     *,
     beside: SeenEvents | None = None,
@@ -146,7 +154,7 @@ def check_images_path(path: str | PathLike[str], *, beside: bool) -> Path:
 class _Seen:
     """Images, with their number and times so far."""
 
-    def __init__(self, images: FrameSource, on_image: Callable[[int, int], object] | None) -> None:
+    def __init__(self, images: ImageStream, on_image: Callable[[int, int], object] | None) -> None:
         self.size, self._images, self._on_image = images.size, images, on_image
         self.count = self.first_us = self.last_us = 0
 

@@ -128,7 +128,7 @@ def write_small_sample() -> None:
 
 def view_datagrams() -> None:
     """Run `dvskit view`, send it datagrams, and interrupt it."""
-    from dvskit.cli._live import ShownArrivals
+    from dvskit.cli.view import ShownArrivals
     from tests.test_udp import rows
 
     events = dvskit.load_events("../inputs/a.npz")
