@@ -190,21 +190,19 @@ def write_events(
 
 def write_pictures(
     one: One, paths: Paths, crew: Crew, options: Options, *, to: str | None,
-    suffixes: tuple[str, ...], single: Mapping[str, object],
+    suffixes: tuple[str, ...], single: str,
 ) -> None:  # fmt: skip
     """Write pictures of one input, also into a folder, or of many.
 
     to        the suffix of the outputs of many inputs, one of `suffixes`; by default the first
-    single    options for one input only, by their names on the command line
+    single    an option for one input only
     """
     if paths.is_one(folder=to is None):
         if to is not None:
             raise ConfigError("--to is for many inputs; the suffix of -o sets the kind of one")
         run_one(one, paths, crew, options)
         return
-    for name, value in single.items():
-        if value:
-            raise ConfigError(f"{name} is for one input; leave it out for several")
+    _console.refuse((single,), "for one input; leave it out for several")
     suffix = suffixes[0] if to is None else f".{to.lower().removeprefix('.')}"
     if suffix not in suffixes:
         raise ConfigError(f"--to {to}: for several inputs, name one of {_listed(suffixes)}")

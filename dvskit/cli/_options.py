@@ -291,7 +291,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WritingOptions:
     """How events are written.
 
     to     The output's format: {written}.

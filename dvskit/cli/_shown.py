@@ -86,7 +86,7 @@ class CountedEvents(ReadableSource):
         return self._stop is not None and self._stop.asked
 
 
-class Shown(CountedEvents):
+class ShownRecording(CountedEvents):
     """The part of a recording that a command shows, or the whole: `opened` opens it.
 
     file  its name in messages
@@ -135,7 +135,7 @@ def opened(
     file: Path | None, reading: Reading, span: Span, writer: OutputWriter, *,
     cameras: CameraOptions = CameraOptions(), model: Model | None = None, unit: str = "events",
     stops: bool | None = None,
-) -> Iterator[Shown]:  # fmt: skip
+) -> Iterator[ShownRecording]:  # fmt: skip
     """Open what a command shows, after a check of the output, and show progress until the end.
 
     file   a recording, a clip, which is emulated (as those of a model), or an address; or a camera
@@ -149,7 +149,7 @@ def opened(
     part = recording if span == Span() else span.cut(recording)
     stops = recording.live if stops is None else stops
     with writer.bars, _console.stoppable() if stops else nullcontext() as stop:
-        yield Shown(file, part, writer, unit, stop)
+        yield ShownRecording(file, part, writer, unit, stop)
 
 
 @dataclass(slots=True)
@@ -181,7 +181,7 @@ class TalliedMethod:
 
 def finish(
     writer: OutputWriter,
-    shown: Sequence[Shown],
+    shown: Sequence[ShownRecording],
     words: str = "",
     facts: dict[str, Any] | None = None,
 ) -> None:

@@ -21,7 +21,7 @@ from dvskit.cli._options import (
     option,
     output,
 )
-from dvskit.cli._shown import Shown, finish, opened
+from dvskit.cli._shown import ShownRecording, finish, opened
 from dvskit.cli._writer import Kind, OutputWriter, only_for
 from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, Size, Source, read_all
@@ -197,7 +197,7 @@ def cloud(
     finish(writer, shown, count_of(report.kept, "event"))
 
 
-def _draw(shown: Shown, view: CloudView, turn: Turn, writer: OutputWriter) -> CloudReport:
+def _draw(shown: ShownRecording, view: CloudView, turn: Turn, writer: OutputWriter) -> CloudReport:
     from dvskit import render
 
     report: CloudReport
@@ -221,7 +221,7 @@ def _draw(shown: Shown, view: CloudView, turn: Turn, writer: OutputWriter) -> Cl
 
 
 def _write_page(
-    shown: list[Shown], looks: _Looks, model: Model | None, writer: OutputWriter
+    shown: list[ShownRecording], looks: _Looks, model: Model | None, writer: OutputWriter
 ) -> PageReport:
     labels, images = None if looks.labels is None else read_labels(looks.labels), None
     if looks.images is not None:
@@ -246,7 +246,7 @@ def _write_page(
 
 
 def _on_page(
-    shown: Shown, looks: _Looks, labels: Labels | None, model: Model | None, images: Any
+    shown: ShownRecording, looks: _Looks, labels: Labels | None, model: Model | None, images: Any
 ) -> ShownEvents:
     """Return a recording with its labels, a model's decisions on spans of it, and images.
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from dvskit.tensors import Representation
 
 
-class _Changed:
+class _ChangedEvents:
     """A part of a recording with --crop, --filter and --fit applied: the events to write."""
 
     def __init__(self, part: RecordingPart, kept: Conversion) -> None:
@@ -141,7 +141,7 @@ class TensorOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class _InputOptions:
     """How the input is read.
 
     sort  Sort the events by time if it runs back (csv, rpg, npy, npz, hdf5). All events are held in
@@ -182,7 +182,7 @@ def _write_frames(
     file: Path,
     out: Path,
     *,
-    read: _Read,
+    read: _InputOptions,
     kept: Conversion,
     force: bool,
     **_: object,
@@ -212,10 +212,10 @@ def _write_frames(
 def convert(
     words: list[str] | None = options.argument(metavar="IN OUT"),
     out: str | None = options.output(OUTPUT),
-    read: _Read = _Read(),
+    read: _InputOptions = _InputOptions(),
     kept: Conversion = Conversion(),
     tensors: TensorOptions = TensorOptions(),
-    written: options.Written = options.Written(),
+    written: options.WritingOptions = options.WritingOptions(),
     crew: Crew = Crew(),
 ) -> None:
     """Convert an event file, or live events, to another format, a part, or a tensor.
@@ -249,7 +249,7 @@ def convert(
 
 
 def _convert(
-    file: Path | None, out: Path, *, read: _Read, kept: Conversion, tensors: TensorOptions,
+    file: Path | None, out: Path, *, read: _InputOptions, kept: Conversion, tensors: TensorOptions,
     to: str | None, force: bool,
 ) -> int | None:  # fmt: skip
     """Convert a file, or what a camera sends; return the number of events, None for a tensor."""
@@ -263,7 +263,7 @@ def _convert(
         part = _Arriving(recording, kept.span, waits=not is_network(out))
     else:
         part = kept.span.cut(recording)
-    changed = _Changed(part, kept)
+    changed = _ChangedEvents(part, kept)
     if tensor is None:
         return _write_events(changed, out, to, force)
     if recording.live:
@@ -277,7 +277,7 @@ def _convert(
     return None
 
 
-def _write_events(changed: _Changed, out: Path, to: str | None, force: bool) -> int:
+def _write_events(changed: _ChangedEvents, out: Path, to: str | None, force: bool) -> int:
     part, recording = changed.part, changed.part.recording
     with (
         options.waiting(open_sink(out, changed.source.size, format=to, overwrite=force)) as sink,
@@ -422,7 +422,7 @@ def merge(
     files: list[Path] = options.argument(default=options.REQUIRED, metavar="IN IN OUT"),
     out: Path | None = options.output("The file to write, instead of the last word."),
     reading: options.Reading = options.Reading(),
-    written: options.Written = options.Written(),
+    written: options.WritingOptions = options.WritingOptions(),
 ) -> None:  # fmt: skip
     """Merge event files into one, in order of time; equal times keep the order of the files.
 
@@ -469,7 +469,10 @@ def merge(
 
 
 def _listen(
-    topic: str, out: Path, span: Span = Span(), written: options.Written = options.Written()
+    topic: str,
+    out: Path,
+    span: Span = Span(),
+    written: options.WritingOptions = options.WritingOptions(),
 ) -> None:
     """Write the events of a topic to a file of any format, until Ctrl-C.
 

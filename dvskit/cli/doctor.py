@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from dvskit import __version__, _files
+from dvskit._threads import thread_count
 from dvskit.cli import _console
 from dvskit.cli._options import Json
 from dvskit.errors import LEFT_OUT, DvskitError, count_of
@@ -42,7 +43,7 @@ def doctor(json: Json = False, warm: bool = False) -> None:
     findings = [("dvskit", True, __version__), ("python", True, platform.python_version())]
     findings += [_package(name) for name in _PACKAGES]
     checks = {"threads": _threads, "kernels": _kernels, "video": _video}
-    if _is_installed("torch"):
+    if find_spec("torch"):
         checks |= {"networks": _networks, "shipped models": _models, "cache": _cache}
     findings += [_run(name, check) for name, check in checks.items()]
     own = all(good for _, good, _ in findings)
@@ -83,16 +84,12 @@ def _extension(package: Package, others: Sequence[Package]) -> tuple[str, bool, 
 def _package(name: str) -> tuple[str, bool, str]:
     from importlib.metadata import PackageNotFoundError, version  # takes 10 ms
 
-    if name in LEFT_OUT and not _is_installed(name):
+    if name in LEFT_OUT and find_spec(name) is None:
         return name, True, f"not installed: a light install; pip install {name} adds it"
     try:
         return name, True, version(name)
     except PackageNotFoundError:
         return name, False, "not installed"
-
-
-def _is_installed(name: str) -> bool:
-    return find_spec(name) is not None
 
 
 def _run(name: str, check: Callable[[], str]) -> tuple[str, bool, str]:
@@ -103,15 +100,11 @@ def _run(name: str, check: Callable[[], str]) -> tuple[str, bool, str]:
 
 
 def _threads() -> str:
-    from dvskit._threads import thread_count
-
     return f"{thread_count()} (DVSKIT_THREADS changes it)"
 
 
 def _kernels() -> str:
     begun = time.perf_counter()
-    import numpy as np
-
     from dvskit.emulator import Emulator
 
     run = Emulator().start((8, 8))
@@ -283,5 +276,5 @@ def warm_all() -> Iterator[str]:
         yield from warm_motion(events)
         yield from warm_emulator()
         yield from warm_pictures(events)
-        if _is_installed("torch"):
+        if find_spec("torch"):
             yield from warm_networks()

@@ -149,7 +149,7 @@ def emulate(
     camera: str | None = None,
     sensor: _Sensor = _Sensor(),
     frames: _Frames = _Frames(),
-    written: options.Written = options.Written(),
+    written: options.WritingOptions = options.WritingOptions(),
     crew: Crew = Crew(),
 ) -> None:
     """Turn a video, or the view of a webcam, into events. Ctrl-C keeps the events so far.

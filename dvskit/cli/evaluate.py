@@ -56,7 +56,7 @@ def _judged(incomplete: str) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class MeasureOptions:
     """Measures besides accuracy, and plots.
 
     matrix        Draw the confusion matrix too: .png, .svg or .pdf.
@@ -110,7 +110,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class OfImages:
+class ImageOptions:
     """Options of reconstructors.
 
     preset  For a reconstructor that is judged on a video: the sensor that the video is emulated
@@ -125,9 +125,9 @@ def evaluate(
     data: Path = argument(default=REQUIRED),
     split: SplitOption = PartName.held_out,
     json: Json = False,
-    wanted: Wanted = Wanted(),
+    wanted: MeasureOptions = MeasureOptions(),
     inputs: JudgedInputs = JudgedInputs(),
-    of_images: OfImages = OfImages(),
+    of_images: ImageOptions = ImageOptions(),
     crew: Crew = Crew(),
 ) -> None:
     """Score a model on labeled recordings or still images that it was not trained on.
@@ -142,7 +142,9 @@ def evaluate(
     """
     reconstructor = _reconstructor(model)
     if reconstructor is not None:
-        of_classifiers = [each.name for group in (Spikes, Wanted, Crew) for each in fields(group)]
+        of_classifiers = [
+            each.name for group in (Spikes, MeasureOptions, Crew) for each in fields(group)
+        ]
         why = f"for classifiers only; {model} makes images, leave it out"
         _console.refuse(("split", *of_classifiers), why)
         evaluate_images(reconstructor, data, inputs, of_images, as_json=json)
@@ -434,7 +436,7 @@ _SCORES = {
 
 
 def evaluate_images(
-    reconstructor: Reconstructor, data: Path, inputs: JudgedInputs, of_images: OfImages, *,
+    reconstructor: Reconstructor, data: Path, inputs: JudgedInputs, of_images: ImageOptions, *,
     as_json: bool,
 ) -> None:  # fmt: skip
     """Print the scores of a reconstructor on a recording with frames, or on a video."""

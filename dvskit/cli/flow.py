@@ -12,7 +12,7 @@ import numpy as np
 
 from dvskit.cli import _console
 from dvskit.cli._options import REQUIRED, Duration, Force, Json, Reading, Span, option, output
-from dvskit.cli._shown import Shown, ShownFile, TalliedMethod, finish, opened
+from dvskit.cli._shown import ShownFile, ShownRecording, TalliedMethod, finish, opened
 from dvskit.cli._writer import Kind, OutputWriter, VideoLook, only_for
 from dvskit.errors import count_of
 
@@ -47,7 +47,7 @@ class _Velocities:
     )  # fmt: skip
     window: Duration | None = only_for(Kind.VIDEO, shown="3 frames, at least 5 ms")
 
-    def flow_method(self, shown: Shown) -> FlowMethod:
+    def flow_method(self, shown: ShownRecording) -> FlowMethod:
         """Return the method of --method; by default one that keeps up with live events."""
         from dvskit import motion
 
@@ -55,10 +55,10 @@ class _Velocities:
         method: FlowMethod = kinds[self.method_name(shown)]()
         return method
 
-    def method_name(self, shown: Shown) -> str:
+    def method_name(self, shown: ShownRecording) -> str:
         return str(self.method or ("plane" if shown.live else "dense"))
 
-    def full_px_s(self, shown: Shown) -> float:
+    def full_px_s(self, shown: ShownRecording) -> float:
         """Return the speed of full color: by default a quantile of that of the first events."""
         if self.full or shown.live:
             return self.full or _LIVE_PX_S
@@ -129,7 +129,7 @@ class _Speeds:
 
 
 def _write(
-    shown: Shown,
+    shown: ShownRecording,
     method: TalliedMethod,
     velocities: _Velocities,
     writer: OutputWriter,

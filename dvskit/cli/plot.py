@@ -28,7 +28,7 @@ from dvskit.cli._options import (
     option,
     output,
 )
-from dvskit.cli._shown import Shown, ShownFile, finish, opened
+from dvskit.cli._shown import ShownFile, ShownRecording, finish, opened
 from dvskit.cli._writer import Kind, OutputWriter, PlotLook
 from dvskit.errors import ConfigError, did_you_mean
 
@@ -173,7 +173,7 @@ def membrane(
     finish(writer, [shown])
 
 
-def _observe(shown: Shown, model: str, layer: str | None) -> Observed:
+def _observe(shown: ShownRecording, model: str, layer: str | None) -> Observed:
     from dvskit.evaluation import observe
     from dvskit.models import load_model
 

@@ -26,7 +26,7 @@ from dvskit.cli._options import (
     output,
     reconstructor_names,
 )
-from dvskit.cli._shown import Shown, finish, opened
+from dvskit.cli._shown import ShownRecording, finish, opened
 from dvskit.cli._writer import Kind, OutputWriter, only_for
 from dvskit.errors import ConfigError, VideoError, count_of
 
@@ -109,9 +109,7 @@ def reconstruct(
     """
     paths = Paths(tuple(words or ()), out, RECORDINGS)
     given = {"wanted": wanted, "reading": reading, "force": force, "json": json}
-    write_pictures(
-        _reconstruct, paths, crew, given, to=to, suffixes=_SUFFIXES, single={"--json": json}
-    )
+    write_pictures(_reconstruct, paths, crew, given, to=to, suffixes=_SUFFIXES, single="json")
 
 
 def _reconstruct(
@@ -157,7 +155,9 @@ def _reconstruct(
     return shown.count
 
 
-def _with_reason(error: VideoError, every: float | None, shown: Shown, images: int) -> VideoError:
+def _with_reason(
+    error: VideoError, every: float | None, shown: ShownRecording, images: int
+) -> VideoError:
     """Return the error; without an image for --every, one that names the number of events."""
     if images or every is None:
         return error
@@ -168,7 +168,7 @@ def _with_reason(error: VideoError, every: float | None, shown: Shown, images: i
     )
 
 
-def _note_outside(times: GivenTimes, shown: Shown, file: Path | None) -> None:
+def _note_outside(times: GivenTimes, shown: ShownRecording, file: Path | None) -> None:
     """Note the number of given times without events there."""
     t_us = np.asarray(times.t_us)
     outside = int(((t_us < shown.first_us) | (t_us > shown.last_us)).sum())
@@ -188,7 +188,7 @@ def default_model() -> str:
 class _UntilStopped:
     """Images until Ctrl-C."""
 
-    def __init__(self, images: Reconstructed, shown: Shown) -> None:
+    def __init__(self, images: Reconstructed, shown: ShownRecording) -> None:
         self.size, self._images, self._shown = images.size, images, shown
         self.count = 0
 

@@ -26,7 +26,7 @@ from dvskit.cli._options import (
     option,
     output,
 )
-from dvskit.cli._shown import Shown, finish, opened
+from dvskit.cli._shown import ShownRecording, finish, opened
 from dvskit.cli._writer import Kind, OutputWriter, VideoLook
 from dvskit.errors import ConfigError, count_of
 
@@ -44,7 +44,7 @@ StyleName = StrEnum("StyleName", ["polarity", "count", "decay", "linear", "surfa
 
 
 @dataclass(frozen=True, slots=True)
-class _Drawn:
+class _FrameOptions:
     """The content, style and coding of frames.
 
     style      What a frame shows: decay or linear, fading events; polarity, that of the latest
@@ -94,7 +94,7 @@ _SUFFIXES = (".mp4", ".mkv", ".mov", ".gif")
 def render(
     words: list[str] | None = argument(metavar="FILE"),
     out: str = output(default=REQUIRED),
-    drawn: _Drawn = _Drawn(),
+    drawn: _FrameOptions = _FrameOptions(),
     reading: Reading = Reading(),
     force: Force = False,
     to: str | None = suffix_option(_SUFFIXES),
@@ -112,12 +112,12 @@ def render(
     """
     paths = Paths(tuple(words or ()), out, RECORDINGS)
     given = {"drawn": drawn, "reading": reading, "force": force}
-    write_pictures(
-        _render, paths, crew, given, to=to, suffixes=_SUFFIXES, single={"--beside": drawn.beside}
-    )
+    write_pictures(_render, paths, crew, given, to=to, suffixes=_SUFFIXES, single="beside")
 
 
-def _render(file: Path | None, out: Path, *, drawn: _Drawn, reading: Reading, force: bool) -> int:
+def _render(
+    file: Path | None, out: Path, *, drawn: _FrameOptions, reading: Reading, force: bool
+) -> int:
     writer = OutputWriter(out, "videos", Kind.VIDEO | Kind.FOLDER, force=force)
     if drawn.lens is not None and drawn.stabilize is None:
         raise ConfigError(f"--lens {drawn.lens} is for --stabilize rotation; give both")
@@ -169,7 +169,7 @@ def _render(file: Path | None, out: Path, *, drawn: _Drawn, reading: Reading, fo
     return report.events
 
 
-def _stabilized(shown: Shown, drawn: _Drawn) -> Stabilized:
+def _stabilized(shown: ShownRecording, drawn: _FrameOptions) -> Stabilized:
     """Return the events without the motion of the camera."""
     if shown.live:
         raise ConfigError(f"{shown.file}: --stabilize needs a file; write one first")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 import time
@@ -30,7 +29,6 @@ from dvskit.cli._options import (
     output,
 )
 from dvskit.errors import ConfigError, count_of
-from dvskit.formats.index_cache import cache_folder
 
 if TYPE_CHECKING:
     from dvskit.datasets import Samples
@@ -42,7 +40,7 @@ _SCRATCH = "scratch"  # as --start: new weights
 
 
 @dataclass(frozen=True, slots=True)
-class Begin:
+class StartOptions:
     """The start of a training, and its output.
 
     minutes  Only for a folder: the time for the whole run, emulation included.
@@ -88,7 +86,7 @@ class Runs:
 
 def train(
     source: Path = argument(default=REQUIRED, metavar="FOLDER|CONFIG"),
-    begin: Begin = Begin(),
+    begin: StartOptions = StartOptions(),
     runs: Runs = Runs(),
     json: Json = False,
     crew: Crew = Crew(),
@@ -174,6 +172,7 @@ def _emulate_sets(file: Path, config: Config, crew: Crew) -> None:
     """
     from dvskit._tables import to_toml
     from dvskit.datasets import Cache
+    from dvskit.formats.index_cache import cache_folder
     from dvskit.training.config import config_values
 
     text, folder = to_toml(config_values(config)), cache_folder().absolute() / "samples"
@@ -218,8 +217,10 @@ def _train_reconstruction(values: dict[str, Any]) -> None:
     _say_finished(trained.folder, len(trained.history), bars, use)
 
 
-def _train_folder(folder: Path, begin: Begin, changes: dict[str, str], *, as_json: bool) -> None:
-    began = time.monotonic() - _age_s()
+def _train_folder(
+    folder: Path, begin: StartOptions, changes: dict[str, str], *, as_json: bool
+) -> None:
+    began = time.monotonic() - time.process_time()
     from dvskit.training import Callbacks, train_folder
 
     loaded_min = (time.monotonic() - began) / 60
@@ -253,16 +254,6 @@ def _train_folder(folder: Path, begin: Begin, changes: dict[str, str], *, as_jso
         _console.note(text)
     _console.say(f"{trained.folder}: model, card (README.md), pictures; in {run.seconds:.0f} s")
     _say_finished(trained.folder, len(trained.history), bars, "classify FILE")
-
-
-def _age_s() -> float:
-    """Return the age of this process in seconds; on other systems than Linux, its CPU time."""
-    try:
-        started = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
-        uptime = Path("/proc/uptime").read_text().split()[0]
-        return float(uptime) - int(started) / os.sysconf("SC_CLK_TCK")
-    except (OSError, ValueError, IndexError, AttributeError):
-        return time.process_time()
 
 
 def _follow(bars: _console.Bars, name: str) -> Callable[[Progress], None]:
