@@ -9,7 +9,7 @@ from dvskit.events import Events, Filter, Source
 from dvskit.filters import Chain, FilteredSource, chain, filter_from
 from dvskit.filters.names import filter_from_file
 from dvskit.filters.own_files import errors_in_files, names_a_file
-from dvskit.formats import Recording
+from dvskit.formats import Recording, RecordingPart
 
 
 class FilteredEvents(FilteredSource):
@@ -18,9 +18,11 @@ class FilteredEvents(FilteredSource):
     Raises ConfigError for filters and for errors in the user's own filters, with file and line.
     """
 
-    def __init__(self, source: Source, texts: Sequence[str], recording: Recording) -> None:
+    def __init__(
+        self, source: Source, texts: Sequence[str], part: Recording | RecordingPart
+    ) -> None:
         needed = any(text.strip().lower() == "undistort" for text in texts)
-        lens = recording.intrinsics() if needed else None
+        lens = part.intrinsics() if needed else None
         with errors_in_files():
             filters = [
                 filter_from_file(text) if names_a_file(text) else filter_from(text, intrinsics=lens)

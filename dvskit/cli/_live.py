@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dvskit.cli import _console
 from dvskit.cli._clips import clip_notes, find_clip, open_shown
 from dvskit.cli._console import describe_us
-from dvskit.cli._options import CameraOptions, Reading
+from dvskit.cli._options import CameraOptions, Reading, notes_on
 from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, Size
 from dvskit.formats import Damage, Recording
@@ -192,9 +192,7 @@ def _from_recording(file: Path, live: Live, reading: Reading) -> LiveStream:
         how = f"{run.fit.how}, {how}"
 
     def notes() -> list[str]:
-        found = list(recording.assumptions)
-        if recording.damage:
-            found.append(str(recording.damage))
+        found = notes_on(recording)
         if run.fit.dropped:
             found.append(f"left out at the edges: {count_of(run.fit.dropped, 'event')}")
         return found

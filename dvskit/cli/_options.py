@@ -394,6 +394,12 @@ def check_writable(out: Path, to: str | None) -> None:
         check_standard_output()
 
 
+def notes_on(part: Recording | RecordingPart) -> list[str]:
+    """Return the assumptions about a recording, and the losses in the part, a line each."""
+    whole = part.recording if isinstance(part, RecordingPart) else part
+    return [*whole.assumptions, *([str(part.damage)] if part.damage else [])]
+
+
 def waiting(sink: FileSink) -> FileSink:
     """Say that an output waits for a receiver, if it does; return it."""
     if sink.serves is not None:

@@ -14,7 +14,7 @@ import typer
 from dvskit import _interrupt
 from dvskit.cli import _console
 from dvskit.cli._live import open_seen
-from dvskit.cli._options import CameraOptions, Reading, Span
+from dvskit.cli._options import CameraOptions, Reading, Span, notes_on
 from dvskit.cli._writer import OutputWriter
 from dvskit.errors import FormatError, count_of
 from dvskit.events import Events, ReadableSource, Source
@@ -124,10 +124,8 @@ class ShownRecording(CountedEvents):
     def note(self) -> None:
         """Print the assumptions about the recording, and the losses in the part."""
         name = self.recording.path if self.live else self.file  # a Path merges slashes of udp://
-        for text in self.recording.assumptions:
+        for text in notes_on(self.part):
             _console.note(f"{name}: {text}")
-        if self.part.damage:
-            _console.note(f"{name}: {self.part.damage}")
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from dvskit.events.window import parse_us
 from dvskit.formats import (
     Damage,
     FileSink,
+    MergedSource,
     Recording,
     RecordingPart,
     TriggersAlong,
@@ -42,26 +43,30 @@ if TYPE_CHECKING:
 
 
 class _ChangedEvents:
-    """A part of a recording with --crop, --filter and --fit applied: the events to write."""
+    """Recordings with --crop, --filter and --fit applied: the events to write.
 
-    def __init__(self, part: RecordingPart, kept: Conversion) -> None:
+    part  of a recording, or several recordings merged
+    """
+
+    def __init__(self, part: RecordingPart | MergedSource, kept: Conversion) -> None:
         self.part = part
+        self.parts = part.recordings if isinstance(part, MergedSource) else [part]
         self._filtered: FilteredEvents | None = None
         self._fitted: FilteredSource | None = None
         self.source: Source = part
-        if kept.crop is not None or kept.filters or kept.fit is not None:
-            self._change(kept)
+        if isinstance(part, RecordingPart) and (kept.crop or kept.filters or kept.fit):
+            self._change(part, kept)
 
-    def _change(self, kept: Conversion) -> None:
+    def _change(self, part: RecordingPart, kept: Conversion) -> None:
         from dvskit.cli._filtered import FilteredEvents
         from dvskit.filters import Crop, FilteredSource, Fit, Placement
 
         if kept.crop is not None:
             with options.as_usage("--crop"):
-                self.source = FilteredSource(self.source, Crop(*kept.crop))
+                self.source = FilteredSource(part, Crop(*kept.crop))
         if kept.filters:
             with options.as_usage("--filter"):
-                self._filtered = FilteredEvents(self.source, kept.filters, self.part.recording)
+                self._filtered = FilteredEvents(self.source, kept.filters, part)
                 self.source = self._filtered
         if kept.fit is not None:
             self._placement = Placement.of(self.source.size, kept.fit)
@@ -75,7 +80,7 @@ class _ChangedEvents:
 
     def write(self, sink: FileSink, show: Callable[[int], None]) -> list[str]:
         """Write the events and the data beside them; return notes on data that is left out."""
-        part, live = self.part, self.part.recording.live
+        part, live = self.part, isinstance(self.part, _Arriving)
         along = TriggersAlong(part, sink) if self.keeps_times else None
         notes = [] if live or along is None else hand_over(part, sink)
         for block in self.source:
@@ -85,7 +90,7 @@ class _ChangedEvents:
             show(sink.count)
         if along is not None:
             return [*notes, *along.end()]
-        beside = [part.recording.triggers()] if live else [part.triggers(), part.imu()]
+        beside = [part.triggers()] if live else [part.triggers(), part.imu()]
         if any(map(len, beside)) or (not live and any(True for _ in part.frames())):
             what = "triggers" if live else "triggers, IMU samples and frames"
             return [f"{what} are left out: the filters move the times of events"]
@@ -265,47 +270,51 @@ def _convert(
         part = kept.span.cut(recording)
     changed = _ChangedEvents(part, kept)
     if tensor is None:
-        return _write_events(changed, out, to, force)
+        written = options.WritingOptions(to, force)
+        return _write_events(changed, recording.path.name, out, written)
     if recording.live:
         raise ConfigError(
             f"{recording.path}: a tensor cannot be made of live events; write a file first"
         )
     begin = part.start_us if changed.keeps_times else None
     said = tensor.write(changed.source, begin, out, force=force)
-    _notes(out, [*changed.notes(), *recording.assumptions], part)
+    _note(changed, out)
     _console.say(said)
     return None
 
 
-def _write_events(changed: _ChangedEvents, out: Path, to: str | None, force: bool) -> int:
-    part, recording = changed.part, changed.part.recording
+def _write_events(
+    changed: _ChangedEvents, title: str, out: Path, written: options.WritingOptions
+) -> int:
+    size, to, force = changed.source.size, written.to, written.force
     with (
-        options.waiting(open_sink(out, changed.source.size, format=to, overwrite=force)) as sink,
-        _console.progress(f"{recording.path.name} -> {out.name}", None, "events") as show,
+        options.waiting(open_sink(out, size, format=to, overwrite=force)) as sink,
+        _console.progress(f"{title} -> {out.name}", None, "events") as show,
     ):
-        if recording.format == "udp":  # nothing shows whether there is a sender
-            _console.say(f"{recording.path}: waits for events; Ctrl-C ends it")
-        sink.keeps = recording.live
+        sink.keeps = changed.part.live
         try:
             left = changed.write(sink, show)
         except Exception:
-            if recording.live:
-                _notes(sink.path, [], part)  # the losses up to the error
+            if changed.part.live:
+                _note(changed)  # the losses up to the error
             raise
         if lost_senders and is_network(out):  # the receiver loses its sender, too
             raise FormatError(f"{lost_senders[0]}: the sender was lost; start both again")
-    _notes(sink.path, [*left, *changed.notes(), *recording.assumptions, *sink.notes], part)
+    _note(changed, sink.path, *left, *sink.notes)
     if not sink.count:
         _console.note(f"{sink.path}: holds no events; the requested part has none")
     _console.say(f"{sink.path}: {count_of(sink.count, 'event')} on {sink.size}, {sink.format}")
     return sink.count
 
 
-def _notes(out: Path, notes: list[str], part: RecordingPart) -> None:
-    for text in notes:
+def _note(changed: _ChangedEvents, out: Path | None = None, *notes: str) -> None:
+    """Print notes on the recordings, and on an output."""
+    for each in changed.parts:
+        path = each.recording.path if isinstance(each, RecordingPart) else each.path
+        for text in options.notes_on(each):
+            _console.note(f"{path}: {text}")
+    for text in () if out is None else (*changed.notes(), *notes):
         _console.note(f"{out}: {text}")
-    if part.damage:
-        _console.note(f"{part.recording.path}: {part.damage}")
 
 
 class _Arriving(RecordingPart):
@@ -337,6 +346,8 @@ class _Arriving(RecordingPart):
         return self._source.new_triggers().between(self.start_us, self.stop_us)
 
     def __iter__(self) -> Iterator[Events]:
+        if self.recording.format == "udp":  # nothing shows whether there is a sender
+            _console.say(f"{self.recording.path}: waits for events; Ctrl-C ends it")
         with _console.stoppable() as stop:
             for number, block in enumerate(stop.until(self._source)):
                 if number == 0:
@@ -439,30 +450,9 @@ def merge(
     if sum(map(is_standard, inputs)) > 1:
         raise ConfigError("-: standard input is one of the files; it can be named once")
     options.check_writable(target, written.to)
-    recordings = [reading.open(file) for file in inputs]
-    source = merged(*recordings)
-    with options.waiting(
-        open_sink(target, source.size, format=written.to, overwrite=written.force)
-    ) as sink:
-        sink.keeps = source.live
-        left = hand_over(source, sink)
-        along = TriggersAlong(source, sink)
-        title = f"{inputs[0].name} + {len(inputs) - 1} -> {target.name}"
-        with _console.progress(title, None, "events") as show:
-            for block in source:
-                along.hand_over()
-                sink.write(block)
-                show(sink.count, "")
-        left += along.end()
-    for recording in recordings:
-        for text in recording.assumptions:
-            _console.note(f"{recording.path}: {text}")
-        if recording.damage:
-            _console.note(f"{recording.path}: {recording.damage}")
-    for text in (*left, *sink.notes):
-        _console.note(f"{sink.path}: {text}")
-    events, parts = count_of(sink.count, "event"), count_of(len(inputs), "file")
-    _console.say(f"{sink.path}: {events} of {parts} on {sink.size}, {sink.format}")
+    source = merged(*(reading.open(file) for file in inputs))
+    title = f"{inputs[0].name} + {len(inputs) - 1}"
+    _write_events(_ChangedEvents(source, Conversion()), title, target, written)
 
 
 # --- topics of ROS 2 ------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from dvskit.cli._options import (
     argument,
     check_writable,
     model_names,
+    notes_on,
     option,
     output,
 )
@@ -276,9 +277,7 @@ class ShownArrivals:
 
     def notes(self) -> list[str]:
         """Return what was skipped, lost and assumed, a line each."""
-        found = list(self._recording.assumptions)
-        if self._recording.damage:
-            found.append(str(self._recording.damage))
+        found = notes_on(self._recording)
         if self.error is not None:
             found.append(one_line(self.error))
         if self.skipped:
