@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from dvskit import __version__, _interrupt
 from dvskit.cli import _console
-from dvskit.cli._binding import bound
+from dvskit.cli._binding import bound, unbound
 from dvskit.errors import one_line
 
 # The commands, in the order of the help: their modules, and functions if they have other names.
@@ -117,11 +117,14 @@ class _Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command; None if there is none of that name."""
         if cmd_name in MODULES and cmd_name not in self.commands:
-            module = import_module(f"dvskit.cli.{MODULES[cmd_name]}")
-            command = getattr(module, _FUNCTIONS.get(cmd_name, cmd_name))
             interrupted = _INTERRUPTED.get(cmd_name, _interrupt.BEGIN_ANEW)
-            self.commands[cmd_name] = bound(cmd_name, command, interrupted)
+            self.commands[cmd_name] = bound(cmd_name, _function(cmd_name), interrupted)
         return self.commands.get(cmd_name)
+
+    def format_help(self, *given: Any) -> None:
+        """Write the help, which needs no options of commands."""
+        self.commands = {name: unbound(name, _function(name)) for name in MODULES}
+        super().format_help(*given)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command in the arguments. Raises a usage error for an unknown one."""
@@ -129,6 +132,11 @@ class _Commands(TyperGroup):
         if name and name not in MODULES and not name.startswith("-"):
             ctx.fail(_unknown_command(name))
         return super().resolve_command(ctx, args)
+
+
+def _function(name: str) -> Any:
+    """Return the function of a command, or the group of commands."""
+    return getattr(import_module(f"dvskit.cli.{MODULES[name]}"), _FUNCTIONS.get(name, name))
 
 
 def _unknown_command(name: str) -> str:

@@ -85,6 +85,12 @@ def bound(name: str, command: Callable[..., None] | CommandGroup, interrupted: s
     return made
 
 
+def unbound(name: str, command: Callable[..., None] | CommandGroup) -> Any:
+    """Return a command without its options, for a list of commands with their help."""
+    text = command.help if isinstance(command, CommandGroup) else _help_of(command)
+    return TyperCommand(name, help=text)
+
+
 def _called(function: Callable[..., None], interrupted: str) -> Callable[..., None]:
     """Return a function with the parameters that the command line shows."""
     parameters = list(_options_of(function))

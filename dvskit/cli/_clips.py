@@ -80,11 +80,16 @@ def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
 
 
 def clip_notes(frames: FrameSource) -> Iterator[str]:
-    """Yield the notes on a clip after a pass: its properties and its damage."""
+    """Yield the notes on a clip after a pass: its properties, its losses and its damage."""
+    from dvskit.video.camera import CameraFrames
+
     yield from frames.notes
     start_us = frames.container_start_us
     if start_us:
         yield f"its container shows the first frame at {describe_us(start_us)} (--time container)"
+    if isinstance(frames, CameraFrames) and frames.dropped:
+        count = count_of(frames.dropped, "frame")
+        yield f"left out: {count}, faster than the work on them"
     if frames.damage:
         yield str(frames.damage)
 

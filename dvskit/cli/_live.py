@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dvskit.evaluation import Live, LiveRun
     from dvskit.evaluation.live import Arrival
     from dvskit.models import Model
-    from dvskit.video import CameraFrames, FrameSource
+    from dvskit.video import FrameSource
 
 _GATHER_S = 0.001  # longest wait of an event for others: delays stay at a few milliseconds
 
@@ -82,9 +82,8 @@ class _CameraEvents(LiveRecording):
         try:
             yield from self._source
         finally:
-            self.assumptions += _dropped(
-                self._camera, "the work on them; --size scales frames to a smaller sensor"
-            )
+            fix = "--size scales frames to a smaller sensor"
+            self.assumptions += (f"{text}; {fix}" for text in clip_notes(self._camera))
 
 
 def open_seen(
@@ -102,12 +101,6 @@ def open_seen(
         return recording.path, recording
     recording = open_shown(source, reading, model)
     return recording.path if file is None else source, recording
-
-
-def _dropped(camera: CameraFrames, slow: str) -> list[str]:
-    """Return a note on the frames of a webcam that came faster than they were taken."""
-    count = count_of(camera.dropped, "frame")
-    return [f"left out: {count}, faster than {slow}"] if camera.dropped else []
 
 
 # --- the stream of a model ------------------------------------------------------------------------
@@ -135,37 +128,30 @@ def open_stream(source: Path | int, live: Live, reading: Reading) -> LiveStream:
     """Open a source. Raises the errors of opening, and ConfigError for a folder of recordings."""
     why = "frames are scaled to the model's size; leave it out"
     if isinstance(source, int):
+        from dvskit.video import CameraFrames
+
         _console.refuse(("size",), why)
-        return _from_camera(source, live)
+        camera = CameraFrames(source)
+        return _from_frames(camera, live, None, camera.stop)
     clip = find_clip(source, reading)
     if clip is None:
         return _from_recording(source, live, reading)
     _console.refuse(("size",), why)
-    run, arrivals, size = _filmed(clip, live, Pace())
-    how = f"emulated on {size}, played in real time"
-    return LiveStream(run, arrivals, size, how, lambda: list(clip_notes(clip)), lambda: None)
+    return _from_frames(clip, live, Pace(), lambda: None)
 
 
-def _from_camera(number: int, live: Live) -> LiveStream:
-    from dvskit.video import CameraFrames
-
-    camera = CameraFrames(number)
-    run, arrivals, size = _filmed(camera, live, None)
-    how = f"emulated on {size}"
-    notes = lambda: _dropped(camera, "the decisions")  # noqa: E731
-    return LiveStream(run, arrivals, size, how, notes, camera.stop)
-
-
-def _filmed(
-    frames: FrameSource, live: Live, pace: Pace | None
-) -> tuple[LiveRun, Iterator[Arrival], Size]:
-    """Return the run on emulated frames, which a pace plays; None for those that arrive."""
+def _from_frames(
+    frames: FrameSource, live: Live, pace: Pace | None, close: Callable[[], Any]
+) -> LiveStream:
+    """Return the stream of emulated frames, which a pace plays; None for those that arrive."""
     from dvskit.datasets.files import frames_for
     from dvskit.evaluation.live import filmed
 
-    how = live.model.emulation
-    seen = frames_for(frames, how)
-    return live.start(seen.size), filmed(seen, how, pace), seen.size
+    emulation = live.model.emulation
+    seen = frames_for(frames, emulation)
+    how = f"emulated on {seen.size}" + (", played in real time" if pace else "")
+    run, arrivals = live.start(seen.size), filmed(seen, emulation, pace)
+    return LiveStream(run, arrivals, seen.size, how, lambda: list(clip_notes(frames)), close)
 
 
 def _from_recording(file: Path, live: Live, reading: Reading) -> LiveStream:

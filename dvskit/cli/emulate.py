@@ -230,15 +230,10 @@ class _Work:
 
     def notes(self, events: int, stopped: bool) -> list[str]:
         """Return notes on the frames and the events, one line each."""
-        from dvskit.video import CameraFrames
-
         clip = self._clip
         notes = [*self.source.notes, *list(clips.clip_notes(clip))[len(clip.notes) :]]
         if stopped:
             notes.append(f"stopped after frame {self.done - 1}; its events are written")
-        if isinstance(clip, CameraFrames) and clip.dropped:
-            dropped = count_of(clip.dropped, "frame")
-            notes.append(f"left out: {dropped}, faster than they were emulated")
         if not events:
             threshold = self.source.emulator.params.threshold_on
             notes.append(f"no events; the clip never changes by {threshold} e-folds")
