@@ -205,7 +205,7 @@ def learn(kind: str, clips: Clips, rows: NDArray[np.int64], seed: int, steps: in
     rng = np.random.default_rng(seed)
     module = network_of(kind, len(clips.classes)).build()
     seen = module if kind == "points" else module[1:]  # blocks are summed already
-    optimiser = torch.optim.AdamW(module.parameters(), lr=RATE, weight_decay=DECAY)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=RATE, weight_decay=DECAY)
     labels = torch.from_numpy(clips.labels)
     waiting: list[int] = []
     module.train()
@@ -214,15 +214,15 @@ def learn(kind: str, clips: Clips, rows: NDArray[np.int64], seed: int, steps: in
             waiting += rng.permutation(rows).tolist()
         batch, waiting = np.array(waiting[:BATCH]), waiting[BATCH:]
         rate = RATE * min(1, (step + 1) / 30) * 0.5 * (1 + math.cos(math.pi * step / steps))
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast("cpu", torch.bfloat16, enabled=kind != "points"):
             logits = seen(inputs_of(kind, clips, batch, rng))
         loss = functional.cross_entropy(logits.float(), labels[batch], label_smoothing=0.05)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
     return module.eval()
 
 

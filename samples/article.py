@@ -82,7 +82,7 @@ def shown(mnist: Path | None) -> tuple[Shown, ...]:
               "steps: the digit’s own output rises above the others.",
               "“Implementation in Python”: 784-1000-10, beta 0.95.",
               "The article’s listing lacks the transform to tensors, the two appends and the "
-              "optimiser’s step; samples/article-mnist.toml has them."),
+              "optimizer’s step; samples/article-mnist.toml has them."),
     )  # fmt: skip
 
 

@@ -158,11 +158,11 @@ def two_classes() -> Figure:
     course, labels, new_times, new_labels = one_neuron(300)
     made, axes = figure(1, 2, 2.8, width_ratios=(1.6, 1))
     edges = np.arange(36, 82, 0.5)
-    for label, colour in enumerate((ON, OFF)):
+    for label, color in enumerate((ON, OFF)):
         before, after = course.before[labels == label], new_times[new_labels == label]
         name = f"class {label + 1}"
-        axes[0].hist(before.numpy().ravel(), edges, color=colour, alpha=0.3, label=f"{name} before")
-        axes[0].hist(after.numpy().ravel(), edges, color=colour, label=f"{name}, new inputs, after")
+        axes[0].hist(before.numpy().ravel(), edges, color=color, alpha=0.3, label=f"{name} before")
+        axes[0].hist(after.numpy().ravel(), edges, color=color, label=f"{name}, new inputs, after")
         axes[0].axvline(CLASS_MS[label], color=INK, lw=0.8, ls=":")
     axes[0].set(xlabel="time of the neuron’s spike (ms)", ylabel="inputs")
     axes[0].legend(fontsize=7, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)

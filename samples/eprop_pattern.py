@@ -5,7 +5,7 @@
     python samples/eprop_pattern.py --feedback random
 
 The task is the pattern generation of Bellec et al. 2020: the target is a sum of four sines. The
-gradients come online; the optimiser steps after each presentation.
+gradients come online; the optimizer steps after each presentation.
 """
 
 from __future__ import annotations
@@ -91,15 +91,15 @@ def learn(
 ) -> list[float]:
     """Return the mean squared error of each presentation."""
     parameters = [each for each in rule.parameters() if each.requires_grad]  # type: ignore[attr-defined]
-    optimiser = torch.optim.Adam(parameters, learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, iterations)
+    optimizer = torch.optim.Adam(parameters, learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
     errors = []
     print(f"{'iteration':>9} {'mean squared error':>19} {'of the first':>12} {'seconds':>8}")
     start = time.perf_counter()
     for number in range(iterations):
         _, state = teach(rule, x, curve)
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
         schedule.step()
         errors.append(2 * float(state.loss) / len(x))
         if (number + 1) % max(1, iterations // 10) == 0 or number == 0:

@@ -98,16 +98,16 @@ def classifier(train: Inputs, penalty: float) -> torch.nn.Linear:
     linear = torch.nn.Linear(train.x.shape[1], int(train.classes.max()) + 1)
     for each in linear.parameters():
         torch.nn.init.zeros_(each)
-    optimiser = torch.optim.LBFGS(linear.parameters(), max_iter=60, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(linear.parameters(), max_iter=60, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         found = functional.cross_entropy(linear(train.x), train.classes)
         found = found + penalty * linear.weight.square().sum()
         found.backward()
         return found
 
-    optimiser.step(loss)
+    optimizer.step(loss)
     return linear
 
 

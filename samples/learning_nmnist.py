@@ -58,7 +58,7 @@ from dvskit.tensors import Counts
 
 SIDE, POOL, CLASSES, WINDOW_US = 34, 2, 10, 310_000
 VARY = Vary(shift_px=2.0, rotate_deg=8.0, zoom=0.08, time_scale=0.05, drop=0.2)
-COLOURS = ("#9a9daa", "#0072b2", "#5d5f6b", "#d55e00")
+COLORS = ("#9a9daa", "#0072b2", "#5d5f6b", "#d55e00")
 
 
 @dataclass(frozen=True)
@@ -175,19 +175,19 @@ def share_right(network: Any, batches: Batches, plan: Plan) -> float:
     return right / count
 
 
-def learn_epoch(rule: Rule, optimiser: Any, schedule: Any, batches: Any, plan: Plan) -> None:
+def learn_epoch(rule: Rule, optimizer: Any, schedule: Any, batches: Any, plan: Plan) -> None:
     """Teach all batches once: the same lines for every rule."""
     for x, labels in batches:
         state = rule.start(x.shape[1])
         for t, x_t in enumerate(x):
             _, state = rule.step(state, x_t, labels if t >= plan.skip else None)
             if plan.every and t >= plan.skip and (t + 1) % plan.every == 0:
-                optimiser.step()
-                optimiser.zero_grad()
+                optimizer.step()
+                optimizer.zero_grad()
         rule.finish(state)
         if not plan.every:
-            optimiser.step()
-            optimiser.zero_grad()
+            optimizer.step()
+            optimizer.zero_grad()
         schedule.step()
 
 
@@ -196,14 +196,14 @@ def carry_out(plan: Plan, folder: Path, bins: int, seed: int) -> Result:
     parts = open_parts(folder, bins, plan.batch, seed)
     network = network_for(plan, seed)
     rule = rule_for(plan, network)
-    optimiser = torch.optim.Adam(network.parameters(), plan.learning_rate)
+    optimizer = torch.optim.Adam(network.parameters(), plan.learning_rate)
     steps = plan.epochs * math.ceil(len(parts.train.samples) / plan.batch)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     validation, best, chosen, spent = [], copy.deepcopy(network.state_dict()), -1, 0.0
     for epoch in range(plan.epochs):
         start = time.perf_counter()
         batches = pooled(parts.train, epoch, flat=plan.network == "recurrent")
-        learn_epoch(rule, optimiser, schedule, batches, plan)
+        learn_epoch(rule, optimizer, schedule, batches, plan)
         spent += time.perf_counter() - start
         validation.append(share_right(network, parts.validation, plan))
         if chosen < 0 or validation[-1] >= validation[chosen]:
@@ -234,17 +234,17 @@ def draw(results: Sequence[Result]) -> Figure:
     """Return the figure: validation by epoch, and the tests with their 95 % intervals."""
     figure = Figure(figsize=(9, 4), dpi=110, layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-    for colour, each in zip(COLOURS, results, strict=False):
+    for color, each in zip(COLORS, results, strict=False):
         epochs = np.arange(len(each.validation)) + 1
-        left.plot(epochs, 100 * np.array(each.validation), color=colour, label=each.plan.name)
-        left.plot(each.chosen + 1, 100 * each.validation[each.chosen], "o", color=colour)
+        left.plot(epochs, 100 * np.array(each.validation), color=color, label=each.plan.name)
+        left.plot(each.chosen + 1, 100 * each.validation[each.chosen], "o", color=color)
     left.set(xlabel="epoch", ylabel="validation, % right", title="80 recordings; the dot is chosen")
     left.legend(frameon=False, loc="lower right")
     names = [each.plan.name.replace(", ", "\n") for each in results]
     heights = 100 * np.array([each.tested for each in results])
     low, high = 100 * np.array([each.interval_95 for each in results]).T
     errors = (heights - low, high - heights)
-    bars = right.bar(names, heights, yerr=errors, color=COLOURS[: len(results)], capsize=4)
+    bars = right.bar(names, heights, yerr=errors, color=COLORS[: len(results)], capsize=4)
     right.bar_label(bars, fmt="%.1f", label_type="center", color="white")
     right.set(title=f"test, {results[0].judged} recordings", ylabel="% right")
     right.tick_params(axis="x", labelsize=7)

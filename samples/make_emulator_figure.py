@@ -56,11 +56,11 @@ def frame_of(
 
 
 def picture_of(events: dvskit.Events) -> NDArray[np.uint8]:
-    """Return (H, W, 3) uint8: each pixel has the colour of its last event."""
+    """Return (H, W, 3) uint8: each pixel has the color of its last event."""
     picture = np.full((events.size.height, events.size.width, 3), GROUND, np.uint8)
-    colours = np.array([OFF, ON], np.uint8)
+    colors = np.array([OFF, ON], np.uint8)
     # Of several events at one pixel the last is written last.
-    picture[events.y, events.x] = colours[events.p.astype(int)]
+    picture[events.y, events.x] = colors[events.p.astype(int)]
     return picture
 
 
@@ -95,10 +95,10 @@ def draw(
     upper = panel(figure, upper_at, "(a) camera: one frame")
     white = np.iinfo(frame.dtype).max  # a video's frames have 8 bits, a scene's 16
     upper.imshow(frame, cmap="gray", vmin=0, vmax=white, aspect="auto", interpolation="nearest")
-    for name, colour, at in (("ON", ON, 0.03), ("OFF", OFF, 0.13)):
+    for name, color, at in (("ON", ON, 0.03), ("OFF", OFF, 0.13)):
         lower.text(
             at, 0.96, name, transform=lower.transAxes, va="top", fontsize=7.5, weight="bold",
-            color=tuple(part / 255 for part in colour),
+            color=tuple(part / 255 for part in color),
         )  # fmt: skip
     place = (0.002 + left + GAP, foot, 1 - left - GAP - 0.004, 1 - foot - 0.002)
     right = panel(figure, place, "(c) all events in space and time")

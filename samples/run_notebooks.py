@@ -54,7 +54,7 @@ def execute(path: Path, folder: Path) -> Any:
 def stored(notebook: Any) -> Any:
     """Return the notebook as it is kept: the version of Python and codes of terminals left out.
 
-    Pictures of more than 100 kB are reduced to 128 colours.
+    Pictures of more than 100 kB are reduced to 128 colors.
     """
     notebook.metadata = nbformat.from_dict(_METADATA)
     for cell in notebook.cells:

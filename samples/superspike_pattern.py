@@ -57,15 +57,15 @@ def learn(
     rule: Rule, x: Tensor, target: Tensor, iterations: int, learning_rate: float
 ) -> list[float]:
     """Return the van Rossum distance of each presentation."""
-    optimiser = RMSMax(rule.parameters(), learning_rate)  # type: ignore[attr-defined]
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, iterations)
+    optimizer = RMSMax(rule.parameters(), learning_rate)  # type: ignore[attr-defined]
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
     losses = []
     print(f"{'presentation':>12} {'van Rossum distance':>20} {'of the first':>12} {'seconds':>8}")
     start = time.perf_counter()
     for number in range(iterations):
         _, state = teach(rule, x, target)
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
         schedule.step()
         losses.append(float(state.loss))
         if (number + 1) % max(1, iterations // 10) == 0 or number == 0:
@@ -76,9 +76,9 @@ def learn(
 
 def raster(axes: Axes, spikes: Tensor, target: Tensor, title: str) -> None:
     """Draw spikes (T, 1, N) over those of the target."""
-    for shown, colour, size in ((target, "#d55e00", 60), (spikes, "black", 14)):
+    for shown, color, size in ((target, "#d55e00", 60), (spikes, "black", 14)):
         t, _, neuron = np.nonzero(shown.numpy())
-        axes.scatter(t, neuron, s=size, color=colour, marker="|", linewidths=1.4)
+        axes.scatter(t, neuron, s=size, color=color, marker="|", linewidths=1.4)
     axes.set(title=title, xlim=(0, len(target)), ylim=(-1, OUTPUTS), ylabel="output neuron")
 
 
