@@ -22,7 +22,7 @@ from dvskit.errors import one_line
 MODULES = {
     "info": "info", "convert": "convert", "merge": "convert", "filters": "info",
     "emulate": "emulate", "calibrate": "emulate", "cloud": "cloud", "render": "render",
-    "view": "view", "corners": "corners", "flow": "flow", "motion": "motion", "track": "track",
+    "view": "view", "corners": "motion", "flow": "motion", "motion": "motion", "track": "track",
     "reconstruct": "reconstruct", "train": "train", "teach": "train", "eval": "evaluate",
     "classify": "classify", "cameras": "info", "ros": "convert", "demo": "demo", "sample": "demo",
     "doctor": "doctor", "plot": "plot",
