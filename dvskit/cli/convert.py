@@ -303,7 +303,9 @@ def _write_events(
     _note(changed, sink.path, *left, *sink.notes)
     if not sink.count:
         _console.note(f"{sink.path}: holds no events; the requested part has none")
-    _console.say(f"{sink.path}: {count_of(sink.count, 'event')} on {sink.size}, {sink.format}")
+    several = f" of {len(changed.parts)} files" if len(changed.parts) > 1 else ""
+    events = count_of(sink.count, "event") + several
+    _console.say(f"{sink.path}: {events} on {sink.size}, {sink.format}")
     return sink.count
 
 
