@@ -103,7 +103,7 @@ def test_the_answers_are_those_of_trainings_without_each_person_also_after_an_in
         entry = replace(config.data[0], path="")
         alone = replace(config, output=str(tmp_path / person), data=(entry,))
         trained = training.train(alone, parts)
-        answers = {each.name: each for each in done.left_out if each.part == number}
+        answers = {each.name: each for each in done.answers if each.part == number}
         assert answers.keys() == {row.name for row in held.rows}
         for k, row in enumerate(held.rows):
             shares = evaluation.classify(trained.model, held.events(k))
@@ -111,12 +111,12 @@ def test_the_answers_are_those_of_trainings_without_each_person_also_after_an_in
             assert found.answer == max(shares, key=shares.get)
             assert found.probability == pytest.approx(max(shares.values()), abs=1e-5)
             assert found.own == pytest.approx(shares[row.label], abs=1e-5)
-    assert done.people == by_person(done.left_out)
+    assert done.people == by_person(done.answers)
     assert sum(of for _, of in done.people.values()) == done.result.samples == 8
     assert not list(mine.glob("without-*"))
     idle = Callbacks(progress=lambda now: pytest.fail("trains"))
     again = train_folder(root, output=mine, changes=QUICK, callbacks=idle)
-    assert again.left_out == done.left_out
+    assert again.answers == done.answers
     assert np.array_equal(again.result.confusion, done.result.confusion)
 
 

@@ -22,7 +22,7 @@ from dvskit.events import Events
 from dvskit.formats import save_events
 from dvskit.networks import Layered
 from dvskit.training import Callbacks, Config, Progress, RecordingData, train_folder
-from dvskit.training.folder_choices import ChosenConfig, choose, inspect_samples
+from dvskit.training.folder_choices import ChosenConfig, choose, inspect_samples, with_steps
 from dvskit.training.labels import with_classes
 from dvskit.training.sets import load_feed, load_sets, mirrored
 from tests.bars import blown_up, moving_bar, write_bars
@@ -108,7 +108,7 @@ def test_what_judges_follows_from_how_much_there_is(tmp_path, people, trials, he
         save_events(events, root / label / f"p{person + 1}_t{trial}.npz")
     chosen = chosen_for(root)
     assert sum(len(part) for part in chosen.parts) == 2 * people * trials
-    assert (len(chosen.parts.test), chosen.left_out) == (held, left_out)
+    assert (len(chosen.parts.test), chosen.parts_left_out) == (held, left_out)
     assert (chosen.config.loop.keep == "best") == (len(chosen.parts.validation) > 0)
     by_person = people > 1
     assert chosen.config.data[0].by == ("group" if by_person else "share")
@@ -288,7 +288,10 @@ def test_an_interrupted_run_goes_on_with_the_steps_that_were_chosen(tmp_path, mo
     done = train_folder(root, output=tmp_path / "mine", minutes=7.5)
     assert training.load_config(tmp_path / "mine" / "config.toml") == config
     assert len(done.trained.history) == config.loop.epochs
-    assert len(done.left_out) == 10
+    assert len(done.answers) == 10
+    card = (tmp_path / "mine" / "README.md").read_text()
+    assert "- start, new weights: " in card
+    assert "--minutes 7.5 " in card
     with refused(OutputError, tmp_path / "mine", "loop.learning_rate = 0.003", "0.1"):
         train_folder(root, output=tmp_path / "mine", changes={"loop.learning_rate": "0.1"})
     for name in ("1.npz", "99.npz"):  # one has changed, one is new
@@ -317,7 +320,7 @@ def test_a_run_that_is_slower_than_measured_ends_early_and_says_what_it_did_not_
     again = training.train(replace(config, output=str(tmp_path / "again")))
     for key, value in again.model.module.state_dict().items():
         assert torch.equal(value, done.trained.model.module.state_dict()[key])
-    assert (done.left_out, done.held_out) == ((), False)
+    assert (done.answers, done.held_out) == ((), False)
     assert done.missing.startswith("10 samples")
     assert notes.count(done.missing) == 1
     assert done.missing in (mine / "README.md").read_text()
@@ -359,6 +362,55 @@ def test_one_sample_of_a_class_is_trained_on_and_one_without_duration_refused(tm
         train_folder(root, output=tmp_path / "other")
 
 
+def test_a_run_has_the_name_of_its_folder_and_replaces_no_file_of_others(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    root = write_bars(tmp_path / "data.v1", 5)
+    for name in ("README.md", "notes.json"):
+        Path(name).write_text("mine")
+        with refused(OutputError, name):
+            train_folder(root, output=".", changes=QUICK)
+        Path(name).unlink()
+    for output in (None, "."):
+        with pytest.raises(KeyboardInterrupt):
+            train_folder(root, output=output, start="", changes=QUICK, callbacks=stop_behind(0))
+    assert training.load_config("runs/data.v1/config.toml").name == "data.v1"
+    assert training.load_config("config.toml").name == tmp_path.name
+
+
+@pytest.mark.slow
+def test_sets_without_a_test_part_are_judged_together_and_epochs_may_take_all_samples(tmp_path):
+    root, more = write_bars(tmp_path / "set", 5), write_bars(tmp_path / "more", 3)
+    changes = {"loop.epochs": "2", "loop.steps": "0", "data.1.path": json.dumps(str(more)),
+               "data.1.validation": "0.0", "data.1.test": "0.0", "data.1.count": "2"}  # fmt: skip
+    given = {"output": tmp_path / "mine", "start": "", "changes": changes}
+    with pytest.raises(KeyboardInterrupt):
+        train_folder(root, callbacks=stop_behind(0), **given)
+    done = train_folder(root, **given)
+    assert (done.held_out, done.result.samples, done.result.seen) == (False, 16, 16)
+    assert training.load_config(tmp_path / "mine" / "config.toml").loop.steps == 3
+
+
+def test_steps_never_take_more_than_the_time_that_they_are_given():
+    for steps in (20, 27, 199):
+        loop = with_steps(training.LoopConfig(), steps)
+        assert steps - 10 < loop.epochs * loop.steps <= steps
+
+
+@pytest.mark.slow
+def test_of_several_spans_of_a_file_only_the_unreadable_one_is_left_out(tmp_path):
+    root = write_bars(tmp_path / "set", 2)
+    lines = ["file,label,start,stop", "left/0.npz,begin,5s,6s"]
+    for file, label in itertools.product(("left/0.npz", "right/0.npz"), ("begin", "end")):
+        start, stop = ("0", "4ms") if label == "begin" else ("4ms", "8ms")
+        lines.append(f"{file},{label},{start},{stop}")
+    (root / "list.csv").write_text("\n".join(lines))
+    with pytest.raises(KeyboardInterrupt):
+        train_folder(root / "list.csv", output=tmp_path / "mine", changes=QUICK, salvage=True,
+                     start="", callbacks=stop_behind(0))  # fmt: skip
+    split = (tmp_path / "mine" / "split.csv").read_text()
+    assert split.count("0.npz") == 4
+
+
 def damaged(root: Path) -> Path:
     clips(root)
     (root / "bow" / "p1_t0.mp4").write_bytes(b"not a video, but as long as one" * 20)
@@ -374,6 +426,10 @@ WRONG: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "model": (clips, ["--start", "no-such-model"], "no-such-model"),
     "sweep": (clips, ["--seeds", "2"], "--seeds"),
     "key": (clips, ["--set", "loop.epoch=3"], "loop.epoch"),
+    "seed": (clips, ["--set", "seed=3"], "--seed 3"),
+    "start": (clips, ["--set", "start=nmnist-signed-lif"], "--start"),
+    "output": (clips, ["--set", "output=other"], "--output"),
+    "salvage": (clips, ["--set", "data.samples.salvage=true"], "--salvage"),
 }
 
 
@@ -429,6 +485,21 @@ def test_clips_that_there_is_no_time_for_are_left_out_evenly(tmp_path, monkeypat
         path.unlink()
     with refused(ConfigError, "36 clips", "minutes=36."):
         train_folder(root, output=tmp_path / "mine", minutes=1.0)
+
+
+def test_time_that_has_passed_before_the_first_clip_is_told_by_that_clip(
+    tmp_path, monkeypatch, clock
+):
+    monkeypatch.setenv("DVSKIT_THREADS", "1")
+    root = clips(tmp_path / "set")
+
+    def late(line: str) -> None:
+        clock.ahead += 100.0 * line.startswith("steps")
+
+    with pytest.raises(ConfigError) as error:
+        train_folder(root, output=tmp_path / "mine", minutes=0.5, callbacks=Callbacks(say=late))
+    assert "8 clips" in str(error.value)
+    assert " 0 s each" not in str(error.value)
 
 
 @pytest.mark.campaign

@@ -200,6 +200,12 @@ def test_a_run_ends_where_no_epoch_was_better_for_as_long_as_patience_allows(
     assert len(training.train(config).history) == len(merits)  # it stays ended
 
 
+def test_patience_needs_samples_that_tell_which_epoch_is_better(bars: Path, tmp_path: Path) -> None:
+    config = changed(config_for(bars, tmp_path / "run"), patience=2, keep="last")
+    with refused(ConfigError, "loop.patience"):
+        training.train(replace(config, data=(replace(config.data[0], validation=0.0),)))
+
+
 @pytest.mark.parametrize(("keep", "kept"), [("best", 1), ("last", 3)])
 def test_the_weights_of_the_best_epoch_are_kept_and_of_equals_the_first(keep, kept) -> None:
     rows = [(0.5, 0.1), (0.75, 0.3), (0.75, 0.3), (0.75, 0.4)]
@@ -207,7 +213,7 @@ def test_the_weights_of_the_best_epoch_are_kept_and_of_equals_the_first(keep, ke
     for number, (accuracy, loss) in enumerate(rows):
         row = {"accuracy": accuracy, "validation_loss": loss}
         at.record(row, {"w": torch.tensor([number])}, keep)
-    assert (at.best["w"].item(), at.kept_epoch(keep)) == (kept, kept)
+    assert (at.best["w"].item(), at.best_epoch) == (kept, 1)
 
 
 class Growing(CustomNeurons):

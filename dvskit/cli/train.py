@@ -98,8 +98,9 @@ def train(
     trained again. Another command into the same output is refused.
 
     A folder's settings are chosen by its content; config.toml in the output holds them. All clips
-    of one person (p1_t2.avi, user03/...) stay in one part: the test uses people the network never
-    saw.
+    of one person (p1_t2.avi, user03/...) stay together. Of fewer than 200 samples the model learns
+    from all, and further trainings that leave people out judge it; of more, some are kept for a
+    test. Both use people the network never saw.
 
     A configuration with task = "reconstruction", as samples/reconstruct.toml, trains a network that
     makes images from events.
@@ -223,8 +224,6 @@ def _train_folder(
     began = time.monotonic() - time.process_time()
     from dvskit.training import Callbacks, train_folder
 
-    loaded_min = (time.monotonic() - began) / 60
-    limit = 5.0 if begin.minutes is None else begin.minutes
     _console.announce_compiling()
     with _console.Bars() as reading, _console.Bars() as bars:
 
@@ -237,7 +236,8 @@ def _train_folder(
         run = train_folder(
             folder,
             output=begin.output,
-            minutes=max(limit - loaded_min, limit / 2),
+            minutes=5.0 if begin.minutes is None else begin.minutes,
+            began=began,
             start=begin.weights,
             seed=begin.seed or 0,
             salvage=begin.salvage,

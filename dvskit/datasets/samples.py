@@ -88,6 +88,11 @@ class Sample(NamedTuple):
         return "" if self.span is None else f" from {self.span[0]} to {self.span[1]} us"
 
     @property
+    def title(self) -> str:
+        """The name of the sample and its span, which are unique in a set."""
+        return f"{self.name}{self.times}"
+
+    @property
     def file(self) -> Path:
         """Return its file. Raises FormatError for drawn samples."""
         if self.path is None:

@@ -314,8 +314,8 @@ class Leak(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{self.first.name}{self.first.times} ({self.first_part}) and "
-            f"{self.second.name}{self.second.times} ({self.second_part}) {self.common}"
+            f"{self.first.title} ({self.first_part}) and "
+            f"{self.second.title} ({self.second_part}) {self.common}"
         )
 
 

@@ -9,7 +9,7 @@ import csv
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar, cast, get_args
@@ -146,7 +146,7 @@ class FileData(_EventData):
 
     path     a folder or a list of samples: see `dvskit.datasets.open_samples`
     group    the people: "auto", "none", or a pattern searched in names: see `open_samples`
-    without  names of samples that are never used
+    without  names of samples that are never used; of spans the `dvskit.datasets.Sample.title`
     salvage  whether damaged files are salvaged and files that cannot be opened are skipped, with a
              note for both; otherwise they are errors
     size     of the sensor, (width, height), for clips and for recordings that do not store theirs;
@@ -417,11 +417,11 @@ def _split(samples: _Set, entry: DataConfig, seed: int) -> SplitSamples[_Set]:
         raise ConfigError(
             f"data.{entry.title}.skip = {entry.skip} of {count_of(len(kept), 'sample')}; give fewer"
         )
-    left_out = set(kept[: entry.skip])
+    skipped = set(kept[: entry.skip])
     without = entry.without if isinstance(entry, FileData) else ()
-    left_out |= {k for k, row in enumerate(samples.rows) if row.name in without}
-    if left_out:
-        samples = samples.choose([k for k in range(len(samples)) if k not in left_out])
+    skipped |= {k for k, row in enumerate(samples.rows) if is_among(row, without)}
+    if skipped:
+        samples = samples.choose([k for k in range(len(samples)) if k not in skipped])
     by = _way(samples.rows) if entry.by == "auto" else entry.by
     if by == "listed":
         listed = any(row.part == "validation" for row in samples.rows)
@@ -430,6 +430,11 @@ def _split(samples: _Set, entry: DataConfig, seed: int) -> SplitSamples[_Set]:
         )
     split = datasets.split_by_group if by == "group" else datasets.split_by_share
     return split(samples, validation=entry.validation, test=entry.test, seed=seed)
+
+
+def is_among(row: Sample, names: Container[str]) -> bool:
+    """Return whether a sample is one of `names`: of files with all their spans, or of spans."""
+    return row.name in names or row.title in names
 
 
 def _way(rows: Sequence[Sample]) -> str:

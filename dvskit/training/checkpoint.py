@@ -39,8 +39,8 @@ class Checkpoint:
 
     config   the resolved configuration, TOML; another configuration is refused
     epoch    number of completed epochs      history  a row of scores for each
-    step     completed steps of the current epoch; `total` is the sum of their losses
-    weights  after the last kept step        best     of the best epoch so far
+    step     completed batches of the current epoch; `total` is the sum of their losses
+    weights  after the last kept batch       best     of the best epoch so far
     moments  of the optimizer, by parameter number and name
     average  of the weights over the steps, for runs that keep one
     """
@@ -93,10 +93,9 @@ class Checkpoint:
         whole["state"] = state
         optimizer.load_state_dict(whole)
 
-    def kept_epoch(self, keep: str = "best") -> int:
-        """Return the number of the epoch whose weights are kept, from 0."""
-        if keep == "last":
-            return len(self.history) - 1
+    @property
+    def best_epoch(self) -> int:
+        """The number of the epoch with the best validation scores so far, from 0."""
         merits = list(map(_merit, self.history))
         return merits.index(max(merits))
 

@@ -56,7 +56,7 @@ class LoopConfig:
     precision        "bfloat16" or "float32"; "auto": bfloat16 if it is faster on this machine
     keep             the weights of the model: "best", of the epoch with the best validation
                      accuracy; "last", which needs no validation part
-    patience         epochs without improvement until the run ends; 0: no limit
+    patience         epochs without better validation scores until the run ends; 0: no limit
     stop             epochs until the run ends, with the schedule of all epochs; 0: run all.
                      `dvskit train FOLDER` sets it when time runs out
     trained_layers   "all"; or "dense", for a run with a `start`: the weights and the means of the

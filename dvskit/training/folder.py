@@ -23,14 +23,14 @@ import torch
 from dvskit import _files
 from dvskit._checks import check_number
 from dvskit._threads import thread_count
-from dvskit.datasets import Cache, ImageSamples, open_samples
-from dvskit.errors import ConfigError, count_of, one_line
-from dvskit.models.doubt import Reject
+from dvskit.datasets import Cache, open_samples
+from dvskit.errors import ConfigError, OutputError, count_of, one_line
 from dvskit.models.learned import RecordingData, used_samples
 from dvskit.models.model import load_model
 from dvskit.models.scores import (
     Result,
     headlines,
+    joined,
     judge_with_notes,
     started_together,
     torch_threads,
@@ -43,15 +43,18 @@ from dvskit.training.checkpoint import (
 )
 from dvskit.training.config import Config, changed_config, config_values, files_of
 from dvskit.training.folder_choices import (
+    NEW_WEIGHTS,
     PEOPLE_MODEL,
     ChosenSetting,
     FolderContents,
     choose,
     choose_start,
     inspect_samples,
+    window_words,
     with_steps,
 )
 from dvskit.training.folder_time import (
+    CHOOSING,
     ClipEmulation,
     JudgedSample,
     PartsLeftOut,
@@ -68,6 +71,7 @@ from dvskit.training.sets import (
     FolderNote,
     TrainingSet,
     judged_part,
+    load_feed,
     load_sets,
     split_in_files,
 )
@@ -110,8 +114,8 @@ class FolderRun:
               accuracy on training samples, and `held_out` is False
     choices   the choices, with their reasons
     seconds   of the whole run
-    left_out  the answers about samples that a training left out, if these give the result: the
-              model itself learned from all samples
+    answers   about samples that a training left out, if these give the result: the model itself
+              learned from all samples
     missing   the people, or the number of samples, that no training left out because there was no
               time left, and the fix; "" if each was left out
 
@@ -126,20 +130,20 @@ class FolderRun:
     held_out: bool
     choices: tuple[ChosenSetting, ...]
     seconds: float
-    left_out: tuple[JudgedSample, ...] = ()
+    answers: tuple[JudgedSample, ...] = ()
     missing: str = ""
 
     @property
     def people(self) -> dict[str, tuple[int, int]]:
         """The right answers, and all, about each person that a training left out."""
-        return by_person(self.left_out)
+        return by_person(self.answers)
 
     @property
     def judged(self) -> str:
         """How the result was measured, one line; "" for a test part or training samples."""
-        if not self.left_out:
+        if not self.answers:
             return ""
-        parts = len({each.part for each in self.left_out})
+        parts = len({each.part for each in self.answers})
         what = "samples" if not self.people else "people"
         each = ", ".join(f"{name} {right} of {of}" for name, (right, of) in self.people.items())
         return (
@@ -153,6 +157,7 @@ def train_folder(
     *,
     output: str | PathLike[str] | None = None,
     minutes: float = MINUTES,
+    began: float | None = None,
     start: str | None = None,
     seed: int = 0,
     salvage: bool = False,
@@ -161,10 +166,11 @@ def train_folder(
 ) -> FolderRun:
     """Train a classifier on a folder, or a list, of labeled recordings and videos, or depth clips.
 
-    The configuration is chosen by the content of the folder: see `choose`. Of fewer than 200
-    samples the model learns from all. Further trainings leave out each person in turn, or a third
-    of the samples if people are not known, and judge it by them; judged.csv holds their answers.
-    Of more samples, some are held out. All clips of one person stay together if people are known.
+    The configuration is chosen by the content of the folder: see `choose`. If the folder names
+    parts (train, validation, test), the model learns from the first. Else of fewer than 200 samples
+    it learns from all. Further trainings leave out each person in turn, or a third of the samples
+    if people are not known, and judge it by them; judged.csv holds their answers. Of more samples,
+    some are held out. All clips of one person stay together if people are known.
 
     output   the folder of the run, default runs/<the folder's name>: the model, its card
              (README.md), confusion.png, curves.png, log.csv, notes.json (see `RunNotes`) and
@@ -174,16 +180,18 @@ def train_folder(
              by the measured time of a step, and ends an epoch early if it is slower. config.toml
              holds clips and steps: it gives the same weights on the same machine with the same
              number of threads (half of torch's)
+    began    when the minutes began, as of time.monotonic(); default: now. At least half of them are
+             left for the run
     start    a model folder, or a shipped model's name: the run begins with its weights. Its
              convolutions stay, and the last layer is new if the classes differ. "": all weights are
              new. None: dvs128-gestures if the samples show people (by its `likeness`), else ""
     salvage  whether damaged files are salvaged and files that cannot be opened are skipped
-    changes  of the chosen configuration, as in `load_config`
+    changes  of the chosen configuration, as in `load_config`, except for the other arguments
 
     The same call continues an interrupted run, with its first steps and clips; a finished run is
     judged again, not trained again. Raises ConfigError for fewer than two classes and for too few
-    `minutes`, OutputError if `output` holds another run, and the errors of opening, `choose` and
-    `train`.
+    `minutes`, OutputError if `output` holds another run or other files that the run would replace,
+    and the errors of opening, `choose` and `train`.
 
         short = {"loop.epochs": "1", "loop.steps": "1"}  # without changes the run takes minutes
         run = dvskit.training.train_folder("digits", output="runs/folder", changes=short)
@@ -196,126 +204,154 @@ def train_folder(
     asked = _config_asked_for(Path(folder), output, start or "", seed, salvage)
     place = Path(asked.output)
     check_place(place)
-    before = config_on_disk(place)
-    if before is not None:
-        asked = _with_clips_of(asked, before, keeps_start=start is None)
-    # A run that goes on keeps its clips and its steps, however long they take.
-    limit = RunTime(minutes if before is None else math.inf)
+    earlier = config_on_disk(place)
+    if earlier is None:
+        _check_replaces_nothing(place)
+    else:
+        asked = _with_clips_of(asked, earlier, keeps_start=start is None)
     callbacks = callbacks or Callbacks()
-    notes = RunNotes(place, callbacks.note, again=before is not None)
-    callbacks = replace(callbacks, note=notes)
+    notes = RunNotes(place, callbacks.note, again=earlier is not None)
+    call = _Call(
+        asked,
+        changes or {},
+        earlier,
+        # A run that goes on keeps its clips and its steps, however long they take.
+        RunTime(minutes if earlier is None else math.inf, began),
+        start is None,
+        replace(callbacks, note=notes),
+        notes,
+    )
     with notes.errors():
-        chooses_start = start is None and before is None
-        plan = _prepare(asked, before, changes or {}, limit, callbacks, chooses_start)
-        notes.keep(*_findings(plan))
-        run, config = _train_and_judge(plan, before, limit, notes, callbacks)
-    write_card(run, config, plan.contents)
+        prepared = _prepare(call)
+        notes.add(*_findings(prepared))
+        run, config = _train_and_judge(call, prepared)
+    write_card(run, config, prepared.contents, minutes)
     return run
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
+class _Call:
+    """A call of `train_folder`.
+
+    asked    a configuration with what the call asks for
+    earlier  the configuration of the run that the call continues; None for a new run
+    chooses_start  whether the start is chosen, not asked for
+    """
+
+    asked: Config
+    changes: Mapping[str, str]
+    earlier: Config | None
+    limit: RunTime
+    chooses_start: bool
+    callbacks: Callbacks
+    notes: RunNotes
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
     """What to train: a configuration, its sets, what was inspected, and the choices.
 
-    left_out  the most parts that are left out of trainings of their own, to judge it
+    parts_left_out  the most parts that are left out of trainings of their own, to judge the model
     """
 
     config: Config
     sets: Sequence[TrainingSet]
     contents: FolderContents
     choices: tuple[ChosenSetting, ...]
-    left_out: int
+    parts_left_out: int
 
 
-def _prepare(
-    asked: Config,
-    before: Config | None,
-    changes: Mapping[str, str],
-    limit: RunTime,
-    callbacks: Callbacks,
-    chooses_start: bool,
-) -> _Plan:
-    """Open and inspect a folder, choose, and emulate; again without samples that cannot be used.
-
-    before         the configuration of the run that this one continues
-    chooses_start  whether a shipped model may be the start, in place of that of `asked`
-    """
+def _prepare(call: _Call) -> _Prepared:
+    """Open and inspect a folder, choose, and emulate; again without samples that cannot be used."""
+    asked, limit, said = call.asked, call.limit, set[str]()
     path, salvage = files_of(asked).path, files_of(asked).salvage
     samples = open_samples(path, strict=not salvage)
-    start: list[ChosenSetting] = []
-    said: set[str] = set()
+    contents = inspect_samples(samples, path, without=files_of(asked).without)
+    start = _start(call, contents)
+    if start and call.earlier is None:
+        asked = replace(asked, start=PEOPLE_MODEL if start[0].value == PEOPLE_MODEL else "")
     while True:
-        without = files_of(asked).without
-        contents = inspect_samples(samples, path, without=without)
-        if chooses_start and not start:
-            start.append(choose_start(contents, asked, limit.start_chosen))
-            if start[0].value == PEOPLE_MODEL:
-                asked = replace(asked, start=PEOPLE_MODEL)
         chosen = choose(contents, asked, load_model(asked.start) if asked.start else None)
-        config = _without(changed_config(chosen.config, changes), without)
-        choices = (*start, *chosen.choices, *_choices_of(changes))
+        config = _changed(chosen.config, call.changes)
+        choices = (*start, *chosen.choices, *_choices_of(call.changes))
         for line in (f"{path}: {contents.words}", *map(str, choices)):
             if line not in said:
-                callbacks.say(line)
+                call.callbacks.say(line)
             said.add(line)
         sets = load_sets(config)
-        if before is not None:
-            _check_same(before, config, sets)
+        if not config.loop.steps:  # until each sample came once
+            steps = len(load_feed(config, sets).train)
+            config = replace(config, loop=replace(config.loop, steps=steps))
+        if call.earlier is not None:
+            _check_same(call.earlier, config, sets)
         emulation = ClipEmulation(sets, limit, salvage=salvage)
-        emulation.run(callbacks.made)
-        unusable = sorted({row.name for row in (*emulation.wrong, *emulation.late)})
+        emulation.run(call.callbacks.made)
+        unusable = (*emulation.unreadable, *emulation.late)
         if not unusable:
             break
         for note in emulation.notes():
-            callbacks.note(note)
-        asked, limit = _without(asked, unusable), RunTime(math.inf)
+            call.notes(note)
+        asked = _without(asked, sorted({row.title for row in unusable}))
+        limit = RunTime(math.inf)  # other clips are emulated again if their size changes
+        contents = inspect_samples(samples, path, without=files_of(asked).without)
     for text in (*(note for each in sets for note in each.notes), *contents.warnings):
-        callbacks.note(text)
-    judges = _judging_settings(config) == _judging_settings(chosen.config)
-    return _Plan(config, sets, contents, choices, chosen.left_out if judges else 0)
+        call.notes(text)
+    same_split = _split_settings(config) == _split_settings(chosen.config)
+    return _Prepared(config, sets, contents, choices, chosen.parts_left_out if same_split else 0)
 
 
-def _train_and_judge(
-    plan: _Plan, before: Config | None, limit: RunTime, notes: RunNotes, callbacks: Callbacks
-) -> tuple[FolderRun, Config]:
+def _start(call: _Call, contents: FolderContents) -> list[ChosenSetting]:
+    """Return the choice of the start, that of the earlier run if one goes on; [] if it is asked."""
+    if not call.chooses_start:
+        return []
+    if call.earlier is not None:
+        return call.notes.chosen_start()
+    return [choose_start(contents, call.asked, call.limit.at(CHOOSING))]
+
+
+def _train_and_judge(call: _Call, prepared: _Prepared) -> tuple[FolderRun, Config]:
     """Train until the deadline, and judge; return the run and the configuration that it took."""
+    sets, limit, callbacks = prepared.sets, call.limit, call.callbacks
     # Train on half of the threads: others make batches, and each layer waits for its slowest one.
     with torch_threads(max(1, min(torch.get_num_threads(), thread_count() // 2))):
-        if before is None:
+        if call.earlier is None:
             config, deadline = steps_in_time(
-                plan.config, plan.sets, limit, left_out=plan.left_out, say=callbacks.say
+                prepared.config,
+                sets,
+                limit,
+                parts_left_out=prepared.parts_left_out,
+                say=callbacks.say,
             )
-            notes.write()
+            call.notes.write()
         else:
-            config, deadline = before, math.inf
+            config, deadline = call.earlier, math.inf
             steps = config.loop.epochs * config.loop.steps
             callbacks.say(f"steps     {steps:,}: the run in {config.output} began with them")
-        parts = PartsLeftOut(config, plan.sets[0], callbacks.progress)
-        if before is None and plan.left_out:
-            parts.plan()
+        parts = PartsLeftOut(config, sets[0], callbacks.progress)
+        if call.earlier is None and prepared.parts_left_out:
+            parts.begin()
         began = time.monotonic()
-        follow = parts.progress_of(0)
-        trained = train_sets(config, plan.sets, progress=follow, deadline=deadline)
-        config = _config_taken(config, callbacks)
+        trained = train_sets(config, sets, progress=parts.progress_of_run(), deadline=deadline)
+        config = _config_on_disk_after(config, call.notes)
         parts.judge(config, until=limit.judged, part_s=time.monotonic() - began)
-        result, held_out = _result(trained, config, plan.sets, parts.rows)
-    missing = parts.missing() if plan.left_out else None
+        result, held_out = _result(trained, config, sets, parts.rows)
+    missing = parts.missing() if prepared.parts_left_out else None
     if missing is not None:
-        callbacks.note(missing)
+        call.notes(missing)
     seconds = time.monotonic() - limit.began
     answers, words = tuple(parts.rows), str(missing or "")
-    run = FolderRun(trained, result, held_out, plan.choices, seconds, answers, words)
+    run = FolderRun(trained, result, held_out, prepared.choices, seconds, answers, words)
     return run, config
 
 
-def _config_taken(config: Config, callbacks: Callbacks) -> Config:
-    """Return the configuration that a training took: it may have stopped before its last epoch."""
-    taken = config_on_disk(Path(config.output)) or config
-    epochs, planned = taken.loop.stop, config.loop.epochs
+def _config_on_disk_after(config: Config, note: Callable[[str], None]) -> Config:
+    """Return the configuration that a training wrote; note if it stopped before its last epoch."""
+    written = config_on_disk(Path(config.output)) or config
+    epochs, planned = written.loop.stop, config.loop.epochs
     if epochs != config.loop.stop:
         text = f"the machine is slower than measured: it takes {epochs} of {planned} epochs"
-        callbacks.note(FolderNote(text, "slow machine", epochs=epochs, planned=planned))
-    return taken
+        note(FolderNote(text, "slow machine", epochs=epochs, planned=planned))
+    return written
 
 
 def _result(
@@ -326,26 +362,61 @@ def _result(
         return result_of_left_out(answers, trained.model.classes), True
     if trained.results:
         return next(iter(trained.results.values())), True
-    (one,) = sets
-    samples = one.parts.train
-    assert not isinstance(samples, ImageSamples)
-    cache = Cache() if one.entry.kind in EMULATED else None
-    batches = judged_part(one, samples, config, cache)
-    return replace(judge_with_notes(trained.model.module, batches), seen=len(samples)), False
+    results = []
+    for each in sets:
+        cache = Cache() if each.entry.kind in EMULATED else None
+        batches = judged_part(each, each.parts.train, config, cache)
+        results.append(judge_with_notes(trained.model.module, batches))
+    return replace(joined(results), seen=sum(each.samples for each in results)), False
 
 
 def _config_asked_for(
     folder: Path, output: str | PathLike[str] | None, start: str, seed: int, salvage: bool
 ) -> Config:
     """Return a configuration with what a call asks for; all else is chosen."""
-    name = folder.resolve().stem
+    whole = folder.resolve()
+    output = output or Path("runs") / (whole.stem if whole.is_file() else whole.name)
     return Config(
-        name=Path(output).name if output is not None else name,
+        name=Path(output).resolve().name,
         seed=seed,
-        output=str(output) if output is not None else f"runs/{name}",
+        output=str(output),
         start=start,
         data=(RecordingData(path=str(folder), name="samples", salvage=salvage),),
     )
+
+
+_REPLACED = ("README.md", "confusion.png", "curves.png", "log.csv", "model.toml")
+
+
+def _check_replaces_nothing(folder: Path) -> None:
+    """Raise OutputError if a folder without a run holds files that a run would replace."""
+    found = [name for name in _REPLACED if (folder / name).exists()]
+    if (folder / "notes.json").exists() and read_notes(folder / "notes.json") is None:
+        found.append("notes.json")
+    if found:
+        raise OutputError(f"{folder}: holds a {found[0]} of something else; name another output")
+
+
+def _changed(chosen: Config, changes: Mapping[str, str]) -> Config:
+    """Return a chosen configuration with changes.
+
+    Raises ConfigError if they change an argument of `train_folder`, by which others are chosen.
+    """
+    config = changed_config(chosen, changes)
+    had, now = _arguments_of(chosen), _arguments_of(config)
+    for name, value in now.items():
+        if value != had[name]:
+            raise ConfigError(f"changes: {name} is an argument of its own; pass {name}={value!r}")
+    return _without(config, files_of(chosen).without)
+
+
+def _arguments_of(config: Config) -> dict[str, object]:
+    """Return the arguments of `train_folder` that a configuration holds."""
+    entry = files_of(config)
+    return {
+        "folder": entry.path, "output": config.output, "start": config.start, "seed": config.seed,
+        "salvage": entry.salvage,
+    }  # fmt: skip
 
 
 def _choices_of(changes: Mapping[str, str]) -> Iterator[ChosenSetting]:
@@ -353,41 +424,41 @@ def _choices_of(changes: Mapping[str, str]) -> Iterator[ChosenSetting]:
         yield ChosenSetting("asked", f"{key} = {text}", "set by the command")
 
 
-def _without(config: Config, names: Sequence[str]) -> Config:
-    """Return a configuration without some samples in its first entry [[data]]."""
+def _without(config: Config, titles: Sequence[str]) -> Config:
+    """Return a configuration without samples, by their titles, in its first entry [[data]]."""
     first, others = files_of(config), config.data[1:]
-    without = tuple(dict.fromkeys((*first.without, *names)))
+    without = tuple(dict.fromkeys((*first.without, *titles)))
     return replace(config, data=(replace(first, without=without), *others))
 
 
-def _judging_settings(config: Config) -> tuple[object, ...]:
-    """Return the settings that decide which samples judge, and that none chooses an epoch."""
+def _split_settings(config: Config) -> tuple[object, ...]:
+    """Return the settings that decide which samples a run learns from and chooses an epoch by."""
     first, others = files_of(config), config.data[1:]
     shares = first.by, first.group, first.validation, first.test, first.skip, first.limit
-    return *shares, len(others), config.seed, config.loop.keep
+    return *shares, len(others), config.loop.keep
 
 
-def _with_clips_of(asked: Config, before: Config, *, keeps_start: bool) -> Config:
+def _with_clips_of(asked: Config, earlier: Config, *, keeps_start: bool) -> Config:
     """Return what a call asks for, with the clips of the run that it continues.
 
     keeps_start  whether the start was chosen, not asked for
     """
-    was, entry = files_of(before), files_of(asked)
+    was, entry = files_of(earlier), files_of(asked)
     same = Path(was.path).resolve() == Path(entry.path).resolve()
     entry = replace(entry, path=was.path if same else entry.path, without=was.without)
-    return replace(asked, start=before.start if keeps_start else asked.start, data=(entry,))
+    return replace(asked, start=earlier.start if keeps_start else asked.start, data=(entry,))
 
 
-def _check_same(before: Config, config: Config, sets: Sequence[TrainingSet]) -> None:
+def _check_same(earlier: Config, config: Config, sets: Sequence[TrainingSet]) -> None:
     """Raise OutputError if the run that goes on had other arguments, samples or settings.
 
     The number of steps may differ, since it depends on the time.
     """
-    folder, loop = Path(before.output), config.loop
-    steps = before.loop.epochs * before.loop.steps
+    folder, loop = Path(earlier.output), config.loop
+    steps = earlier.loop.epochs * earlier.loop.steps
     if steps < loop.epochs * loop.steps:
         loop = with_steps(loop, steps)
-    had, now = config_values(before), config_values(replace(config, loop=loop))
+    had, now = config_values(earlier), config_values(replace(config, loop=loop))
     # Settings follow from arguments and samples: these are named first.
     for key in ("name", "seed", "start"):
         check_same_values(folder, {key: had.get(key, "")}, {key: now.get(key, "")})
@@ -397,14 +468,14 @@ def _check_same(before: Config, config: Config, sets: Sequence[TrainingSet]) -> 
     check_same_values(folder, had, now)
 
 
-def _findings(plan: _Plan) -> Iterator[FolderNote]:
+def _findings(prepared: _Prepared) -> Iterator[FolderNote]:
     """Yield notes on what the choices say already: the start, and that long samples are cut."""
-    for choice in plan.choices:
+    for choice in prepared.choices:
         if choice.kind:
             model = choice.value if choice.kind == "like" else ""
             yield FolderNote(str(choice), "start", model=model, why=choice.kind)
-    window_s = plan.config.input.window_us / 1e6
-    if plan.contents.length_us > 1e6 * window_s:
+    window_s = prepared.config.input.window_us / 1e6
+    if prepared.contents.length_us > 1e6 * window_s:
         text = f"some samples are longer than the window: their first {window_s:.2g} s count"
         yield FolderNote(text, "long clips", window_s=window_s)
 
@@ -428,15 +499,15 @@ class RunNotes:
 
     def __init__(self, folder: Path, say: Callable[[str], None], *, again: bool) -> None:
         self._file, self._say = folder / "notes.json", say
-        self._kept = self._read() if again else []
+        self._kept = (read_notes(self._file) or []) if again else []
         if not again:
             self._file.unlink(missing_ok=True)
 
     def __call__(self, text: str) -> None:
-        """Pass a note on, and keep it."""
+        """Pass a note on, and keep it if it has a kind."""
         self._say(text)
         if isinstance(text, FolderNote):
-            self.keep(text)
+            self.add(text)
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -444,10 +515,10 @@ class RunNotes:
         try:
             yield
         except TooLittleTimeError as error:
-            self.keep(FolderNote(one_line(error), "too little time", minutes=error.minutes))
+            self.add(FolderNote(one_line(error), "too little time", minutes=error.minutes))
             raise
 
-    def keep(self, *notes: FolderNote) -> None:
+    def add(self, *notes: FolderNote) -> None:
         """Keep notes without passing them on; on disk once the run's folder exists."""
         found = [{"kind": each.kind, "text": str(each), **each.values} for each in notes]
         self._kept += [each for each in found if each not in self._kept]
@@ -460,16 +531,29 @@ class RunNotes:
         text = json.dumps({"notes": self._kept}, indent=1, ensure_ascii=False)
         _files.write_whole(self._file, text, overwrite=True)
 
-    def _read(self) -> list[dict[str, Any]]:
-        """Return the notes in the file; [] if it is missing or damaged."""
-        try:
-            return list(json.loads(self._file.read_text("utf-8"))["notes"])
-        except (OSError, ValueError, TypeError, KeyError):
-            return []
+    def chosen_start(self) -> list[ChosenSetting]:
+        """Return the choice of the start that an earlier run noted; [] if there is none."""
+        for note in self._kept:
+            if note["kind"] == "start":
+                value = note["model"] or NEW_WEIGHTS
+                why = str(note["text"]).partition(f" {value}: ")[2]
+                return [ChosenSetting("start", value, why, note["why"])]
+        return []
 
 
-def write_card(run: FolderRun, config: Config, contents: FolderContents) -> None:
-    """Write README.md, confusion.png and curves.png to a model's folder, replacing earlier ones."""
+def read_notes(file: Path) -> list[dict[str, Any]] | None:
+    """Return the notes in a notes.json; None if the file is missing, damaged or another one."""
+    try:
+        return list(json.loads(file.read_text("utf-8"))["notes"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def write_card(run: FolderRun, config: Config, contents: FolderContents, minutes: float) -> None:
+    """Write README.md, confusion.png and curves.png to a model's folder, replacing earlier ones.
+
+    minutes  that were given to the run
+    """
     from dvskit.render import plots  # here because Matplotlib takes long to load
 
     folder, result = run.trained.folder, run.result
@@ -477,75 +561,54 @@ def write_card(run: FolderRun, config: Config, contents: FolderContents) -> None
         plots.confusion(result.confusion, result.classes), folder / "confusion.png", overwrite=True
     )
     plots.save(plots.curves(folder), folder / "curves.png", overwrite=True)
-    _files.write_whole(folder / "README.md", _card_text(run, config, contents), overwrite=True)
+    text = _card_text(run, config, contents, minutes)
+    _files.write_whole(folder / "README.md", text, overwrite=True)
 
 
-def _card_text(run: FolderRun, config: Config, contents: FolderContents) -> str:
-    trained, result = run.trained, run.result
-    entry = files_of(config)
-    data, reject = Path(entry.path).name, trained.model.reject
+def _card_text(run: FolderRun, config: Config, contents: FolderContents, minutes: float) -> str:
+    trained, result, entry = run.trained, run.result, files_of(config)
     folder, same = (_from_here(path) for path in (trained.folder, trained.folder / "config.toml"))
-    again = [_from_here(entry.path), "-o", "OUTPUT"]
-    again += ["--seed", str(config.seed), *["--salvage"] * entry.salvage]
+    again = [_from_here(entry.path), f"-o OUTPUT --minutes {minutes:g} --seed {config.seed}"]
+    again += ["--salvage"] * entry.salvage
     again += ["--start", shlex.quote(config.start or "scratch")]
     for each in run.choices:
         if each.what == "asked":
             again += ["--set", shlex.quote("=".join(each.value.split(" = ", 1)))]
-    lines = [
+    epochs = trained.history
+    seconds = sum(row["seconds"] for row in epochs)
+    taken = f"- steps taken: {len(epochs) * config.loop.steps:,}, in {seconds:.0f} s"
+    reject = trained.model.reject
+    paragraphs = (
         f"# {trained.model.name}",
-        "",
         f"Recognizes {len(result.classes)} classes: {', '.join(result.classes)}.",
-        "",
         f"    dvskit classify FILE --model {folder}",
-        "",
         "Run the commands of this page where the training was started.",
-        "",
-        "## Accuracy",
-        "\n\n".join(f"{line[0].upper()}{line[1:]}." for line in headlines(result)),
-        *(
-            ["", f"{run.judged[0].upper()}{run.judged[1:]}. `judged.csv` has the answers."]
-            if run.judged
-            else []
-        ),
-        *(["", f"{run.missing[0].upper()}{run.missing[1:]}."] if run.missing else []),
-        *(["", _NOT_INDEPENDENT] if contents.groups else []),
-        "",
-        *(
-            ["These samples took no part in training or in any choice.", ""]
-            if run.held_out and not run.judged
-            else []
-        ),
+        "## Accuracy\n" + "\n\n".join(map(_sentence, headlines(result))),
+        run.judged and f"{_sentence(run.judged)} `judged.csv` has the answers.",
+        run.missing and _sentence(run.missing),
+        _NOT_INDEPENDENT if contents.groups else "",
+        "These samples took no part in training or in any choice."
+        if run.held_out and not run.judged
+        else "",
         "![Confusion matrix](confusion.png) ![Curves](curves.png)",
-        "",
-        "## Data and choices",
-        f"{data}: {contents.words}. `split.csv` lists the part of each sample.",
-        "",
-        *(f"- {each.what}, {each.value}: {each.why}" for each in run.choices),
-        f"- steps taken: {len(trained.history) * config.loop.steps:,}, in "
-        f"{sum(row['seconds'] for row in trained.history):.0f} s",
-        "",
-        "## Train it again",
-        f"    dvskit train {' '.join(again)}",
-        "",
+        f"## Data and choices\n{Path(entry.path).name}: {contents.words}. "
+        "`split.csv` lists the part of each sample.",
+        "\n".join((*(f"- {each.what}, {each.value}: {each.why}" for each in run.choices), taken)),
+        f"## Train it again\n    dvskit train {' '.join(again)}",
         f"This measures the time again. `dvskit train {same} -o OUTPUT` takes the same steps.",
-        "",
-        "## Limits",
-        "Every input gets one of these classes. Only the first window counts, "
-        f"{config.input.bins} bins of {config.input.bin_us / 1000:g} ms from the first event on. "
-        f"{_reject_words(reject)}",
-    ]
-    return "\n".join(lines) + "\n"
+        "## Limits\nEvery input gets one of these classes. Only the first window counts, "
+        f"{window_words(config.input)} from the first event on. Live, no class is named below a "
+        f"confidence of {reject.confidence:g} or {reject.events_per_second:g} events a second "
+        f"({reject.how or 'the default'}).",
+    )
+    return "\n\n".join(filter(None, paragraphs)) + "\n"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _from_here(path: str | Path) -> str:
     """Return a path as a shell takes it, relative to the working directory if it lies in it."""
     absolute, here = Path(path).absolute(), Path.cwd()
     return shlex.quote(str(absolute.relative_to(here) if here in absolute.parents else path))
-
-
-def _reject_words(reject: Reject) -> str:
-    how = reject.how or "the default"
-    return (
-        f"Live, no class is named below a confidence of {reject.confidence:g} or "
-        f"{reject.events_per_second:g} events a second ({how})."
-    )

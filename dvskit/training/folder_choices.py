@@ -39,7 +39,7 @@ from dvskit.filters import Vary
 from dvskit.formats import open_events
 from dvskit.models.doubt import activity_of
 from dvskit.models.inputs import POINTS, InputConfig, judged_batches
-from dvskit.models.learned import DATA_KINDS, FileData, parts_of, used_samples
+from dvskit.models.learned import DATA_KINDS, FileData, is_among, parts_of, used_samples
 from dvskit.models.model import Model, load_model
 from dvskit.models.scores import logits_of
 from dvskit.networks import Layered, Network
@@ -49,7 +49,7 @@ from dvskit.training.labels import common_samples, layers_before_dense, with_cla
 from dvskit.training.sets import EMULATED, FolderNote, load_sets, mirrored, network_size
 from dvskit.video import FrameSource
 
-PEOPLE_MODEL = "dvs128-gestures"
+PEOPLE_MODEL, NEW_WEIGHTS = "dvs128-gestures", "new weights"
 BATCH = 24
 CLIP_SIDE = 128  # of the sensor, where sizes differ or are larger
 CLIP_THRESHOLD = 0.45
@@ -81,7 +81,7 @@ _BLUR = 0.04  # of the side: arms and clothes are thicker or thinner
 class FolderContents:
     """The content of a folder, or of a list, of labeled samples.
 
-    samples    all of them, opened
+    samples    all of them that are used, opened
     classes    the number of samples of each class
     groups     the people, by name; () if they are not known
     sizes      of the sensors or pictures in the samples that were read, with the count of each
@@ -173,19 +173,22 @@ def inspect_samples(
 ) -> FolderContents:
     """Read some samples of an opened folder, or list, whole.
 
-    without  names of samples to skip
+    without  names of samples to skip, as in an entry [[data]]
 
     Raises ConfigError for fewer than two classes, FormatError if no sample that was read has a
     duration, and the errors of reading.
     """
-    rows = [row for row in samples.rows if row.name not in without]
+    if without:
+        used = [row for row in samples.rows if not is_among(row, without)]
+        samples = FileSamples(used, samples.reading)
+    rows = samples.rows
     classes = dict(sorted(Counter(row.label for row in rows).items()))
     if len(classes) < 2:
         raise ConfigError(
             f"{folder}: one class, {', '.join(classes) or 'none'}; give a folder for each of two "
             "or more classes"
         )
-    kinds = dict(zip(samples.rows, samples.kinds, strict=True))
+    kinds = dict(zip(rows, samples.kinds, strict=True))
     depth = [row for row in rows if kinds[row] == DEPTH_CLIPS.name]
     if depth and len(depth) < len(rows):
         other = next(row for row in rows if kinds[row] != DEPTH_CLIPS.name)
@@ -301,7 +304,7 @@ def choose_start(contents: FolderContents, config: Config, until: float) -> Chos
     """
 
     def new_weights(why: str, kind: str) -> ChosenSetting:
-        return ChosenSetting("start", "new weights", why, kind)
+        return ChosenSetting("start", NEW_WEIGHTS, why, kind)
 
     if contents.length_us < _GESTURE_US:
         return new_weights("the samples are too short for gestures", "short")
@@ -346,13 +349,13 @@ def _distances(start: Model, config: Config, one: Samples) -> Iterator[float]:
 class ChosenConfig:
     """A configuration, the choices that led to it, and its samples, split by it.
 
-    left_out  the most parts that are left out of trainings of their own, to judge it; 0: none
+    parts_left_out  the most parts that are left out of trainings of their own, to judge it; 0: none
     """
 
     config: Config
     choices: tuple[ChosenSetting, ...]
     parts: SplitSamples[Samples]
-    left_out: int
+    parts_left_out: int
 
 
 def choose(contents: FolderContents, config: Config, start: Model | None = None) -> ChosenConfig:
@@ -370,7 +373,7 @@ def choose(contents: FolderContents, config: Config, start: Model | None = None)
         given, network = _new_network(contents, choices)
     else:
         given, network = _network_of(start, contents, choices)
-    entry, parts, left_out = _split(
+    entry, parts, parts_left_out = _split(
         contents, _entry(contents, files_of(config)), config.seed, choices
     )
     entry = replace(
@@ -381,13 +384,13 @@ def choose(contents: FolderContents, config: Config, start: Model | None = None)
         augment=_augment(contents, given, network, choices),
         mirrored=not contents.without_mirror,
     )
-    if left_out and start is not None and common_samples(start, used_samples(parts)):
-        left_out = 0
+    if parts_left_out and start is not None and common_samples(start, used_samples(parts)):
+        parts_left_out = 0
         choices.add("judged", "by no sample", f"{start.name} learned from some of them")
     train = len(parts.train)
     dense = start is not None and _keeps_convolutions(start)
     least, each = (200, 20) if dense else (300, 60)
-    steps = min(max(least, math.ceil(each * train / BATCH)), 3000)
+    steps = 10 * round(min(max(least, math.ceil(each * train / BATCH)), 3000) / 10)
     words = f"{count_of(train, 'sample')} to train on"
     choices.add("steps", f"at most {steps:,} of {BATCH} samples each", words)
     loop = LoopConfig(
@@ -401,7 +404,7 @@ def choose(contents: FolderContents, config: Config, start: Model | None = None)
     whole = replace(
         config, network=network, input=given, data=(entry,), loop=with_steps(loop, steps)
     )
-    return ChosenConfig(whole, tuple(choices), parts, left_out)
+    return ChosenConfig(whole, tuple(choices), parts, parts_left_out)
 
 
 class _Choices(list[ChosenSetting]):
@@ -410,8 +413,8 @@ class _Choices(list[ChosenSetting]):
 
 
 def with_steps(loop: LoopConfig, steps: int) -> LoopConfig:
-    """Return a loop of about `steps` steps in ten epochs."""
-    return replace(loop, epochs=10, steps=max(1, round(steps / 10)))
+    """Return a loop of at most `steps` steps, ten or more, in ten epochs."""
+    return replace(loop, epochs=10, steps=max(1, steps // 10))
 
 
 def _network_of(
@@ -427,7 +430,7 @@ def _network_of(
     choices.add(
         "network",
         f"from {start.name}, with a new last layer",
-        f"{kept}it takes {start.size} in {_window_words(given)}"
+        f"{kept}it takes {start.size} in {window_words(given)}"
         + ", slower than it learned from" * (stretch > 1),
     )
     return given, with_classes(start.network, len(contents.classes))
@@ -484,7 +487,7 @@ def _window(contents: FolderContents, choices: _Choices) -> InputConfig:
     why = "9 of 10 samples fit into it" + ", of slower people too" * (slower > 1)
     if longer:
         why = "the samples are longer; training and test use their first window"
-    choices.add("window", _window_words(given), why)
+    choices.add("window", window_words(given), why)
     return given
 
 
@@ -495,7 +498,8 @@ def _window_us(contents: FolderContents) -> tuple[float, float]:
     return slower * contents.length_us, slower
 
 
-def _window_words(given: InputConfig) -> str:
+def window_words(given: InputConfig) -> str:
+    """Return the bins of an input, for people."""
     return f"{given.bins} bins of {given.bin_us / 1000:g} ms"
 
 
@@ -514,7 +518,7 @@ def _split(
         tried, reason = replace(entry, **way.keys), way.why
         try:
             parts = parts_of(_grouped(contents, tried), tried, seed)
-            left_out = len(parts_to_leave_out(parts.train, seed)) if way.leaves_out else 0
+            left_out = len(parts_to_leave_out(parts.train, seed)) if way.leaves_parts_out else 0
         except ConfigError as error:
             why = f" ({one_line(error)})"
             continue
@@ -554,13 +558,13 @@ def parts_to_leave_out(samples: Samples, seed: int) -> list[SplitSamples[Samples
 class _Way(NamedTuple):
     """A way to split: keys of the entry, their value as text, the reason.
 
-    leaves_out  whether trainings that leave a part out judge it
+    leaves_parts_out  whether trainings that leave a part out judge it
     """
 
     keys: dict[str, Any]
     value: str
     why: str
-    leaves_out: bool = False
+    leaves_parts_out: bool = False
 
 
 def _splits(contents: FolderContents) -> Iterator[_Way]:
@@ -579,10 +583,10 @@ def _splits(contents: FolderContents) -> Iterator[_Way]:
         if people > 1:
             reason = "each trains once more without them, to judge it by people it never saw"
             keys = {"by": "group", **nothing}
-            yield _Way(keys, "all people, each left out in turn", reason, leaves_out=True)
+            yield _Way(keys, "all people, each left out in turn", reason, leaves_parts_out=True)
         reason = f"each trains once more without it, to judge it by samples it never saw{alone}"
         keys = {**by_class, **nothing}
-        yield _Way(keys, "all, a third left out in turn", reason, leaves_out=True)
+        yield _Way(keys, "all, a third left out in turn", reason, leaves_parts_out=True)
     elif people > 1:
         keys = {"by": "group", "validation": many if people > 5 else 0.0}
         keys["test"] = max(0.2, 1 / people)

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from itertools import accumulate
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 
@@ -36,7 +37,7 @@ from dvskit.training.loop import Progress, ProgressCallback
 from dvskit.training.sets import EMULATED, FolderNote, TrainingSet, judged_part, load_feed
 
 _EMULATING = 0.5  # of the time, at most, until the last clip is emulated
-_CHOOSING = 0.2  # of the time, at most, until the start is chosen
+CHOOSING = 0.2  # of the time, at most, until the start is chosen
 _SPARE = 0.06  # of the time, as a reserve
 _LEAST_TRAINING = 0.3  # of the time, for training, judging and the card
 _CARD_S = 4.0  # to draw the pictures and end the process
@@ -44,6 +45,7 @@ _SLOWEST = 8.0  # the largest slowdown by a busy machine
 _LEAST_BLOCKS = 2  # of one clip of each class: one to train on, one to judge by
 _JUDGED_STEPS = 0.5  # time to judge a batch, in training steps
 _LEAST_STEPS = 20
+_JUDGES = 2  # trainings without a part that get time, if not all steps fit
 _LEFT_OUT_FILE = "judged.csv"
 _LEAST_PROBABILITY = 1e-12  # its logarithm is finite
 
@@ -60,26 +62,18 @@ class RunTime:
     """When the stages of a run end, as values of time.monotonic().
 
     minutes  for the whole run; math.inf: no limit
+    began    when they began, default: now; half of them are left in any case
     """
 
-    def __init__(self, minutes: float) -> None:
-        self.began, self.whole_s = time.monotonic(), 60 * minutes
+    def __init__(self, minutes: float, began: float | None = None) -> None:
+        now, self.whole_s = time.monotonic(), 60 * minutes
+        self.began = max(now if began is None else min(began, now), now - self.whole_s / 2)
         self._computed = time.process_time()
         self.card_s = _CARD_S
 
     def at(self, share: float) -> float:
         """Return when a share of the time has passed."""
         return self.began + share * self.whole_s
-
-    @property
-    def start_chosen(self) -> float:
-        """The end of reading samples to choose the start."""
-        return self.at(_CHOOSING)
-
-    @property
-    def emulated(self) -> float:
-        """The end of the last emulation."""
-        return self.at(_EMULATING)
 
     @property
     def judged(self) -> float:
@@ -112,29 +106,30 @@ class ClipEmulation:
     Clips come in blocks of one of each class, all of one person; the first blocks are of different
     people. Damaged files are found too, with `salvage`.
 
-    wrong  samples that cannot be read, with the reason; an error without `salvage`
-    late   samples beyond the time, as many of each class
+    unreadable  samples that cannot be read, with the reason; an error without `salvage`
+    late        samples beyond the time, about as many of each class
     """
 
     def __init__(self, sets: Sequence[TrainingSet], limit: RunTime, *, salvage: bool) -> None:
         self.limit, self.salvage = limit, salvage
-        self.wrong: dict[Sample, str] = {}
+        self.unreadable: dict[Sample, str] = {}
         self.late: list[Sample] = []
         self._blocks = _blocks([*_places(sets)])
         self._total = sum(map(len, self._blocks))
         missing = (sum(place.missing for place in block) for block in self._blocks)
-        self._missing_up_to = list(accumulate(missing))
+        self._to_emulate = list(accumulate(missing))  # clips of the blocks up to each block
         self._is_late: dict[int, bool] = {}  # by the number of a block
         self._lock = threading.Lock()
         self._began, self._seconds = time.monotonic(), list[float]()  # of each clip
 
     @property
     def clip_s(self) -> float:
-        """Seconds per clip, with all workers busy; 0 before any clip counts.
+        """Seconds per clip, with all workers busy; 0 before the first.
 
-        The first clip of each worker does not count, because it may compile loops.
+        The first clip of each worker counts only before others, because it may compile loops.
         """
-        return statistics.median(self._seconds[thread_count() :] or [0.0]) / thread_count()
+        seconds = self._seconds[thread_count() :] or self._seconds or [0.0]
+        return statistics.median(seconds) / thread_count()
 
     def run(self, made: Callable[[int, int], None]) -> None:
         """Emulate the clips; `made` is called with the number of those that are done, and of all.
@@ -156,14 +151,14 @@ class ClipEmulation:
 
     def notes(self) -> Iterator[FolderNote]:
         """Yield notes on samples that cannot be used."""
-        for row, why in self.wrong.items():
-            text = f"{row.where}: left out: {why}"
-            yield FolderNote(text, "unreadable files", count=len(self.wrong))
+        for row, why in self.unreadable.items():
+            text = f"{row.where}{row.times}: left out: {why}"
+            yield FolderNote(text, "unreadable files", count=len(self.unreadable))
         if self.late:
             used, minutes = self._total - len(self.late), self._minutes_for_all()
             text = (
                 f"there is time to emulate {used:,} of {self._total:,} clips, {self.clip_s:.2g} s "
-                f"each, the same number of each class; minutes={minutes} uses all"
+                f"each, about as many of each class; minutes={minutes} uses all"
             )
             yield FolderNote(text, "short of time", used=used, total=self._total, minutes=minutes)
 
@@ -177,32 +172,35 @@ class ClipEmulation:
         except DvskitError as error:
             if not self.salvage:
                 raise
-            self.wrong[place.row] = one_line(error)
+            self.unreadable[place.row] = one_line(error)
         self._seconds.append(time.monotonic() - began)
 
     def _has_time(self, number: int) -> bool:
         """Return whether a block is ready in time. Raises TooLittleTimeError for the first ones."""
         with self._lock:
-            left = self._missing_up_to[number] - len(self._seconds)
-            end = time.monotonic() + left * self.clip_s
+            if not self._seconds:  # the first clip shows how long clips take
+                return True
+            left = self._to_emulate[number] - len(self._seconds)
+            is_measured = len(self._seconds) > thread_count()  # without compiling
+            end = time.monotonic() + left * self.clip_s * is_measured
             if number < _LEAST_BLOCKS:
                 if end > self.limit.at(1 - _LEAST_TRAINING):
                     minutes = self._minutes_for_all()
                     raise TooLittleTimeError(
-                        f": {count_of(self._missing_up_to[-1], 'clip')} must be emulated, "
+                        f": {count_of(self._to_emulate[-1], 'clip')} must be emulated, "
                         f"{self.clip_s:.2g} s each; minutes={minutes} is enough for all of them",
                         minutes,
                     )
                 return True
             if number not in self._is_late:
-                self._is_late[number] = end > self.limit.emulated
+                self._is_late[number] = end > self.limit.at(_EMULATING)
                 if self._is_late[number]:
                     self.late += [place.row for place in self._blocks[number]]
             return not self._is_late[number]
 
     def _minutes_for_all(self) -> float:
         """Return the minutes that are enough to emulate all clips."""
-        needed = self._began - self.limit.began + self._missing_up_to[-1] * self.clip_s
+        needed = self._began - self.limit.began + self._to_emulate[-1] * self.clip_s
         return _minutes(needed / _EMULATING)
 
 
@@ -243,14 +241,14 @@ def steps_in_time(
     sets: Sequence[TrainingSet],
     limit: RunTime,
     *,
-    left_out: int,
+    parts_left_out: int,
     say: Callable[[str], None],
 ) -> tuple[Config, float]:
     """Return a configuration with as many of its steps as fit, and the deadline of its training.
 
-    left_out  the most parts that are left out to judge the run: if not all steps fit, two trainings
-              without a part get as many
-    say       called with a line if not all steps fit
+    parts_left_out  the most parts that are left out to judge the run: if not all steps fit, two
+                    trainings without a part get as many, where each of the three has enough
+    say             called with a line if not all steps fit
 
     Raises TooLittleTimeError if there is no time for a few steps.
     """
@@ -278,7 +276,9 @@ def steps_in_time(
             f" to train: a step takes {step_s:.2g} s; minutes={minutes} leaves time for {least}",
             minutes,
         )
-    trainings = 1 + min(left_out, 2) if possible >= 3 * least else 1
+    trainings = 1 + min(parts_left_out, _JUDGES)
+    if possible < (1 + _JUDGES) * least:  # the run itself comes first
+        trainings = 1
     steps = min(wanted, possible // trainings)
     if steps < wanted:
         say(f"steps     {steps:,}: as many as the time allows, {step_s:.2g} s each")
@@ -291,7 +291,7 @@ class JudgedSample:
     """A row of judged.csv: a sample that a training left out, and the answer of its model.
 
     part         number of the part that the sample is in
-    label, name, group   of the sample; "" for an unknown group
+    label, name, group   of the sample, the name with its span; "" for an unknown group
     answer       the class; "" before the part is judged
     probability  of the answer               own  probability of the sample's class
     """
@@ -313,7 +313,7 @@ class PartsLeftOut:
 
     config    of the run, which learns from all samples       whole  these samples
     progress  is called with the progress of all trainings together, that of the run included
-    rows      of judged.csv; [] before `plan`, or if no parts are left out
+    rows      of judged.csv; [] before `begin`, or if no parts are left out
     """
 
     def __init__(self, config: Config, whole: TrainingSet, progress: ProgressCallback) -> None:
@@ -321,15 +321,27 @@ class PartsLeftOut:
         self._file = Path(config.output) / _LEFT_OUT_FILE
         self.rows = _read(self._file) if self._file.is_file() else []
 
-    def plan(self) -> None:
+    def begin(self) -> None:
         """Write judged.csv without answers: it names the parts that will be judged."""
         _files.make_folder(self._file.parent)
-        self._keep([row for part, split in enumerate(self._splits()) for row in _rows(part, split)])
+        parts = enumerate(self._splits())
+        self._write([row for part, split in parts for row in _rows(part, split)])
 
-    def progress_of(self, training: int) -> ProgressCallback:
-        """Return the callback of one of the trainings: 0, the run, or that without part 0, ..."""
+    def progress_of_run(self) -> ProgressCallback:
+        """Return the callback of the run, the first of all trainings."""
+        return self._progress_of(0)
+
+    def _progress_of(self, training: int) -> ProgressCallback:
+        """Return the callback of one of the trainings, which counts all as one."""
         trainings = 1 + len({row.part for row in self.rows})
-        return _progress_of_one(self._progress, training, trainings)
+
+        def follow(now: Progress) -> None:
+            done, steps = training * now.steps, trainings * now.steps
+            epoch, epochs = training * now.epochs + now.epoch, trainings * now.epochs
+            whole = replace(now, epoch=epoch, epochs=epochs, step=done + now.step, steps=steps)
+            self._progress(whole)
+
+        return follow
 
     def judge(self, config: Config, *, until: float, part_s: float) -> None:
         """Train without each part that has no answers yet, and judge it.
@@ -342,11 +354,11 @@ class PartsLeftOut:
             if all(row.answer for row in self.rows if row.part == part):
                 continue
             if time.monotonic() + part_s > until:
-                self._keep([row for row in self.rows if row.answer])
+                self._write([row for row in self.rows if row.answer])
                 return
             judged = self._judge_part(config, part, split)
             others = [row for row in self.rows if row.part != part]
-            self._keep(sorted(others + judged, key=lambda row: row.part))
+            self._write(sorted(others + judged, key=lambda row: row.part))
 
     def missing(self) -> FolderNote | None:
         """Return a note on people, or samples, without an answer; None if each has one."""
@@ -369,7 +381,7 @@ class PartsLeftOut:
         nothing = split.test.choose([])
         rest = replace(self._whole, parts=SplitSamples(split.train, nothing, nothing))
         config = replace(config, output=str(folder))
-        model = train_sets(config, [rest], progress=self.progress_of(part + 1)).model
+        model = train_sets(config, [rest], progress=self._progress_of(part + 1)).model
         batches = judged_part(self._whole, split.test, config, Cache())
         logits, _ = answers_of(model.module, batches)
         shares = torch.softmax(logits, 1).numpy().astype(np.float64)
@@ -384,7 +396,7 @@ class PartsLeftOut:
         shutil.rmtree(folder)
         return rows
 
-    def _keep(self, rows: list[JudgedSample]) -> None:
+    def _write(self, rows: list[JudgedSample]) -> None:
         self.rows = rows
         columns = [each.name for each in fields(JudgedSample)]
         write_table(self._file, [asdict(row) for row in rows], columns)
@@ -394,30 +406,13 @@ def _read(file: Path) -> list[JudgedSample]:
     """Return the rows of a judged.csv. Raises OutputError."""
     try:
         with file.open(encoding="utf-8", newline="") as text:
-            return [
-                JudgedSample(
-                    int(row["part"]), row["label"], row["name"], row["group"], row["answer"],
-                    float(row["probability"]), float(row["own"]),
-                )
-                for row in csv.DictReader(text)
-            ]  # fmt: skip
-    except (OSError, KeyError, TypeError, ValueError) as error:
+            return msgspec.convert([*csv.DictReader(text)], list[JudgedSample], strict=False)
+    except (OSError, ValueError) as error:
         raise OutputError(f"{file}: is no list of judged samples; remove it") from error
 
 
 def _rows(part: int, split: SplitSamples[Samples]) -> list[JudgedSample]:
-    return [JudgedSample(part, row.label, row.name, row.group or "") for row in split.test.rows]
-
-
-def _progress_of_one(progress: ProgressCallback, number: int, trainings: int) -> ProgressCallback:
-    """Return a callback for one of several trainings, which counts all as one."""
-
-    def follow(now: Progress) -> None:
-        done, steps = number * now.steps, trainings * now.steps
-        epoch, epochs = number * now.epochs + now.epoch, trainings * now.epochs
-        progress(replace(now, epoch=epoch, epochs=epochs, step=done + now.step, steps=steps))
-
-    return follow
+    return [JudgedSample(part, row.label, row.title, row.group or "") for row in split.test.rows]
 
 
 def result_of_left_out(rows: Sequence[JudgedSample], classes: tuple[str, ...]) -> Result:
@@ -442,7 +437,7 @@ def by_person(rows: Sequence[JudgedSample]) -> dict[str, tuple[int, int]]:
 def not_judged(rows: Sequence[JudgedSample], samples: Samples) -> FolderNote | None:
     """Return a note on people, or samples, without an answer; None if each has one."""
     answered = {(each.label, each.name) for each in rows if each.answer}
-    without = [row for row in samples.rows if (row.label, row.name) not in answered]
+    without = [row for row in samples.rows if (row.label, row.title) not in answered]
     if not without:
         return None
     people = sorted({row.group for row in without if row.group})

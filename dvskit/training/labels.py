@@ -190,7 +190,8 @@ def train_sets(
 ) -> Trained:
     """Train by a configuration on its sets, opened and split, as `train` does; None opens them.
 
-    deadline  as in `TrainingRun.train`, in one process. config.toml then holds the number of epochs
+    deadline  as in `TrainingRun.train`, in one process. After a run that it ends, config.toml holds
+              the number of epochs
     """
     check_metrics(metrics or {})
     if tensorboard:
@@ -392,7 +393,7 @@ def _public_values(entry: DataConfig) -> dict[str, Any]:
 
 
 def _score_values(config: Config, at: Checkpoint, test: Mapping[str, Result]) -> dict[str, Any]:
-    epoch = at.kept_epoch(config.loop.keep)
+    epoch = at.epoch - 1 if config.loop.keep == "last" else at.best_epoch
     best = at.history[epoch]
     scores: dict[str, Any] = {"epoch": epoch, "epochs": config.loop.epochs}
     scores |= {f"validation_{k}": best[k] for k in best if k.endswith("_accuracy")}

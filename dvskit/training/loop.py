@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Batch = TypeVar("Batch")
 _EVERY_SECONDS = 1.0  # between reports of progress within an epoch
-_KEPT_SECONDS = 300.0  # between checkpoints within an epoch
+_SAVED_SECONDS = 300.0  # between checkpoints within an epoch
 _EPOCHS_APART = 1_000_003  # gives each batch its own torch seed
 _YOUNG = 10  # steps over which the average follows the weights closely
 
@@ -67,7 +67,7 @@ class LoopPlan:
         last = min(self.stop or self.epochs, self.epochs)
         if not at.epoch or at.epoch >= last:
             return at.epoch >= last
-        return bool(self.patience) and at.epoch - 1 - at.kept_epoch() >= self.patience
+        return bool(self.patience) and at.epoch - 1 - at.best_epoch >= self.patience
 
 
 class Task(ABC, Generic[Batch]):
@@ -250,7 +250,7 @@ class TrainingRun(Generic[Batch]):
         """Train the rest of an epoch, judge the weights, and keep them if they are the best."""
         task, at, plan = self.task, self.at, self.task.plan
         number = at.epoch
-        began = reported = kept = time.monotonic()
+        began = reported = saved = time.monotonic()
         task.set_training()
         for batch in task.batches(number, at.step):
             loss = self._learn(batch)
@@ -262,9 +262,9 @@ class TrainingRun(Generic[Batch]):
             if now - reported > _EVERY_SECONDS:
                 reported = now
                 self._report(number, loss)
-            if now - kept > _KEPT_SECONDS:
-                kept = now
-                self._keep()
+            if now - saved > _SAVED_SECONDS:
+                saved = now
+                self._save()
         scores = task.scores(self.average)
         loss = at.total / plan.batches
         row = {"epoch": number, "loss": loss, "rate": self.rate, **scores}
@@ -274,7 +274,7 @@ class TrainingRun(Generic[Batch]):
             self.points.add_scalar("loss/epoch", loss, plan.done(at))
             for name, value in scores.items():
                 self.points.add_scalar(f"validation/{name}", value, plan.done(at))
-        self._keep()
+        self._save()
         self._write_log()
         self._report(number, loss, scores)
 
@@ -309,7 +309,7 @@ class TrainingRun(Generic[Batch]):
             for key, value in self.task.module.state_dict().items():
                 self.average[key].lerp_(value, 1 - decay)
 
-    def _keep(self) -> None:
+    def _save(self) -> None:
         """Write a checkpoint."""
         self.at.hold(self.task.module.state_dict(), self.task.optimizer, self.average)
         # Points first: a resumed run writes those after the checkpoint again, but not those before.

@@ -158,10 +158,11 @@ def checked_sets(sets: tuple[TrainingSet, ...], config: Config) -> tuple[Trainin
             f"{len(classes)} classes in the data, network.classes = {config.network.classes}; "
             "make them equal"
         )
-    if config.loop.keep == "best" and not any(len(each.parts.validation) for each in sets):
+    chooses = config.loop.keep == "best" or config.loop.patience
+    if chooses and not any(len(each.parts.validation) for each in sets):
         raise ConfigError(
             "no samples to choose the best epoch; set the validation of an entry [[data]] above 0, "
-            "or loop.keep to last"
+            "or loop.keep to last and loop.patience to 0"
         )
     if len(sets) > 1:
         _check_leaks_between(sets, config.seed)

@@ -286,7 +286,7 @@ def _finish(task: ImagesTask, at: Checkpoint) -> TrainedReconstruction:
     config, folder = task.config, Path(task.config.output)
     scores = {f"judged_{k}": v for k, v in task.scores_of("judged", at.best).items()}
     task.module.load_state_dict(at.best)
-    epoch = at.kept_epoch()
+    epoch = at.best_epoch
     best = {f"validation_{k}": at.history[epoch][k] for k in ("mse", "ssim", "temporal")}
     materials = task.feed.maker.materials
     about: dict[str, Any] = {
