@@ -102,7 +102,7 @@ class Folder:
         """Return the result of the measured samples, and print its notes."""
         from dvskit.evaluation.judging import described
 
-        result = described(self.judging, found.result, found.overlooked)
+        result = described(self.judging, found.result)
         if self.files is not None:
             for number, damage in sorted(self.files.damage.items()):
                 _console.note(f"{self.files.rows[number].where}: {damage}")

@@ -31,11 +31,9 @@ from dvskit.models.doubt import LOST, Reject, reject_on
 from dvskit.models.inputs import (
     AnyBatches,
     InputConfig,
-    Overlooked,
     encode_of,
     judged_batches,
     judged_images,
-    overlooked_by,
 )
 from dvskit.models.learned import DataConfig, ImageData, Used, data_from, fingerprint, parts_of
 from dvskit.models.model import Model, as_model, model_of
@@ -450,19 +448,12 @@ def evaluate(
     elif input is not None:
         raise ConfigError("evaluate: input is only for a module; leave it out for a model")
     judging = open_judging(model, data, split=split, encoder=encoder, seed=seed)
-    return judge_opened(judging)
+    return described(judging, judge(judging.model.module, judging.batches()))
 
 
-def judge_opened(judging: Judging) -> Result:
-    """Return the result of an opened judging."""
-    batches = judging.batches()
-    result = judge(judging.model.module, batches)
-    return described(judging, result, overlooked_by(batches))
-
-
-def described(judging: Judging, result: Result, overlooked: Overlooked | None) -> Result:
+def described(judging: Judging, result: Result) -> Result:
     """Return a result with the notes and counts of its judging, and give FittedWarnings."""
-    result = with_notes(result, overlooked)
+    result = with_notes(result)
     return replace(
         result,
         seen=judging.chosen.seen,

@@ -32,7 +32,7 @@ from dvskit.filters.base import CallableFilter
 from dvskit.filters.steps import Step
 from dvskit.formats.content import own_seed
 from dvskit.layers import Stateful
-from dvskit.models.inputs import AnyBatches, Overlooked, overlooked_by, representation_of
+from dvskit.models.inputs import AnyBatches, representation_of
 from dvskit.models.model import Model
 from dvskit.models.scores import Result, confusion_of, device_of, joined, judge
 
@@ -481,7 +481,6 @@ class Findings:
     """The measures of some samples; a sum is that of the samples of both, to equal counts."""
 
     result: Result
-    overlooked: Overlooked | None
     over_time: OverTime | None
     operations: Operations | None
     corrupted: tuple[Corrupted, ...]
@@ -490,7 +489,6 @@ class Findings:
         pairs = zip(self.corrupted, other.corrupted, strict=True)
         return Findings(
             joined((self.result, other.result)),
-            self.overlooked and other.overlooked and self.overlooked + other.overlooked,
             self.over_time and other.over_time and replace(
                 self.over_time, results=_each(self.over_time.results, other.over_time.results)
             ),
@@ -510,8 +508,7 @@ def measure(
 
     Raises the errors of each measure.
     """
-    batches = judging.batches()
-    result = judge(judging.model.module, batches)
+    result = judge(judging.model.module, judging.batches())
     over_time = judge_over_time(judging) if measures.over_time else None
     operations = operations_of(judging) if measures.operations else None
     corrupted = []
@@ -521,4 +518,4 @@ def measure(
             results.append(each)
             show(kind)
         corrupted.append(Corrupted(kind, levels, tuple(results), measures.seed))
-    return Findings(result, overlooked_by(batches), over_time, operations, tuple(corrupted))
+    return Findings(result, over_time, operations, tuple(corrupted))

@@ -9,7 +9,9 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import add
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +138,7 @@ class Result:
     left_out   such samples that were not judged
     notes      lines about both and about events that were not judged
     encoder    name of the encoder of images; "" for recordings
+    overlooked events of recordings that were fitted, dropped or not judged; None for images
 
         samples = dvskit.datasets.open_samples("digits")[::5]
         result = dvskit.evaluation.evaluate("nmnist-signed-lif", samples, split="all")
@@ -150,6 +153,7 @@ class Result:
     left_out: int = 0
     notes: tuple[str, ...] = ()
     encoder: str = ""
+    overlooked: Overlooked | None = field(default=None, repr=False)
 
     @property
     def samples(self) -> int:
@@ -194,15 +198,15 @@ def judge_with_notes(module: nn.Module, batches: AnyBatches) -> Result:
 
     Gives a FittedWarning for each other size of recordings.
     """
-    return with_notes(judge(module, batches), overlooked_by(batches))
+    return with_notes(judge(module, batches))
 
 
-def with_notes(result: Result, overlooked: Overlooked | None) -> Result:
+def with_notes(result: Result) -> Result:
     """Return a result with a note on events that were not judged, and give FittedWarnings."""
-    if overlooked is None:
+    if result.overlooked is None:
         return result
-    overlooked.warn()
-    return replace(result, notes=(overlooked.note,) if overlooked.note else ())
+    result.overlooked.warn()
+    return replace(result, notes=(result.overlooked.note,) if result.overlooked.note else ())
 
 
 def joined(results: Sequence[Result]) -> Result:
@@ -210,7 +214,9 @@ def joined(results: Sequence[Result]) -> Result:
     first, samples = results[0], sum(each.samples for each in results)
     loss = sum(each.loss * each.samples for each in results) / samples
     confusion = np.sum([each.confusion for each in results], axis=0)
-    return replace(first, confusion=confusion, loss=loss)
+    overlooked = [each.overlooked for each in results if each.overlooked is not None]
+    whole = reduce(add, overlooked) if overlooked else None
+    return replace(first, confusion=confusion, loss=loss, overlooked=whole)
 
 
 def judge(module: nn.Module, batches: AnyBatches) -> Result:
@@ -221,7 +227,8 @@ def judge(module: nn.Module, batches: AnyBatches) -> Result:
     module.train(was_training)
     logits, labels = (torch.cat(parts) for parts in zip(*answers, strict=True))
     logits = logits.float()
-    return result_of(batches.classes, logits, labels)
+    result = result_of(batches.classes, logits, labels)
+    return replace(result, overlooked=overlooked_by(batches))
 
 
 def result_of(classes: tuple[str, ...], logits: Tensor, labels: Tensor) -> Result:

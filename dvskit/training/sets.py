@@ -120,21 +120,19 @@ def sets_for(
 
 
 def _with_samples(config: Config, samples: GivenSamples) -> tuple[Config, tuple[TrainingSet, ...]]:
-    parts: Parts
-    split = isinstance(samples, SplitSamples)
-    are_images = isinstance(
-        samples.train if isinstance(samples, SplitSamples) else samples, ImageSamples
-    )
+    whole = samples.train if isinstance(samples, SplitSamples) else samples
     if len(config.data) > 1:
         raise ConfigError("samples are one set, but the configuration has more; leave out data")
-    kind: type[ImageData | RecordingData] = ImageData if are_images else RecordingData
+    kind: type[ImageData | RecordingData]
+    kind = ImageData if isinstance(whole, ImageSamples) else RecordingData
     entry = config.data[0] if config.data else kind(name="samples")
     if not isinstance(entry, kind) or entry.path:
         raise ConfigError(
             f"data: {type(entry).__name__} or its path does not fit the samples that are passed: "
             f"use {kind.__name__}(name='samples', ...) without a path"
         )
-    parts = samples if split else parts_of(samples, entry, config.seed)  # type: ignore
+    given = isinstance(samples, SplitSamples)
+    parts: Parts = samples if given else parts_of(samples, entry, config.seed)  # type: ignore
     config = replace(config, data=(entry,))
     return config, checked_sets((TrainingSet(entry, parts),), config)
 

@@ -20,7 +20,7 @@ from dvskit._tables import toml_text
 from dvskit.errors import ConfigError, ModelError
 from dvskit.models.learned import used_samples
 from dvskit.models.model import load_model
-from dvskit.models.scores import mean_interval, started_together, wilson
+from dvskit.models.scores import mean_interval, started_together
 from dvskit.training.checkpoint import RunFolder, check_same_samples, write_table
 from dvskit.training.config import Config, changed_config, config_values, load_config
 from dvskit.training.labels import start_of, train, with_earlier_samples
@@ -310,8 +310,7 @@ def _score_of(scores: Mapping[str, Any]) -> Score:
     if not parts:
         return Score(fmean(chosen), (math.nan, math.nan), fmean(chosen))
     shares = [float(scores[f"{part}_accuracy"]) for part in parts]
-    counts = [int(scores[f"{part}{ending}"]) for part in parts]
-    intervals = [wilson(round(share * n), n) for share, n in zip(shares, counts, strict=True)]
+    intervals = [tuple(scores[f"{part}_interval_95"]) for part in parts]
     return Score(fmean(shares), mean_interval(shares, intervals), fmean(chosen))
 
 
