@@ -4,7 +4,7 @@
 `surface` is flat, a plane of height x width a channel, and ROW more values, which are read but not
 used. It holds exp((t - origin_us) / tau_us) of the latest event of each pixel, 0 without
 one. The surface of a later time is the same but for a factor, which falls out when a patch is
-normalised; so no value is computed anew at an event but that of its own pixel. Patches wait until
+normalized; so no value is computed anew at an event but that of its own pixel. Patches wait until
 there are AT_ONCE: all features are read once for them.
 """
 
