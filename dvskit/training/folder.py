@@ -218,7 +218,7 @@ def train_folder(
         # A run that goes on keeps its clips and its steps, however long they take.
         RunTime(minutes if earlier is None else math.inf, began),
         start is None,
-        replace(callbacks, note=notes),
+        callbacks,
         notes,
     )
     with notes.errors():
@@ -233,9 +233,10 @@ def train_folder(
 class _Call:
     """A call of `train_folder`.
 
-    asked    a configuration with what the call asks for
-    earlier  the configuration of the run that the call continues; None for a new run
+    asked          a configuration with what the call asks for
+    earlier        the configuration of the run that the call continues; None for a new run
     chooses_start  whether the start is chosen, not asked for
+    notes          of the run; they reach the callback too
     """
 
     asked: Config
