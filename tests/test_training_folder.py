@@ -426,7 +426,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], list[str], str]] = {
     "model": (clips, ["--start", "no-such-model"], "no-such-model"),
     "sweep": (clips, ["--seeds", "2"], "--seeds"),
     "key": (clips, ["--set", "loop.epoch=3"], "loop.epoch"),
-    "seed": (clips, ["--set", "seed=3"], "--seed 3"),
+    "seed": (clips, ["--set", "seed=3"], "--seed"),
     "start": (clips, ["--set", "start=nmnist-signed-lif"], "--start"),
     "output": (clips, ["--set", "output=other"], "--output"),
     "salvage": (clips, ["--set", "data.samples.salvage=true"], "--salvage"),
