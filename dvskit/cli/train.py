@@ -118,9 +118,6 @@ def train(
     if source.suffix.lower() != ".toml":
         why = "needs a configuration, such as the config.toml in the output of a folder's training"
         _console.refuse((*_RUNS, "jobs", "cluster"), why)
-        own = [key for key in ("output", "start", "seed") if key in overrides]
-        if own:
-            raise ConfigError(f"--set {own[0]}={overrides[own[0]]}: --{own[0]} sets this")
         _train_folder(source, begin, overrides, as_json=json)
         return
     _console.refuse(("json",), "only for a folder; dvskit eval prints JSON too")
