@@ -17,7 +17,7 @@ from dvskit.datasets.samples import AdaptedSamples, ImageSamples, Samples, Varyi
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Events, Filter, Size
 from dvskit.filters import Fit, chain
-from dvskit.tensors.names import is_built_in
+from dvskit.tensors.names import is_own
 from dvskit.tensors.point_set import PointSet
 from dvskit.tensors.representation import Representation
 
@@ -247,7 +247,7 @@ class RowMaker:
         self.dtype = torch.float32 if weigh else representation.dtype
         self.classes = shares[0].samples.classes
         # Code outside dvskit may change between runs, so its tensors are not cached.
-        self._cache = cache if is_built_in(representation) else None
+        self._cache = cache if is_own(representation) else None
         self._sets = [
             _cached(share, cache if self._cache is None or share.vary is not None else None)
             for share in shares

@@ -24,7 +24,7 @@ from dvskit.filters import Fit
 from dvskit.filters.fit import Placement
 from dvskit.formats import open_events
 from dvskit.networks import Network, PointNet
-from dvskit.networks.kinds import is_own
+from dvskit.networks.kinds import is_custom
 from dvskit.tensors import Representation, representation_from
 from dvskit.tensors.names import parameters_of
 
@@ -174,7 +174,7 @@ def check_input(given: InputConfig, network: Network) -> tuple[int, ...]:
             f"input.channels = {given.channels}, but network {network.name!r} takes {inputs}; {fix}"
         )
     of_points = isinstance(network, PointNet)
-    if not is_own(network) and of_points != (given.representation == POINTS):
+    if not is_custom(network) and of_points != (given.representation == POINTS):
         fix = (
             f"takes points; set it to {POINTS!r}"
             if of_points

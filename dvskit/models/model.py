@@ -43,7 +43,7 @@ from dvskit.models.own_networks import (
 )
 from dvskit.models.scores import pick_device
 from dvskit.networks import Network, NetworkModule, network_from, network_values
-from dvskit.networks.kinds import is_own
+from dvskit.networks.kinds import is_custom
 from dvskit.networks.model_folder import (
     DIGEST,
     TASKS,
@@ -128,7 +128,7 @@ def save_model(folder: str | PathLike[str], model: Model, *, overwrite: bool = F
     """
     if (Path(folder) / _TOML).exists() and not overwrite:
         raise OutputError(f"{folder}: holds a model already; pass overwrite=True to replace it")
-    if is_own(model.network):
+    if is_custom(model.network):
         check_same_again(model.network, model.module, model.input)
     return write_model(folder, model)
 
@@ -139,7 +139,7 @@ def write_model(folder: str | PathLike[str], model: Model) -> Path:
     read_about(model.about, model.name)
     check_restorable(model.network, model.module)
     state = model.module.state_dict()
-    check_finite(state, model.name, infinite=state if is_own(model.network) else ())
+    check_finite(state, model.name, infinite=state if is_custom(model.network) else ())
     _files.make_folder(target)
     _write_fitted(model.input, target / FITTED_FILE)
     weights, digest = packed(model.module)
@@ -375,7 +375,7 @@ def _module_of(table: ModelTable, weights: Path) -> nn.Module:
     """
     network = table.network
     try:
-        outlined = network.build() if is_own(network) else outline(network)
+        outlined = network.build() if is_custom(network) else outline(network)
     except (TypeError, ValueError, RuntimeError, MemoryError) as error:
         raise ModelError(f"{weights.parent}: cannot be built: {one_line(error)[:500]}") from error
     odd = [key for key, value in outlined.state_dict().items() if not isinstance(value, Tensor)]
@@ -387,6 +387,6 @@ def _module_of(table: ModelTable, weights: Path) -> nn.Module:
         if fix := default_arguments(network):
             raise ModelError(f"{error}; {fix}") from error
         raise
-    module = outlined if is_own(network) else network.build()
+    module = outlined if is_custom(network) else network.build()
     load_weights(weights, module, table.weights_sha256)
     return module

@@ -33,7 +33,7 @@ from dvskit.networks import (
     network_from,
     network_values,
 )
-from dvskit.networks.kinds import is_own
+from dvskit.networks.kinds import is_custom
 from dvskit.networks.model_folder import weights_of
 from dvskit.networks.network import outline
 
@@ -174,7 +174,7 @@ def _made_again(network: Network) -> Any:
 def check_restorable(network: Network, module: nn.Module) -> None:
     """Raise ConfigError, with the fix, for a network that `load_model` could not load again."""
     name = network_values(network).get("name")
-    if is_own(network):
+    if is_custom(network):
         _check_values(network)
     else:
         own, known = _shapes(module), _shapes(outline(network))

@@ -546,7 +546,7 @@ def network_values(network: Network) -> dict[str, Any]:
     return {each.name: getattr(network, each.name) for each in fields(network) if each.compare}
 
 
-def is_own(network: Network) -> bool:
+def is_custom(network: Network) -> bool:
     """Return whether a network is not one of dvskit's named networks."""
     return type(network) not in _DVSKIT.values()
 

@@ -179,7 +179,7 @@ def representation_from(name: str, /, **parameters: Any) -> Representation:
     return found
 
 
-def is_built_in(representation: Representation) -> bool:
+def is_own(representation: Representation) -> bool:
     """Return whether a representation is of dvskit: its tensors depend only on the version."""
     return type(representation) in _OWN
 

@@ -45,7 +45,7 @@ from dvskit.models.scores import (
     result_of,
 )
 from dvskit.networks import NETWORKS, Layered, ModuleNetwork, Network
-from dvskit.networks.kinds import is_own
+from dvskit.networks.kinds import is_custom
 from dvskit.networks.model_folder import weights_of
 from dvskit.networks.network import Maker, check_memory, lacking_arguments
 from dvskit.training.checkpoint import Checkpoint, RunFolder, check_same_samples
@@ -336,7 +336,7 @@ def build_module(config: Config, device: torch.device, world: World) -> nn.Modul
     raises it for a wrong answer, or if it could not be loaded again.
     """
     network = config.network
-    if not is_own(network):
+    if not is_custom(network):
         check_memory(network)
         return network.build().to(device)
     module = network.build().to(device)
@@ -530,7 +530,7 @@ def maker_of(network: Network) -> dict[str, Maker]:
         module: Any = network.module
         made = isinstance(module, nn.Module)
         return {network.name: (lambda **arguments: deepcopy(module)) if made else module}
-    return {network.name: type(network)} if is_own(network) else {}
+    return {network.name: type(network)} if is_custom(network) else {}
 
 
 def load_start(module: nn.Module, start: Model, classes: Sequence[str]) -> None:
