@@ -158,7 +158,6 @@ MISTAKES = {
     "plot rate a.npz -o a.png --width 1": "--width|1.0",
     "view a.npz --port 70000": "--port",
     "train a.toml --set loop": "--set|'loop'",
-    "train clip --set seed=3": "--set seed=3|--seed",
     "demo --gesture sleep": "'sleep'",
     "demo -o -": "folder",
 }
