@@ -76,7 +76,7 @@ def ended(row: Hostile, folder: Path) -> tuple[int, str, float, float]:
     row.make(path)
     begun = time.monotonic()
     code, printed = run_in(folder, _command, row.words.format(row.file))
-    *lines, mb = printed.splitlines()
+    *lines, mb = (line for line in printed.splitlines() if not line.startswith("compiling the "))
     return code, "\n".join(lines), time.monotonic() - begun, float(mb)
 
 
