@@ -329,7 +329,7 @@ def test_an_interrupted_run_continues_to_the_same_weights(tiny: Path, tmp_path: 
     assert (whole.folder / "log.csv").read_text().startswith("epoch,loss,rate,mse,ssim,")
     assert len(whole.history) == 2
     # A tiny epoch is over before a checkpoint within it is due: here each batch leaves one.
-    monkeypatch.setattr(loop_module, "_KEPT_SECONDS", -1.0)
+    monkeypatch.setattr(loop_module, "_SAVED_SECONDS", -1.0)
     plain, chunks = images_module.chunk_loss, []
 
     def interrupted(*given):
