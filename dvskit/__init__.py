@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dvskit._progress import progress
 from dvskit.errors import DvskitError, explained
-from dvskit.events import Events, Filter, Sink, Size, Source
+from dvskit.events import Events, Filter, Sink, Size, Source, set_html_writer
 from dvskit.formats import (
     load_events,
     merge,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         video,
     )
     from dvskit.emulator import Emulator, EmulatorParams, emulate
+    from dvskit.emulator.calibration import calibrate
 
 __version__ = "0.1.0"
 
@@ -61,6 +62,7 @@ __all__ = [
     "Source",
     "Triggers",
     "__version__",
+    "calibrate",
     "datasets",
     "emulate",
     "emulator",
@@ -89,7 +91,12 @@ __all__ = [
     "video",
 ]
 
-_FROM_EMULATOR = ("Emulator", "EmulatorParams", "emulate")
+_SLOW = {
+    "Emulator": "dvskit.emulator",
+    "EmulatorParams": "dvskit.emulator",
+    "calibrate": "dvskit.emulator.calibration",
+    "emulate": "dvskit.emulator",
+}
 
 
 if not TYPE_CHECKING:  # which would accept any name
@@ -97,8 +104,8 @@ if not TYPE_CHECKING:  # which would accept any name
     def __getattr__(name: str) -> Any:
         # Kernels and torch are loaded when first used, so that importing dvskit stays light.
         try:
-            if name in _FROM_EMULATOR:
-                return getattr(import_module("dvskit.emulator"), name)
+            if name in _SLOW:
+                return getattr(import_module(_SLOW[name]), name)
             if name in __all__:
                 return import_module(f"dvskit.{name}")
         except ModuleNotFoundError as error:
@@ -108,3 +115,11 @@ if not TYPE_CHECKING:  # which would accept any name
 
 def __dir__() -> list[str]:
     return __all__
+
+
+def _html_of(shown: Any) -> str:
+    html: str = import_module("dvskit.render.notebook").html(shown)
+    return html
+
+
+set_html_writer(_html_of)

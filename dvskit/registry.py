@@ -157,7 +157,7 @@ def place_of(part: object) -> object:
 
     Two parts with one place are versions of the same code.
 
-        dvskit.registry.place_of(dvskit.filters.Flip)    # ('dvskit.filters.affine', 'Flip')
+        dvskit.registry.place_of(dvskit.filters.Flip)    # ('dvskit.filters.pixel_map', 'Flip')
     """
     name = getattr(part, "__qualname__", None)
     return None if name is None else (getattr(part, "__module__", None), name)

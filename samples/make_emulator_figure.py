@@ -57,7 +57,7 @@ def frame_of(
 
 def picture_of(events: dvskit.Events) -> NDArray[np.uint8]:
     """Return (H, W, 3) uint8: each pixel has the color of its last event."""
-    picture = np.full((events.size.height, events.size.width, 3), GROUND, np.uint8)
+    picture = np.full((events.sensor_size.height, events.sensor_size.width, 3), GROUND, np.uint8)
     colors = np.array([OFF, ON], np.uint8)
     # Of several events at one pixel the last is written last.
     picture[events.y, events.x] = colors[events.p.astype(int)]
@@ -83,7 +83,7 @@ def draw(
 ) -> Figure:
     """Return the figure: the frame above the events of the moment, beside them the cloud."""
     left = (1 - GAP) / 3.05
-    height = left * events.size.height / events.size.width
+    height = left * events.sensor_size.height / events.sensor_size.width
     total = 2 * (height + CAPTION * 0.55) + GAP
     figure = Figure(figsize=(WIDTH_IN, WIDTH_IN * total), dpi=DPI, facecolor="white")
     each, foot = height / total, CAPTION

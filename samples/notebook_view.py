@@ -30,7 +30,7 @@ def cells(recording: Path, frames: list[tuple[int, Any]]) -> list[tuple[str, str
     source: Any = dvskit.open_events(recording)
     events: Any = source.load()
     clip: Any = dvskit.emulate(frames, seed=3)
-    plot = base64.b64encode(events.plot_rate()._repr_png_()).decode()
+    plot = base64.b64encode(dvskit.render.plots.rate(events)._repr_png_()).decode()
     return [
         (f'events = dvskit.load_events("{recording.name}")\nevents', events._repr_html_()),
         (
@@ -39,7 +39,10 @@ def cells(recording: Path, frames: list[tuple[int, Any]]) -> list[tuple[str, str
         ),
         ("clip = dvskit.emulate(frames, seed=3)\nclip", clip._repr_html_()),
         ('dvskit.save_events(dvskit.progress(clip), "clip.raw")', _bar(frames)),
-        ("events.plot_rate()", f'<img width="499" src="data:image/png;base64,{plot}">'),
+        (
+            "dvskit.render.plots.rate(events)",
+            f'<img width="499" src="data:image/png;base64,{plot}">',
+        ),
     ]
 
 

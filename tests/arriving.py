@@ -15,10 +15,10 @@ from dvskit.formats.table import TABLE
 # How many bytes, words, events or losses each format takes at a time: few, so that small files are
 # cut in many places. Each name is set in every module of the format that has it. Private names
 # stand in this table alone: without them only large files would reach the borders.
-_WORDS = {"CHUNK_WORDS": 700, "PIECE_WORDS": 150, "_SLICE_UNITS": 100, "_UNITS": 40}
+_WORDS = {"CHUNK_WORDS": 700, "_SLICE_UNITS": 100, "_UNITS": 40}
 _HDF5 = {"BLOCK_EVENTS": 300, "PIECE_BYTES": 900}
 _ROS = {"GROUP_EVENTS": 150, "_LANE_EVENTS": 40}
-TEXT = {"CHUNK_BYTES": 900, "_SLICE_BYTES": 64, "BLOCK_EVENTS": 41, "_LOSSES": 1}
+TEXT = {"CHUNK_BYTES": 900, "_SLICE_BYTES": 64}
 SMALL = {
     "aedat2": {"BLOCK_WORDS": 100, "_PART_WORDS": 30},
     "aedat31": {"BLOCK_EVENTS": 37, "_PART_EVENTS": 10},

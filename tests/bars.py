@@ -37,7 +37,7 @@ def blown_up(events: Events, times: int) -> Events:
         x=np.repeat(events.x, count) * times + offset % times,
         y=np.repeat(events.y, count) * times + offset // times,
         p=np.repeat(events.p, count),
-        size=(events.size.width * times, events.size.height * times),
+        size=(events.sensor_size.width * times, events.sensor_size.height * times),
     )
 
 

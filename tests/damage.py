@@ -73,7 +73,7 @@ def assert_only_our_errors(
         except DvskitError as error:
             refused = strict and events is None and isinstance(error, DamagedFileError)
             continue
-        Events(t=events.t, x=events.x, y=events.y, p=events.p, size=events.size)
+        Events(t=events.t, x=events.x, y=events.y, p=events.p, size=events.sensor_size)
         assert (np.diff(imu.t) >= 0).all()
         assert all(frame.image.size for frame in frames)
         if strict:

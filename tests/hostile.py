@@ -167,7 +167,7 @@ def rosbag2(path: Path) -> None:
 
 
 def events(path: Path) -> None:
-    with open_sink(path, _EVENTS.size) as sink:
+    with open_sink(path, _EVENTS.sensor_size) as sink:
         for _ in range(_MUCH >> 24):
             sink.write(_EVENTS)
 

@@ -48,7 +48,7 @@ class InBlocks(ReadableSource):
     """Events as a source of blocks of `length` events; counts how often it is read."""
 
     def __init__(self, events: Events, length: int, *, live: bool = False) -> None:
-        self.size, self.live = events.size, live
+        self.size, self.live = events.sensor_size, live
         self._events, self._length = events, length
         self.passes = 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dvskit.events import Events
-from dvskit.scenes.planes.path import rotation_of
+from dvskit.scenes.planes import rotation_of
 from dvskit.streams import Intrinsics
 
 SIZE = (120, 90)

@@ -23,7 +23,7 @@ import torch
 
 import dvskit
 from dvskit import video
-from dvskit.video.lossless import LosslessWriter
+from dvskit.video.writing import LosslessWriter
 
 _HIGH, _WIDE, _FRAMES = 48, 64, 12
 _FRAME_US = 33_333
@@ -245,7 +245,7 @@ def read_model(path: Path) -> Read:
 
 
 def read_images_model(path: Path) -> Read:
-    from dvskit.reconstruction.model import load_reconstruction_model
+    from dvskit.reconstruction.network import load_reconstruction_model
 
     found = load_reconstruction_model(path)
     return {key: digest(value) for key, value in found.module.state_dict().items()}, ""

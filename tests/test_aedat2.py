@@ -18,7 +18,7 @@ from dvskit.errors import (
     LeftOutWarning,
 )
 from dvskit.events import read_all
-from dvskit.formats import in_order, open_sink
+from dvskit.formats import open_sink, validate
 from dvskit.streams import Triggers
 from tests.arriving import small
 from tests.laws import refused, rows_of, scattered
@@ -199,7 +199,7 @@ def test_salvage_gives_up_no_more_events_in_blocks(tmp_path, monkeypatch, block)
     path = write(tmp_path / "a.aedat", DVS128, [(dvs128(1, 1, 1), time) for time in t.tolist()])
     whole = read_all(dvskit.open_events(path, strict=False))
     assert len(whole) >= 2960
-    monkeypatch.setattr(in_order, "LOOK_AHEAD", 200)  # fewer than there are events
+    monkeypatch.setattr(validate, "LOOK_AHEAD", 200)  # fewer than there are events
     with small("aedat2", BLOCK_WORDS=block):
         recording = dvskit.open_events(path, strict=False)
         assert read_all(recording) == whole
@@ -233,7 +233,7 @@ def test_no_more_events_than_needed_go_for_time_to_run_forward(seed):
     rng = np.random.default_rng(seed)
     t = rng.integers(0, int(rng.choice([3, 20, 1000])), int(rng.integers(0, 40)))
     floor = int(rng.integers(-5, 10))
-    marks = in_order.k.longest_in_order(t.astype(np.int64), floor)
+    marks = validate.k.longest_in_order(t.astype(np.int64), floor)
     kept = t[marks]
     assert (np.diff(kept) >= 0).all()
     assert (kept >= floor).all()

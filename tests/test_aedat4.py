@@ -14,11 +14,10 @@ from dvskit.formats import load_events, open_events
 from dvskit.formats.aedat4 import (
     Aedat4Sink,
     Compression,
-    compression,
     packets,
     unpacking_kernels,
 )
-from dvskit.formats.aedat4.layout import PACKET_HEADER, read_container, root
+from dvskit.formats.aedat4.layout import PACKET_HEADER, decompressor, read_container, root
 from dvskit.formats.losses import Losses
 from dvskit.formats.storage import new_columns
 from tests.damage import kept_share
@@ -40,7 +39,7 @@ PAIRS += [("many packets", kind) for kind in Compression if kind != Compression.
 
 
 def write(path: Path, events: Events, kind: Compression) -> Path:
-    with Aedat4Sink(path, events.size, compression=kind) as sink:
+    with Aedat4Sink(path, events.sensor_size, compression=kind) as sink:
         sink.write(events)
     return path
 
@@ -63,7 +62,7 @@ def test_the_table_of_packets_tells_where_each_packet_is(tmp_path: Path) -> None
     content = path.read_bytes()
     container = read_container(path)
     packed = content[container.table :]
-    table = root(compression.decompressor(Compression.ZSTD)(memoryview(packed)), b"FTAB")
+    table = root(decompressor(Compression.ZSTD)(memoryview(packed)), b"FTAB")
     rows = tables_of(table)
     assert [row.number(0, "<q", 0) - 8 for row in rows] == packet_offsets(path)
     assert sum(row.number(2, "<q", 0) for row in rows) == len(events)

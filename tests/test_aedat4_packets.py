@@ -11,9 +11,14 @@ import zstandard
 from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size
 from dvskit.formats import open_events
-from dvskit.formats.aedat4 import Compression, compression, encoding
-from dvskit.formats.aedat4.compression import CompressionError, Compressor, decompressor
-from dvskit.formats.aedat4.layout import MAGIC, PACKET_HEADER
+from dvskit.formats.aedat4 import Compression, encoding, layout
+from dvskit.formats.aedat4.layout import (
+    MAGIC,
+    PACKET_HEADER,
+    CompressionError,
+    Compressor,
+    decompressor,
+)
 from tests.arriving import small
 from tests.laws import refused, scattered
 
@@ -88,7 +93,7 @@ def test_packets_from_the_future_cost_only_themselves(
 def test_a_bomb_is_lost_and_what_is_behind_it_kept(
     tmp_path: Path, kind: Compression, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compression, "MOST_BYTES", 1 << 23)  # a real bomb would take 128 MB
+    monkeypatch.setattr(layout, "MOST_BYTES", 1 << 23)  # a real bomb would take 128 MB
     bomb = Compressor(kind).compress(bytes(1 << 25))
     events = stream(7, 1000)
     parts = [packet(events[:500], kind), PACKET_HEADER.pack(0, len(bomb)) + bomb]

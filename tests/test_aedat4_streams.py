@@ -12,7 +12,7 @@ import pytest
 from dvskit.errors import DamagedFileError, EventsError, FormatError, ShapeError
 from dvskit.events import Events, Size
 from dvskit.formats import open_events
-from dvskit.formats.aedat4 import Aedat4Sink, Compression, encoding, reading, side_streams
+from dvskit.formats.aedat4 import Aedat4Sink, Compression, encoding, reading
 from dvskit.formats.aedat4.layout import (
     MAGIC,
     PACKET_HEADER,
@@ -85,7 +85,7 @@ def same_frames(a: list[Frame], b: list[Frame]) -> bool:
 
 
 def write(path: Path, events: Events, kind: Compression) -> Path:
-    with Aedat4Sink(path, events.size, compression=kind) as sink:
+    with Aedat4Sink(path, events.sensor_size, compression=kind) as sink:
         sink.write_frames(pictures())
         sink.write_imu(samples(40))
         sink.write_triggers(edges())
@@ -315,7 +315,7 @@ def test_scalar_fields_of_tables_are_read_as_a_plain_reader_does() -> None:
             [table.number(0, "<q", 0), table.number(1, "<I", 0), table.number(2, "<b", 0)]
             for table in tables_of(root(buffer, b"ABCD"))
         ]
-        got = side_streams.scalar_tables(buffer, b"ABCD", (8, 4, 1))
+        got = reading.scalar_tables(buffer, b"ABCD", (8, 4, 1))
         assert got.tolist() == expected
 
 
@@ -323,4 +323,4 @@ def test_an_offset_of_a_table_that_leads_out_of_it_is_an_error() -> None:
     buffer = bytearray(encoding.imu_packet(samples(2)))
     struct.pack_into("<I", buffer, 32, 1 << 30)
     with pytest.raises(FlatbufferError, match="points out"):
-        side_streams.scalar_tables(bytes(buffer), b"IMUS", side_streams.IMU_WIDTHS)
+        reading.scalar_tables(bytes(buffer), b"IMUS", reading.IMU_WIDTHS)

@@ -267,7 +267,7 @@ def test_the_result_does_not_depend_on_threads_cuts_or_when_the_recording_began(
     assert whole["leak_hz"].value is not None
     with on_threads(3):
         assert calibrate(InBlocks(events, 777), iter(frames), offset_us=0) == whole
-    moved = Events(t=events.t + 10**12, x=events.x, y=events.y, p=events.p, size=events.size)
+    moved = Events(t=events.t + 10**12, x=events.x, y=events.y, p=events.p, size=events.sensor_size)
     found = calibrate(moved, later(frames, 10**12), offset_us=0)
     for name in THRESHOLDS:
         assert found[name].value == pytest.approx(whole[name].value, rel=1e-3)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from dvskit import Events
-from dvskit.emulator.calibration import leak
+from dvskit.emulator.calibration import noise
 from dvskit.emulator.calibration import rest_kernels as k
 from dvskit.emulator.calibration import row_kernels as pairs
 from dvskit.emulator.calibration.observed import observe
 from dvskit.emulator.calibration.row_kernels import Numbers, PixelEvents, Response
-from dvskit.emulator.calibration.stillness import Still
+from dvskit.emulator.calibration.stillness import StillSpans
 from dvskit.events import EventsSource
 from tests.laws import same_on_threads
 
@@ -366,7 +366,7 @@ def drawn_gaps(rest_us, shot_hz, leak_hz, spread, pixels=1500, known=True):
                 break
     blur, zeros, place = np.full(pixels, 0.03), np.zeros(pixels), np.arange(pixels)
     seen = left + blur * rng.standard_normal(pixels)
-    return Still(
+    return StillSpans(
         place, place, zeros, np.full(pixels, 0.2), seen, zeros, blur, np.array(spans),
         np.array(lengths), np.array(ends, np.int8), np.array(begins, np.int8),
     )  # fmt: skip
@@ -382,7 +382,7 @@ def test_a_leak_is_the_most_likely_one_of_the_gaps_drawn_from_it(rest_us, known)
     rate = np.full(still.gap_span.size, 0.4e-6)
 
     def found():
-        return leak.most_likely(still, rate, 1.4e6, 0.5, 2.0)
+        return noise.most_likely(still, rate, 1.4e6, 0.5, 2.0)
 
     one = same_on_threads(found)
     assert one.guessed == (not known and rest_us < 1e6)

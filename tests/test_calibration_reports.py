@@ -39,7 +39,7 @@ def test_a_recording_agrees_with_itself_and_not_with_its_negative(plane):
     assert found.agreement(found.recorded).counts == 1.0
     assert found.correlation(found.recorded) == pytest.approx(1.0)
     e = found.recorded
-    negative = Events(t=e.t, x=e.x, y=e.y, p=~e.p, size=e.size)
+    negative = Events(t=e.t, x=e.x, y=e.y, p=~e.p, size=e.sensor_size)
     assert found.correlation(negative) == pytest.approx(-1.0, abs=0.1)
 
 

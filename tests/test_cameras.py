@@ -31,7 +31,9 @@ def plain_readout(events, noise, rate, scan_us):
         kept.append((number, math.floor(when + 0.5)))
     rows = [number for number, _ in kept]
     t = np.array([when for _, when in kept], np.int64)
-    read = Events.from_checked(t, events.x[rows], events.y[rows], events.p[rows], events.size)
+    read = Events.from_checked(
+        t, events.x[rows], events.y[rows], events.p[rows], events.sensor_size
+    )
     return read, noise[rows], len(events) - len(rows)
 
 

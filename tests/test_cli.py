@@ -261,7 +261,7 @@ def test_convert_cuts_in_time_and_space(run, inputs, start, stop):
     assert run("convert", "a.npz", "b.npz", *words)[0] == 0
     origin = int(events.t[0])
     part = events.between(origin + 100, origin + 500)
-    kept = dvskit.filters.Crop(3, 2, 10, 5).start(events.size)(part)
+    kept = dvskit.filters.Crop(3, 2, 10, 5).start(events.sensor_size)(part)
     assert dvskit.load_events(inputs / "b.npz") == kept
 
 
@@ -269,7 +269,7 @@ def test_convert_fits_another_sensor_and_says_how(run, inputs):
     events = make(500)  # on 20x10
     code, _, err = run("convert", "a.npz", "b.npz", "--fit", "10x10")
     assert code == 0
-    fitted = dvskit.filters.Fit((10, 10)).start(events.size)(events)
+    fitted = dvskit.filters.Fit((10, 10)).start(events.sensor_size)(events)
     assert dvskit.load_events(inputs / "b.npz") == fitted
     assert "20x10 fitted to 10x10" in err
 

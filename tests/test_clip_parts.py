@@ -138,14 +138,14 @@ def test_python_scales_and_cuts_a_clip_as_the_command_does(run, video, words):
     code, _, err = run("emulate", video, "a.npz", *words)
     assert code == 0
     events = dvskit.load_events("a.npz")
-    assert list(events.size) == size
+    assert list(events.sensor_size) == size
     assert dvskit.emulate(video, **options).load() == events
     assert ("the middle 90x90" in err) == (size == [128, 128])
 
 
 def test_a_part_of_a_video_is_emulated_alone(video):
     part = dvskit.emulate(video, crop=(20, 10, 40, 30), start_us=80_000, stop_us=200_000).load()
-    assert part.size == (40, 30)
+    assert part.sensor_size == (40, 30)
     frames = [(t, f[10:40, 20:60]) for t, f in open_frames(video) if 80_000 <= t < 200_000]
     assert part == dvskit.emulate(frames).load()
     assert 80_000 <= part.t[0] < part.t[-1] < 200_000
@@ -199,7 +199,7 @@ def test_scaled_frames_of_another_scale_or_shape_are_found_as_others_are():
     for given, rate in ((frames, 25), (pairs, None)):
         with pytest.warns(ScaleWarning, match="white=255"):
             dvskit.emulate(given, fps=rate, size=(8, 6)).load()
-    assert dvskit.emulate(pairs, white=255, size=(8, 6)).load().size == (8, 6)
+    assert dvskit.emulate(pairs, white=255, size=(8, 6)).load().sensor_size == (8, 6)
     with refused(ShapeError, "99 us", "(47, 64)"):
         dvskit.emulate([*pairs, (99, frames[0][:-1])], white=255, size=(8, 6)).load()
 

@@ -16,7 +16,7 @@ from dvskit.events import Size
 from dvskit.render import CloudView, _camera, cloud_kernels
 from dvskit.render._camera import box_halves, corners, fit, rotation
 from dvskit.render._scene import Scene
-from dvskit.render._thin import thin
+from dvskit.render._thinning import thin
 from dvskit.render.colormap import DARK, LIGHT, rgb
 from tests.laws import InBlocks, refused, same_on_threads, scattered
 
@@ -38,9 +38,9 @@ def camera_for(size, azimuth=40.0, perspective=1.0):
 
 def box_points(events, span):
     """Where events lie in the box, from the definition in _camera."""
-    width, height = events.size
+    width, height = events.sensor_size
     longer = max(width, height)
-    halves = box_halves(events.size)
+    halves = box_halves(events.sensor_size)
     return np.stack(
         [
             (events.t - events.t[0]) / span * 2 * halves[0] - halves[0],
@@ -56,7 +56,7 @@ def splat_by_hand(events, index, camera, size_px, point_px):
     points = box_points(events, events.duration_us)
     seen = camera.project(points)
     seen[:, 2] = camera.distance - points @ camera.turn[2]  # parallel too
-    radius = float(np.linalg.norm(box_halves(events.size)))
+    radius = float(np.linalg.norm(box_halves(events.sensor_size)))
     side = max(1, round(2 * point_px))
     nearest: dict[tuple[int, int], tuple[int, int]] = {}
     for (u, v, depth), colour in zip(seen, index.tolist(), strict=True):
@@ -84,7 +84,7 @@ def splat_by_hand(events, index, camera, size_px, point_px):
 def test_the_splat_shows_what_a_loop_over_the_definition_shows(point_px, perspective, parts):
     events = some_events()
     index = np.random.default_rng(5).integers(0, 256, len(events)).astype(np.uint8)
-    camera = camera_for(events.size, perspective=perspective)
+    camera = camera_for(events.sensor_size, perspective=perspective)
     layers = np.zeros((parts, 160, 200), np.uint32)
     points = _camera.Points(events, index, int(events.t[0]), events.duration_us, point_px)
     _camera.splat_points(points, camera, layers)
@@ -124,7 +124,7 @@ def test_the_picture_is_the_same_on_any_threads_and_however_the_stream_is_cut(co
     base = some_events(150_000, seed=1, size=(90, 70))
     twice = Events(
         t=base.t.repeat(2), x=base.x.repeat(2), y=base.y.repeat(2),
-        p=np.tile([True, False], 150_000), size=base.size,
+        p=np.tile([True, False], 150_000), size=base.sensor_size,
     )  # fmt: skip
     view, size = CloudView(color=color), {"width_px": width_px, "height_px": width_px // 2}
     draw = functools.partial(render.cloud_image, view=view, **size)
@@ -136,7 +136,7 @@ def test_colors_of_counts_are_those_of_a_loop_over_the_definition():
     even = some_events(2000, size=(9, 7))
     hot = np.arange(2000) % 3 == 0
     x, y = np.where(hot, 4, even.x), np.where(hot, 2, even.y)
-    events = Events(t=even.t, x=x, y=y, p=even.p, size=even.size)
+    events = Events(t=even.t, x=x, y=y, p=even.p, size=even.sensor_size)
     counts = Counter(zip(x.tolist(), y.tolist(), strict=True))
     most = max(counts.values())
     colors = render.by_count(events, DARK)
@@ -220,7 +220,7 @@ def test_early_events_are_yellow_and_late_ones_purple_where_the_camera_puts_them
 
 def test_row_0_is_at_the_top_and_x_runs_to_the_right_from_the_early_side():
     corner = Events(t=[0, 1], x=[0, 19], y=[0, 11], p=[1, 1], size=(20, 12))
-    camera = fit(box_halves(corner.size), rotation(90, 0)[None], (0, 0, 100, 80))[0]
+    camera = fit(box_halves(corner.sensor_size), rotation(90, 0)[None], (0, 0, 100, 80))[0]
     first, last = camera.project(box_points(corner, 1))
     assert first[0] < last[0], "x to the right"
     assert first[1] < last[1], "row 0 above"

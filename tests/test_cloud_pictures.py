@@ -18,10 +18,9 @@ from matplotlib.font_manager import get_font
 
 from dvskit import Events, render, save_events
 from dvskit.errors import ConfigError, OutputError, ShapeError
-from dvskit.render import CloudView, Turn, cloud_kernels
+from dvskit.render import CloudView, Turn, cloud_kernels, frame_kernels
 from dvskit.render.colormap import DARK, LIGHT, nearest_rows, rgb
-from dvskit.render.frames import frame_kernels
-from dvskit.render.frames.writers import yuv_table
+from dvskit.render.writers import yuv_table
 from tests.laws import on_threads, refused, refused_command
 from tests.pictures import matches
 from tests.test_cloud import some_events

@@ -12,7 +12,7 @@ from dvskit.emulator import EmulatorParams, emulate
 from dvskit.errors import ConfigError, GeometryError, ShapeError
 from dvskit.events import Events, Size
 from dvskit.reconstruction import ComplementaryFilter, load_reconstructor, reconstruct
-from dvskit.reconstruction.complementary_kernels import CELL, leaky_sums
+from dvskit.reconstruction.image_kernels import CELL, leaky_sums
 from tests.laws import refused, scattered
 
 SIZE = Size(12, 9)
@@ -33,7 +33,7 @@ def image_of(chosen, events, t_us, frames=()):
 
 def twin(events, frames, t_us, *, on, off, hz, carried):
     """The equation of the filter, one pixel and one event at a time, in float64."""
-    height, width = events.size.height, events.size.width
+    height, width = events.sensor_size.height, events.sensor_size.width
     out = np.zeros((height, width))
     for row in range(height):
         for column in range(width):
@@ -114,7 +114,7 @@ def sliding(threshold_on, threshold_off):
 
 def test_thresholds_are_estimated_from_events_and_frames():
     events, frames = sliding(0.25, 0.15)
-    run = ComplementaryFilter().start(events.size)
+    run = ComplementaryFilter().start(events.sensor_size)
     for (start_us, frame), (stop_us, _) in pairwise(frames):
         run.see(start_us, frame)
         run.add(events.between(start_us + 1, stop_us + 1))

@@ -30,7 +30,7 @@ EVENTS = squares()
 
 
 def far_in(x: int, y: int, events: Events) -> bool:
-    width, height = events.size
+    width, height = events.sensor_size
     return 4 <= x < width - 4 and 4 <= y < height - 4
 
 
@@ -50,7 +50,7 @@ def has_arc(times: list[int], lengths: range) -> bool:
 
 
 def e_fast_twin(events: Events) -> list[bool]:
-    last = np.zeros((2, events.size.height, events.size.width), np.int64)
+    last = np.zeros((2, events.sensor_size.height, events.sensor_size.width), np.int64)
     found = []
     for t, x, y, p in each_event(events):
         last[int(p), y, x] = t
@@ -85,7 +85,7 @@ def grown_arc(times: list[int], least: int) -> int:
 
 
 def arc_star_twin(events: Events, repeat_us: int) -> list[bool]:
-    last = np.zeros((2, events.size.height, events.size.width), np.int64)
+    last = np.zeros((2, events.sensor_size.height, events.sensor_size.width), np.int64)
     latest = np.full_like(last, -(10**15))
     found = []
     for t, x, y, p in each_event(events):
@@ -129,7 +129,7 @@ def e_harris_twin(events: Events) -> np.ndarray:
 
 def luv_harris_twin(events: Events) -> np.ndarray:
     """Responses of OpenCV, of a surface of latest events: Glover et al. 2021."""
-    surface = np.zeros((events.size.height, events.size.width), np.uint8)
+    surface = np.zeros((events.sensor_size.height, events.sensor_size.width), np.uint8)
     scores = []
     for _, x, y, _ in each_event(events):
         patch = surface[max(y - 3, 0) : y + 4, max(x - 3, 0) : x + 4]
@@ -142,7 +142,7 @@ def luv_harris_twin(events: Events) -> np.ndarray:
 
 
 def scores_of(chosen, events: Events) -> np.ndarray:
-    return chosen.start(events.size).scores(events)
+    return chosen.start(events.sensor_size).scores(events)
 
 
 @pytest.mark.slow
@@ -191,7 +191,7 @@ def test_scores_stay_the_same_when_times_and_numbers_outgrow_four_bytes(
 
 
 def test_a_gap_of_years_changes_nothing():
-    late = Events(t=EVENTS.t + 10**14, x=EVENTS.x, y=EVENTS.y, p=EVENTS.p, size=EVENTS.size)
+    late = Events(t=EVENTS.t + 10**14, x=EVENTS.x, y=EVENTS.y, p=EVENTS.p, size=EVENTS.sensor_size)
     both = Events.concatenate([EVENTS[:3000], late[3000:]])
     assert np.array_equal(EFast()(both).x, EFast()(EVENTS).x)
 

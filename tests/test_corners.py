@@ -72,7 +72,7 @@ def test_corner_events_are_linked_as_the_definition_says(within):
     assert rows["id"].tolist() == tracks_twin(events, *within)
     for name in "txy":
         assert np.array_equal(rows[name], getattr(events, name))
-    links = CornerLinks(events.size, within_px=within[0], within_us=within[1])
+    links = CornerLinks(events.sensor_size, within_px=within[0], within_us=within[1])
     links(events)
     assert links.corners == len(rows)
     assert links.tracks == rows["id"].max() + 1 > 1

@@ -73,7 +73,7 @@ def test_each_recording_is_changed_by_the_filter_with_draws_that_follow_from_its
     for number, place in ((3, 0), (0, 1)):
         row = samples.rows[number]
         seed = own_seed(4, f"{kind} {row.name}", row.span)
-        expected = filters.chain(changed(level, seed))(samples.events(number))
+        expected = filters.Chain(changed(level, seed))(samples.events(number))
         assert expected != samples.events(number)
         assert whole.events(number) == part.events(place) == expected
         assert whole.fingerprint(number) == part.fingerprint(place)

@@ -132,7 +132,7 @@ def test_times_that_lead_round_the_clock_are_damage(
 ) -> None:
     """Each step is less than half the range, all of them are a whole turn: no time runs back."""
     whole = scattered(last, (320, 240), span_us=15 * last, seed=5)
-    whole = Events(t=whole.t + 10**6, x=whole.x, y=whole.y, p=whole.p, size=whole.size)
+    whole = Events(t=whole.t + 10**6, x=whole.x, y=whole.y, p=whole.p, size=whole.sensor_size)
     path = tmp_path / "a.dat"
     save_events(whole, path)
     data = bytearray(path.read_bytes())

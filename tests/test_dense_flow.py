@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from dvskit.errors import ConfigError, EventsError, VideoError
 from dvskit.events import Events
-from dvskit.motion import DenseFlow, dense_flow, dense_flow_kernels, flow_over_time, frame_flow
+from dvskit.motion import DenseFlow, dense_flow, flow_over_time, frame_flow
+from dvskit.motion import contrast_kernels as dense_flow_kernels
 from dvskit.scenes import Patch, PlaneScene, SteadyPath
 from dvskit.scenes.planes import noise_texture
 from dvskit.streams import Frame

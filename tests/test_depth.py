@@ -15,25 +15,25 @@ from scipy.io import loadmat, savemat
 import dvskit
 from dvskit.errors import DvskitError, FormatError, MissingFileError, ShapeError
 from dvskit.scenes import DepthClip, DepthScene, read_depth_clip
-from dvskit.scenes.depth.surface_kernels import drift, steady
+from dvskit.scenes.depth_kernels import drift, steady
 from tests.laws import refused
 from tests.tree import SAMPLES
 
 HIGH, WIDE = 110, 90
 CORNER = (110, 60)  # of the person in the camera's picture
-CENTRE = (160.0 - CORNER[0], 120.0 - CORNER[1])
+CENTER = (160.0 - CORNER[0], 120.0 - CORNER[1])
 FOCAL = 285.63
 
 
 def figure(angle: float = 0.0, shift: float = 0.0) -> np.ndarray:
-    """Return (H, W) metres of a person 2.9 m away whose right arm is turned by `angle`."""
+    """Return (H, W) meters of a person 2.9 m away whose right arm is turned by `angle`."""
     fine = 4
     depth = np.full((HIGH * fine, WIDE * fine), np.nan, np.float32)
 
-    def lay(draw, metres):
+    def lay(draw, meters):
         mask = np.zeros(depth.shape, np.uint8)
         draw(mask)
-        depth[mask > 0] = metres
+        depth[mask > 0] = meters
 
     at = lambda x, y: (round((x + shift) * fine), round(y * fine))  # noqa: E731
     lay(lambda m: cv2.ellipse(m, at(50, 75), (16 * fine, 45 * fine), 0, 0, 360, 1, -1), 2.9)
@@ -51,7 +51,7 @@ def joints(angle: float = 0.0) -> np.ndarray:
     legs = [(56, 80), (56, 112), (56, 140), (56, 145), (44, 80), (44, 112), (44, 140), (44, 145)]
     rows = [(50, 17), (50, 32), (50, 60), (50, 76), *other, *arm, *legs]
     pixels = np.array([tuple(map(float, row)) for row in rows])
-    flat = np.array([1, -1]) * (pixels - CENTRE) * 2.9 / FOCAL
+    flat = np.array([1, -1]) * (pixels - CENTER) * 2.9 / FOCAL
     return np.column_stack([flat, np.full(20, 2.9)]).astype(np.float32)
 
 
@@ -64,7 +64,7 @@ def clip_of(angles, frames=None, **fields) -> DepthClip:
         depth.astype(np.float32),
         np.arange(len(depth)) * 1_000_000 // 30,
         np.stack([joints(a) for a in angles]),
-        centre_px=CENTRE,
+        center_px=CENTER,
         **fields,
     )
 
@@ -121,7 +121,7 @@ def test_a_seed_draws_the_same_person_at_every_size_and_rate():
 
 def test_a_flip_is_the_mirror_image():
     scene = DepthScene.random(SWING, 6, size=(64, 64), flip=False)
-    flipped = replace(scene, flip=True, centre_x=1 - scene.centre_x)
+    flipped = replace(scene, flip=True, center_x=1 - scene.center_x)
     (_, frame), (_, mirrored) = next(scene.frames([155_000])), next(flipped.frames([155_000]))
     np.testing.assert_allclose(mirrored[:, ::-1], frame, atol=0.02)
     assert {DepthScene.random(SWING, seed).flip for seed in range(12)} == {False, True}
@@ -215,9 +215,9 @@ def write_npz(path, clip: DepthClip, **changed):
 def write_mat(folder, clip: DepthClip, wall_mm=4200, skeleton=True, mirrored=()):
     picture = np.full((240, 320, len(clip)), wall_mm, np.uint16)
     x, y = CORNER
-    millimetres = np.rint(np.nan_to_num(clip.depth_m, nan=0) * 1000)
+    millimeters = np.rint(np.nan_to_num(clip.depth_m, nan=0) * 1000)
     window = picture[y : y + HIGH, x : x + WIDE]
-    window[:] = np.where(millimetres > 0, millimetres, wall_mm).transpose(1, 2, 0)
+    window[:] = np.where(millimeters > 0, millimeters, wall_mm).transpose(1, 2, 0)
     bones = clip.joints_m.astype(np.float16).astype(float).transpose(1, 2, 0)
     if "picture" in mirrored:
         picture = picture[:, ::-1]
@@ -233,7 +233,7 @@ def test_npz_and_mat_of_one_clip_give_the_same_scene(tmp_path):
     packed = read_depth_clip(write_npz(tmp_path / "s1_t1.npz", SWING))
     whole = read_depth_clip(write_mat(tmp_path, SWING))
     np.testing.assert_array_equal(packed.depth_m, whole.depth_m)
-    assert packed.centre_px == whole.centre_px
+    assert packed.center_px == whole.center_px
     one, two = (list(DepthScene.random(clip, 9, size=(48, 48))) for clip in (packed, whole))
     for a, b in zip(one, two, strict=True):
         np.testing.assert_array_equal(a[1], b[1])
@@ -356,7 +356,7 @@ def test_the_sample_makes_what_is_not_there_and_lists_what_failed(tmp_path, monk
     first = run()
     assert "2 recordings made, 0 were there" in capsys.readouterr().err
     assert list(first) == ["circle_clockwise/s3_t1.npz", "wave/s1_t1.npz"]
-    assert dvskit.load_events(out / "wave" / "s1_t1.npz").size == (128, 128)
+    assert dvskit.load_events(out / "wave" / "s1_t1.npz").sensor_size == (128, 128)
     assert run() == first
     assert "0 recordings made, 2 were there" in capsys.readouterr().err
     cv2.setNumThreads(threads)

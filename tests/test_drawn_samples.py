@@ -34,7 +34,7 @@ def test_a_seed_gives_the_same_people_however_many_are_asked_for() -> None:
         other = DrawnSamples(1, seed=seed, **SHORT | {"fps": fps})
         assert other.fingerprint(0) != few.fingerprint(0)
         assert other.events(0) != few.events(0)
-    assert few.events(0).size == (48, 48)
+    assert few.events(0).sensor_size == (48, 48)
     assert not few.draws
 
 
@@ -83,7 +83,7 @@ def test_depth_clips_in_a_folder_are_samples_beside_recordings(tmp_path: Path) -
     assert [row.name for row in samples.rows] == ["clap/s2_t1.npz", "wave/s1_t1.npz"]
     assert samples.kinds == ("recording", "depth clip")
     events = samples.events(1)
-    assert events.size == (64, 64)
+    assert events.sensor_size == (64, 64)
     assert len(events) > 100
     assert samples.events(1) == events
     assert open_samples(tmp_path / "set", seed=1).fingerprint(1) != samples.fingerprint(1)

@@ -46,7 +46,7 @@ def test_the_recording_has_its_events_frames_and_samples_on_one_clock(request, n
     recording = dvskit.open_events(folder / "events.txt")
     events, expected = recording.load(), drawn.events()
     assert np.array_equal(events.t, expected.t + origin)
-    assert events.size == (WIDTH, HEIGHT)
+    assert events.sensor_size == (WIDTH, HEIGHT)
     frames = list(recording.frames())
     assert [frame.t_us for frame in frames] == image_times_us(origin)
     assert [frame.stop_us for frame in frames] == image_times_us(origin)
@@ -112,7 +112,7 @@ class Light(list):
 def test_emulate_writes_events_on_the_stamps_of_images_txt(run, folder, tmp_path):
     assert run("-q", "emulate", folder, "out.npz") == (0, "", "")
     events = dvskit.load_events(tmp_path / "out.npz")
-    assert events.size == (WIDTH, HEIGHT)
+    assert events.sensor_size == (WIDTH, HEIGHT)
     times = image_times_us(ORIGIN_US)
     clip = Light((t, view(t - ORIGIN_US)) for t in times)
     assert events == dvskit.emulate(clip, seed=0).load()

@@ -9,7 +9,8 @@ import pytest
 
 from dvskit import Events, Size
 from dvskit.errors import ConfigError, EventsError, GeometryError, UnitWarning
-from dvskit.events import EventsSource, as_source, parse_size, polarity_column, read_all
+from dvskit.events import EventsSource, as_source, parse_size, read_all
+from dvskit.events.columns import polarity_column
 from tests.laws import refused
 
 LAYOUTS = ["tonic", "faery", "expelliarmus", "metavision", "dv"]
@@ -30,7 +31,7 @@ def test_columns_have_the_types_of_the_currency_and_are_read_only():
     events = make()
     types = [getattr(events, name).dtype for name in "txyp"]
     assert types == [np.int64, np.int16, np.int16, np.bool_]
-    assert events.size == Size(20, 10)
+    assert events.sensor_size == Size(20, 10)
     for part in (events, events[1:], events[events.p]):
         with pytest.raises(ValueError, match="read-only"):
             part.t[0] = 5
@@ -63,7 +64,7 @@ def test_wrong_columns_are_refused_with_the_place(change, error, named):
 def test_each_layout_goes_out_and_back(layout):
     events = make()
     array = events.to_array(layout)
-    assert Events.from_array(array, size=events.size) == events
+    assert Events.from_array(array, size=events.sensor_size) == events
 
 
 def test_layouts_have_the_fields_that_the_peers_take():
@@ -131,7 +132,7 @@ def test_masks_and_rising_numbers_select_as_in_numpy():
         np.arange(3, 9, dtype=np.uint8),
         slice(10, None, 3),
     ):
-        expected = Events(**{k: v[part] for k, v in columns.items()}, size=events.size)
+        expected = Events(**{k: v[part] for k, v in columns.items()}, size=events.sensor_size)
         assert events[part] == expected
         if not isinstance(part, slice):
             assert events[part.tolist()] == expected

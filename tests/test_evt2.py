@@ -171,10 +171,11 @@ def test_a_fault_in_the_last_word_of_a_chunk_is_judged_by_the_next_chunk(
     path = raw(tmp_path / "a.raw", "evt2", units)
     lost = 2 if fault == "high" else 1
     for ahead in range(3):
-        with small("evt2", 1, CHUNK_WORDS=at + ahead - 2, PIECE_WORDS=1 << 16):
+        with small("evt2", 1, CHUNK_WORDS=at + ahead - 2):
             recording = open_events(path, strict=False)
             assert len(read_all(recording)) == 6000 - lost
-        assert recording.damage.losses[0].offset == len(header("evt2")) + 4 * at
+        first = at + (fault == "low")  # the next event runs back
+        assert recording.damage.losses[0].offset == len(header("evt2")) + 4 * first
 
 
 def test_both_word_orders_of_evt21_are_read(tmp_path: Path) -> None:
@@ -219,7 +220,7 @@ FAULTS = {  # units, the byte of the fault, and the value that its message names
     "type": ([*H("evt2", 1), 0x30000000, *LATER], 4, "0x3"),
     "row": ([*H("evt2", 1), *E("evt2", 0, 1, 240), *LATER], 4, "(1, 240)"),
     "column": ([*H("evt2", 1), *E("evt2", 0, 320, 1), *LATER], 4, "(320, 1)"),
-    "late": ([*H("evt2", 1), *E("evt2", 60, 1, 1), *E("evt2", 3, 1, 1), *LATER], 4, "ahead"),
+    "late": ([*H("evt2", 1), *E("evt2", 60, 1, 1), *E("evt2", 3, 1, 1), *LATER], 8, "back"),
     "early": (
         [*H("evt2", 1), *E("evt2", 60, 1, 1), *E("evt2", 60, 1, 1), *E("evt2", 3, 1, 1), *LATER],
         12,

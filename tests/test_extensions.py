@@ -32,7 +32,7 @@ EVENTS = dvskit.Events(
     p=np.arange(400) % 3 == 0, size=(16, 12),
 )  # fmt: skip
 SEED = (
-    b"SEED" + np.array(EVENTS.size, "<i8").tobytes()
+    b"SEED" + np.array(EVENTS.sensor_size, "<i8").tobytes()
     + np.stack([EVENTS.t, EVENTS.x, EVENTS.y, EVENTS.p], 1).astype("<i8").tobytes()
 )  # fmt: skip
 

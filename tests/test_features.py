@@ -44,7 +44,7 @@ class Twin:
 def found_by_twin(features: Features, events: Events) -> list[int]:
     found, channels = events.p.astype(int).tolist(), 2
     for fitted in features.layers:
-        twin, deeper = Twin(fitted.layer, channels, events.size), []
+        twin, deeper = Twin(fitted.layer, channels, events.sensor_size), []
         columns = (each.tolist() for each in (events.t, events.x, events.y))
         for t, x, y, channel in zip(*columns, found, strict=True):
             patch = None if channel < 0 else twin.patch(t, x, y, channel)
@@ -68,7 +68,7 @@ def fitted_by_twin(
     thresholds = rng.random(shape[:2], np.float32).astype(float)
     seen = missed = 0
     for events in recordings:
-        twin = Twin(chosen, 2, events.size)
+        twin = Twin(chosen, 2, events.sensor_size)
         columns = (each.tolist() for each in (events.t, events.x, events.y, events.p.astype(int)))
         for t, x, y, channel in zip(*columns, strict=True):
             patch = twin.patch(t, x, y, channel)
@@ -127,9 +127,11 @@ def test_a_layer_learns_from_the_features_of_the_one_before() -> None:
 def test_long_pauses_and_late_clocks_change_nothing_but_the_age_of_events() -> None:
     events = random_events(700, seed=8)
     features = fit_features(events, layer(tau_us=50.0), seed=1)  # the surface's unit changes often
-    late = Events(t=events.t + (1 << 50), x=events.x, y=events.y, p=events.p, size=events.size)
+    late = Events(
+        t=events.t + (1 << 50), x=events.x, y=events.y, p=events.p, size=events.sensor_size
+    )
     assert np.array_equal(features.transform(late), features.transform(events))
-    apart = Events(t=events.t * 10**9, x=events.x, y=events.y, p=events.p, size=events.size)
+    apart = Events(t=events.t * 10**9, x=events.x, y=events.y, p=events.p, size=events.sensor_size)
     assert features.transform(apart).tolist() == found_by_twin(features, apart)
 
 
@@ -138,7 +140,7 @@ def test_counts_of_features_are_those_of_each_bin_and_cell() -> None:
     features = fit_features(events, layer())
     chosen = FeatureCounts(fitted=features, bins=3, bin_us=9_000, cell_px=4, outside="ignore")
     found, first = features.transform(events), int(events.t[0])
-    expected = np.zeros(chosen.shape(events.size))
+    expected = np.zeros(chosen.shape(events.sensor_size))
     for t, x, y, k in zip(events.t, events.x, events.y, found, strict=True):
         if k >= 0 and (t - first) // 9_000 < 3:
             expected[(t - first) // 9_000, k, y // 4, x // 4] += 1
@@ -146,8 +148,8 @@ def test_counts_of_features_are_those_of_each_bin_and_cell() -> None:
     with refused(ShapeError):
         FeatureCounts(fitted=features, bins=3, bin_us=9_000)(events)
     assert FeatureCounts(fitted=features).bins == 1
-    assert not FeatureCounts(fitted=features)(Events.empty(events.size)).any()
-    out = torch.ones(chosen.shape(events.size))
+    assert not FeatureCounts(fitted=features)(Events.empty(events.sensor_size)).any()
+    out = torch.ones(chosen.shape(events.sensor_size))
     assert torch.equal(chosen(events, out=out), torch.from_numpy(expected).float())
 
 

@@ -61,7 +61,7 @@ def test_a_file_gives_counts_by_name(kept: tuple[Features, Path]) -> None:
     features, path = kept
     events = random_events(300, seed=3)
     chosen = representation_from("features", fitted=str(path), bins=2)
-    assert chosen.shape(events.size) == (2, 2, 7, 13)
+    assert chosen.shape(events.sensor_size) == (2, 2, 7, 13)
     assert torch.equal(chosen(events), FeatureCounts(fitted=features, bins=2)(events))
 
 

@@ -55,10 +55,9 @@ from dvskit.filters import (
     Transpose,
     Undistort,
     Zoom,
-    chain,
+    base,
     filter_names,
     finish,
-    selecting,
 )
 from tests.laws import InBlocks, on_threads, random_cuts
 
@@ -67,7 +66,7 @@ _MASK = np.random.default_rng(4).random((18, 24)) < 0.6
 
 TEXTS = {
     "background_activity:300us": BackgroundActivity(300),
-    "background-activity:within=2ms,neighbours=4": BackgroundActivity(2_000, neighbours=4),
+    "background-activity:within=2ms,neighbors=4": BackgroundActivity(2_000, neighbors=4),
     "background_activity:200us,itself=yes": BackgroundActivity(200, itself=True),
     "refractory:9ms": Refractory(9_000),
     "refractory:9ms,true": Refractory(9_000, by_polarity=True),
@@ -124,10 +123,10 @@ FILTERS = [
     EventRateLimit(0),
     EvenRateLimit(50_000, 10**9),
     AddHotPixels(0.05, 2_000.0, seed=3),
-    chain(Crop(2, 2, 16, 12), Flip("x"), Rotate(30), Crop(1, 1, 9, 9), Shift(1, 1)),
-    chain(TemporalJitter(300.0), BackgroundActivity(2_000), TimeReversal(), HotPixel(), Flip("y")),
-    chain(EvenRateLimit(50_000, 700), Noise(5.0), TemporalJitter(80.0), DropEvents(0.5)),
-    chain(),
+    Chain(Crop(2, 2, 16, 12), Flip("x"), Rotate(30), Crop(1, 1, 9, 9), Shift(1, 1)),
+    Chain(TemporalJitter(300.0), BackgroundActivity(2_000), TimeReversal(), HotPixel(), Flip("y")),
+    Chain(EvenRateLimit(50_000, 700), Noise(5.0), TemporalJitter(80.0), DropEvents(0.5)),
+    Chain(),
 ]
 
 every_filter = pytest.mark.parametrize("chosen", FILTERS, ids=repr)
@@ -150,12 +149,12 @@ EVENTS = recording()
 
 def in_blocks(chosen, events: Events, bounds: list[int]):
     """Return the step, and what it gives of the blocks, whose arrays are overwritten behind it."""
-    step = chosen.start(events.size)
-    size = step(Events.empty(events.size)).size
+    step = chosen.start(events.sensor_size)
+    size = step(Events.empty(events.sensor_size)).size
     given = []
     for start, stop in pairwise(bounds):
         columns = [getattr(events, name)[start:stop].copy() for name in "txyp"]
-        given.append(step(Events.from_checked(*columns, events.size)).copy())
+        given.append(step(Events.from_checked(*columns, events.sensor_size)).copy())
         for column in columns:
             column[...] = 0
     given.append(finish(step, size))
@@ -180,9 +179,9 @@ def test_a_filter_gives_the_same_events_however_the_stream_is_cut(chosen, count)
     bounds = range(count + 1) if count == 500 else random_cuts(count, 1)
     step, given = in_blocks(chosen, events, bounds)
     assert given == chosen(events)
-    whole = chosen.start(events.size)
+    whole = chosen.start(events.sensor_size)
     whole(events)
-    finish(whole, given.size)
+    finish(whole, given.sensor_size)
     assert (step.dropped, step.added) == (whole.dropped, whole.added)
 
 
@@ -190,7 +189,9 @@ def test_a_filter_gives_the_same_events_however_the_stream_is_cut(chosen, count)
 def test_no_event_is_unaccounted_and_what_comes_out_is_a_stream_of_events(chosen):
     step, given = in_blocks(chosen, EVENTS, random_cuts(len(EVENTS), 2))
     assert len(given) == len(EVENTS) - step.dropped + step.added
-    Events(t=given.t, x=given.x, y=given.y, p=given.p, size=given.size)  # in order, on the sensor
+    Events(
+        t=given.t, x=given.x, y=given.y, p=given.p, size=given.sensor_size
+    )  # in order, on the sensor
     source = FilteredSource(EventsSource(EVENTS), chosen)
     assert len(read_all(source)) == len(given)
     assert (source.dropped, source.added) == (step.dropped, step.added)
@@ -213,7 +214,7 @@ def test_a_second_pass_gives_the_same_and_changes_no_input(chosen):
 def test_threads_do_not_matter(chosen, monkeypatch):
     with on_threads(1):
         alone = chosen(EVENTS)
-    monkeypatch.setattr(selecting, "PART", 100)  # of the work: a thread would take all of these
+    monkeypatch.setattr(base, "PART", 100)  # of the work: a thread would take all of these
     with on_threads(3):
         assert chosen(EVENTS) == alone
 
@@ -222,7 +223,7 @@ def test_threads_do_not_matter(chosen, monkeypatch):
 def test_no_events_stay_no_events(chosen):
     nothing, size = Events.empty(SIZE), chosen(EVENTS).size
     assert chosen(nothing) == Events.empty(size)
-    step = chosen.start(nothing.size)
+    step = chosen.start(nothing.sensor_size)
     assert step(nothing) == Events.empty(size)
     assert len(finish(step, size)) == 0
 
@@ -230,7 +231,7 @@ def test_no_events_stay_no_events(chosen):
 @every_filter
 def test_columns_that_are_parts_of_others_are_taken_as_they_are(chosen):
     array = EVENTS.to_array("tonic")
-    apart = Events.from_checked(*(array[name] for name in "txyp"), EVENTS.size)
+    apart = Events.from_checked(*(array[name] for name in "txyp"), EVENTS.sensor_size)
     assert not apart.t.flags.c_contiguous
     assert chosen(apart) == chosen(EVENTS)
 
@@ -244,7 +245,7 @@ def test_maps_in_a_chain_are_one_and_do_what_they_do_one_behind_the_other():
         before = len(events)
         events = each(events)
         dropped.append(before - len(events))
-    together = chain(*maps)
+    together = Chain(*maps)
     assert len(together.joined()) == 1
     assert together(EVENTS) == events
     source = together(EventsSource(EVENTS))
@@ -255,7 +256,7 @@ def test_maps_in_a_chain_are_one_and_do_what_they_do_one_behind_the_other():
 
 
 @pytest.mark.parametrize("chosen", [HotPixel(), HotPixel(learn_us=9_000),
-                                    chain(Flip("x"), HotPixel(), Flip("y"))], ids=repr)  # fmt: skip
+                                    Chain(Flip("x"), HotPixel(), Flip("y"))], ids=repr)  # fmt: skip
 def test_a_file_is_read_once_more_to_learn_from_it_and_a_camera_is_not(chosen):
     live, file = InBlocks(EVENTS, 100, live=True), InBlocks(EVENTS, 100)
     assert read_all(chosen(live)) == read_all(chosen(file)) == chosen(EVENTS)

@@ -11,13 +11,13 @@ import pytest
 import dvskit
 from dvskit.errors import ConfigError
 from dvskit.filters import (
+    Chain,
     Crop,
     DropEvents,
     Flip,
     Mask,
     Noise,
     Undistort,
-    chain,
     filter_from,
     filter_names,
 )
@@ -96,9 +96,9 @@ def test_convert_applies_filters_in_order_and_counts_the_events_of_each(run, rec
     options = [word for text in words for word in ("--filter", text)]
     code, _, err = run("convert", recorded, "out.npz", *options)
     assert code == 0
-    chosen = chain(Crop(4, 3, 16, 12), Mask(picture > 0), Noise(20.0), Flip("x"), DropEvents(0.5))
+    chosen = Chain(Crop(4, 3, 16, 12), Mask(picture > 0), Noise(20.0), Flip("x"), DropEvents(0.5))
     assert dvskit.load_events("out.npz") == chosen(EVENTS)
-    step = chosen.start(EVENTS.size)
+    step = chosen.start(EVENTS.sensor_size)
     step(EVENTS)
     for text, each in zip(words, step.tally(), strict=True):
         way = f"{each.added:,} events added" if each.added else f"{each.dropped:,} events left out"
@@ -114,7 +114,7 @@ def test_a_wrong_filter_is_a_mistake_of_usage_and_leaves_nothing(run, recorded, 
 
 
 def test_what_stands_beside_events_is_not_kept_where_their_times_move(run, tmp_path):
-    with open_sink(tmp_path / "in.raw", EVENTS.size, format="evt3") as sink:
+    with open_sink(tmp_path / "in.raw", EVENTS.sensor_size, format="evt3") as sink:
         sink.write_triggers(Triggers(EVENTS.t[:2].copy(), np.zeros(2, np.int16), np.ones(2, bool)))
         sink.write(EVENTS)
     for text, count in (("flip", 2), ("time_scale:2", 0)):

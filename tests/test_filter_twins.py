@@ -79,7 +79,7 @@ def test_background_activity_is_that_of_the_definition(around, itself):
         ]
         flags.append(any(at in last and t - last[at] <= 300 for at in near))
         last[x, y] = t
-    chosen = BackgroundActivity(300, neighbours=around, itself=itself)
+    chosen = BackgroundActivity(300, neighbors=around, itself=itself)
     assert chosen(EVENTS) == kept(EVENTS, flags)
     assert 0.1 < np.mean(flags) < 0.95
 
@@ -105,8 +105,8 @@ def test_refractory_is_that_of_the_definition(by_polarity, restart):
 def test_what_pixels_remember_does_not_depend_on_when_it_was(start_us, memory_us):
     late = 2**32 + 17  # behind a gap that four bytes do not hold
     t = np.concatenate([EVENTS.t[:1500], EVENTS.t[1500:] + late])
-    apart = Events(t=t, x=EVENTS.x, y=EVENTS.y, p=EVENTS.p, size=EVENTS.size)
-    moved = Events(t=t + start_us, x=EVENTS.x, y=EVENTS.y, p=EVENTS.p, size=EVENTS.size)
+    apart = Events(t=t, x=EVENTS.x, y=EVENTS.y, p=EVENTS.p, size=EVENTS.sensor_size)
+    moved = Events(t=t + start_us, x=EVENTS.x, y=EVENTS.y, p=EVENTS.p, size=EVENTS.sensor_size)
     for chosen in (BackgroundActivity(memory_us), Refractory(memory_us)):
         first, second = chosen(apart[:1500]), chosen(apart[1500:])
         found = chosen(moved)
@@ -114,9 +114,9 @@ def test_what_pixels_remember_does_not_depend_on_when_it_was(start_us, memory_us
 
 
 def test_what_pixels_remember_is_kept_where_four_bytes_of_time_are_over():
-    first = Events(t=[-1], x=[0], y=[0], p=[True], size=EVENTS.size)
+    first = Events(t=[-1], x=[0], y=[0], p=[True], size=EVENTS.sensor_size)
     t = EVENTS.t + 2**31 - 30_000  # the middle lies there
-    moved = Events(t=t, x=EVENTS.x, y=EVENTS.y, p=EVENTS.p, size=EVENTS.size)
+    moved = Events(t=t, x=EVENTS.x, y=EVENTS.y, p=EVENTS.p, size=EVENTS.sensor_size)
     for chosen in (BackgroundActivity(3_000), Refractory(3_000), Refractory(3_000, restart=True)):
         found = chosen(Events.concatenate([first, moved]))
         assert found == Events.concatenate([chosen(first), chosen(moved)])
@@ -133,8 +133,8 @@ def test_a_pixel_fires_again_just_when_its_rest_is_over_and_is_near_up_to_then()
 
 
 def test_a_window_comes_as_soon_as_the_next_has_begun():
-    step = EvenRateLimit(2_000_000, 10).start(EVENTS.size)
-    events = Events(t=[1, 3, 3, 12], x=[0] * 4, y=[0] * 4, p=[0] * 4, size=EVENTS.size)
+    step = EvenRateLimit(2_000_000, 10).start(EVENTS.sensor_size)
+    events = Events(t=[1, 3, 3, 12], x=[0] * 4, y=[0] * 4, p=[0] * 4, size=EVENTS.sensor_size)
     assert [len(step(events[k : k + 1])) for k in range(4)] == [0, 0, 0, 3]
     assert len(step.finish()) == 1
 
@@ -272,7 +272,7 @@ def test_events_of_a_pixel_are_counted_beyond_a_byte_on_any_number_of_threads():
 
 def test_hot_pixels_are_known_from_the_first_while_and_not_from_what_comes_later():
     late = Events(t=np.arange(5000) + 10**6, x=[20] * 5000, y=[3] * 5000, p=[True] * 5000,
-                  size=EVENTS.size)  # fmt: skip
+                  size=EVENTS.sensor_size)  # fmt: skip
     events = Events.concatenate([EVENTS, late])
     assert HotPixel(learn_us=10**5)(events) == Events.concatenate([HotPixel()(EVENTS), late])
     assert HotPixel()(events).x[-1] != 20
@@ -391,7 +391,7 @@ def test_noise_is_poisson_everywhere_and_goes_between_the_events():
     gaps = np.diff(found.t)
     mean = 3_000_000 / count
     assert within(np.count_nonzero(gaps > 2 * mean), math.exp(-2) * count, math.sqrt(0.12 * count))
-    assert noise.start(events.size)(events[:1]) == events[:1]
+    assert noise.start(events.sensor_size)(events[:1]) == events[:1]
     assert Noise(0.0)(BIG) is BIG or Noise(0.0)(BIG) == BIG
     more = Noise(2.0)(BIG)
     assert set(rows_of(BIG)) <= set(rows_of(more))
@@ -401,7 +401,7 @@ def test_noise_is_poisson_everywhere_and_goes_between_the_events():
 
 BAD = [
     (BackgroundActivity, {"within_us": -1}), (BackgroundActivity, {"within_us": 1.5}),
-    (BackgroundActivity, {"neighbours": 5}), (BackgroundActivity, {"itself": 1}),
+    (BackgroundActivity, {"neighbors": 5}), (BackgroundActivity, {"itself": 1}),
     (Refractory, {"period_us": math.nan}), (Refractory, {"period_us": "5ms"}),
     (HotPixel, {"times": math.nan}), (HotPixel, {"learn_us": 0}), (HotPixel, {"deviations": -1}),
     (Flip, {"axis": "z"}), (QuarterTurn, {"turns": 4}), (Rotate, {"degrees": math.inf}),

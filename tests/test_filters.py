@@ -10,7 +10,7 @@ import pytest
 from dvskit import Events
 from dvskit.errors import ConfigError, EventsError, GeometryError
 from dvskit.events import EventsSource, Size, read_all
-from dvskit.filters import Crop, FilteredSource, Placement, TimeWindow, as_filter, chain
+from dvskit.filters import Chain, Crop, FilteredSource, Placement, TimeWindow, as_filter
 from tests.laws import random_cuts, refused, scattered
 
 EVENTS = scattered(500, (20, 10), span_us=1000)
@@ -69,8 +69,8 @@ def only_on(events):
 
 def test_a_plain_function_filters_events_and_sources_however_they_are_cut():
     expected = only_on(EVENTS)
-    assert chain(TimeWindow(100), only_on)(EVENTS) == expected[expected.t >= 100]
-    step = as_filter(only_on).start(EVENTS.size)
+    assert Chain(TimeWindow(100), only_on)(EVENTS) == expected[expected.t >= 100]
+    step = as_filter(only_on).start(EVENTS.sensor_size)
     parts = [step(EVENTS[start:stop]) for start, stop in pairwise(random_cuts(500, 1))]
     assert Events.concatenate(parts) == expected
     assert step.dropped == len(EVENTS) - len(expected)
@@ -83,7 +83,7 @@ def test_a_function_is_not_called_without_events():
     def last(events):
         return events[events.t == events.t[-1]]
 
-    assert len(chain(last)(EVENTS[:0])) == 0
+    assert len(Chain(last)(EVENTS[:0])) == 0
 
 
 @pytest.mark.parametrize(
@@ -97,4 +97,4 @@ def test_a_function_is_not_called_without_events():
 )
 def test_what_is_no_filter_of_events_is_refused(chosen, kind, named):
     with refused(kind, *named):
-        chain(chosen)(EVENTS)
+        Chain(chosen)(EVENTS)

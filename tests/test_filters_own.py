@@ -11,7 +11,7 @@ import pytest
 import dvskit
 from dvskit.errors import ConfigError, DvskitError, MissingFileError
 from dvskit.events import Events
-from dvskit.filters import HotPixel, chain, filter_from, filter_names, register_filter
+from dvskit.filters import Chain, HotPixel, filter_from, filter_names, register_filter
 from dvskit.filters.names import FILTERS, filter_from_file
 from tests.examples import example_of
 from tests.laws import random_cuts, refused, refused_command
@@ -21,9 +21,9 @@ from tests.tree import text_of
 GUIDE = text_of("samples/guide/extending.md")
 MORE = """
 import beside
-from dvskit.filters import Flip, chain
+from dvskit.filters import Flip, Chain
 third = EveryOther(beside.of)
-both = chain(left_half, Flip())
+both = Chain(left_half, Flip())
 number = 5
 class Plain: ...
 class Bad:
@@ -49,20 +49,20 @@ def my(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-LEFT = EVENTS[EVENTS.x < EVENTS.size.width // 2]
+LEFT = EVENTS[EVENTS.x < EVENTS.sensor_size.width // 2]
 OWN = {
     "my.py:left_half": LEFT,
     "my.py:EveryOther": EVENTS[::2],
     "my.py:EveryOther:3": EVENTS[::3],
     " ./my.py : EveryOther : of=3 ": EVENTS[::3],
     "my.py:third": EVENTS[::3],
-    "my.py:both": chain(filter_from("flip"))(LEFT),
+    "my.py:both": Chain(filter_from("flip"))(LEFT),
 }
 
 
 @pytest.mark.parametrize("text", OWN)
 def test_a_filter_of_a_file_gives_the_same_however_the_stream_is_cut(my, text):
-    step = chain(filter_from_file(text)).start(EVENTS.size)
+    step = Chain(filter_from_file(text)).start(EVENTS.sensor_size)
     parts = [step(EVENTS[start:stop]) for start, stop in pairwise(random_cuts(len(EVENTS), 1))]
     assert Events.concatenate([*parts, step.finish()]) == OWN[text]
     assert step.dropped == len(EVENTS) - len(OWN[text])
@@ -180,7 +180,7 @@ KINDS = {
     "third:of=4": (Third, EVENTS[::4]),
     "instance": (Third(7), EVENTS[::7]),
     "function": (lambda events: events[events.p], EVENTS[EVENTS.p]),
-    "chained": (chain(Third(2)), EVENTS[::2]),
+    "chained": (Chain(Third(2)), EVENTS[::2]),
 }
 
 
@@ -219,9 +219,9 @@ def test_values_that_are_no_filter_are_refused_at_registration(registered, name,
 
 def test_equal_filters_replace_each_other_others_do_not(registered):
     for _ in range(2):
-        register_filter("quiet", chain(HotPixel()))
+        register_filter("quiet", Chain(HotPixel()))
     with refused(ConfigError, "quiet"):
-        register_filter("quiet", chain(HotPixel(3.0)))
+        register_filter("quiet", Chain(HotPixel(3.0)))
     assert list(filter_names())[-1] == "quiet"
 
 

@@ -56,7 +56,7 @@ def test_a_csv_in_seconds_says_how_it_is_read(tmp_path, head, names):
     )
     with pytest.raises(FormatError, match="seconds") as caught:
         dvskit.open_events(path)
-    assert dvskit.load_events(path, format=offered(caught), size=events.size) == events
+    assert dvskit.load_events(path, format=offered(caught), size=events.sensor_size) == events
 
 
 def test_the_line_for_a_matlab_file_runs(tmp_path, monkeypatch):
@@ -67,7 +67,7 @@ def test_the_line_for_a_matlab_file_runs(tmp_path, monkeypatch):
         dvskit.open_events(tmp_path / "a.mat")
     code = str(caught.value).split("in Python: ")[1].split(", with the names")[0]
     monkeypatch.chdir(tmp_path)
-    exec(code, {"SIZE": events.size})
+    exec(code, {"SIZE": events.sensor_size})
     assert dvskit.load_events("events.npz") == events
 
 

@@ -28,7 +28,7 @@ def test_blocks_of_pixels_that_fire_as_one_are_judged_as_that_one(trained, times
 
 
 def test_a_smaller_sensor_weighs_as_much_as_the_blocks_its_pixels_stand_for(trained) -> None:
-    events = Fit((8, 8)).start(moving_bar(True, 50).size)(moving_bar(True, seed=50))
+    events = Fit((8, 8)).start(moving_bar(True, 50).sensor_size)(moving_bar(True, seed=50))
     with pytest.warns(FittedWarning, match="8x8 fitted to 16x16 .scaled by 2"):
         seen = evaluation.observe(trained.model, events)
     assert seen.weight == 4

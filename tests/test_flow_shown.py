@@ -10,11 +10,10 @@ import dvskit
 from dvskit import render
 from dvskit.errors import ConfigError
 from dvskit.formats import save_events
-from dvskit.motion import plane_flow, pooled_flow
+from dvskit.motion import PooledFlow, plane_flow
 from dvskit.render import FlowArrows, FlowColors, frames, plots
-from dvskit.render.colormap import DARK, LIGHT, rgb
-from dvskit.render.flow_cells import FlowCells
-from dvskit.render.flow_colours import flow_palette, flow_rows
+from dvskit.render.colormap import DARK, LIGHT, flow_palette, flow_rows, rgb
+from dvskit.render.motion_styles import FlowCells
 from tests.laws import InBlocks, refused, scattered
 from tests.test_corner_filters import squares
 from tests.test_page import stored
@@ -51,7 +50,7 @@ def test_frames_of_flow_show_the_events_of_their_time(style):
 
 
 def test_arrows_are_the_mean_of_cells_with_enough_events():
-    cells = FlowCells.on(BARS.size, 20)
+    cells = FlowCells.on(BARS.sensor_size, 20)
     assert cells.shape == (3, 4)
     arrows = cells.arrows(cells.sums(FLOW), 10)
     for x, y, vx, vy in arrows:
@@ -80,7 +79,7 @@ def recorded(tmp_path):
 def test_a_page_shows_each_event_in_the_color_of_its_velocity(browser, run, recorded, tmp_path):
     words = (recorded, "-o", "flow.html", "--stop", "150ms", "--full", "300", "--method", "plane")
     assert run("flow", *words)[0] == 0
-    browser.open(tmp_path / "flow.html", state="colour=flow&flat=1&look=front")
+    browser.open(tmp_path / "flow.html", state="color=flow&flat=1&look=front")
     assert browser.js("return document.getElementById('by-flow').ariaPressed") == "true"
     flow = plane_flow(BARS.between(None, int(BARS.t[0]) + 150_000))
     rows = np.zeros(len(flow), int)
@@ -129,7 +128,7 @@ def test_the_command_writes_arrays_equal_to_the_library_and_reports_as_json(
     assert kept["vy"].dtype == np.float32
     assert dvskit.load_events(tmp_path / "a.npz") == BARS
     assert run("flow", recorded, "-o", "b.npz", "--method", "pooled")[0] == 0
-    assert np.array_equal(np.load("b.npz")["vx"], pooled_flow(BARS).vx, equal_nan=True)
+    assert np.array_equal(np.load("b.npz")["vx"], plane_flow(BARS, PooledFlow()).vx, equal_nan=True)
 
 
 @pytest.mark.slow

@@ -141,7 +141,10 @@ def test_a_pipe_gives_what_a_file_does_however_it_arrives(sample, length, tmp_pa
             events = read_all(spoilt)
         except DvskitError:
             continue
-        assert Events(t=events.t, x=events.x, y=events.y, p=events.p, size=events.size) == events
+        assert (
+            Events(t=events.t, x=events.x, y=events.y, p=events.p, size=events.sensor_size)
+            == events
+        )
 
 
 @pytest.mark.parametrize(("count", "cut"), [(700, 1), (700, 7), (70_000, 999), (70_000, 65_536)])
@@ -149,10 +152,10 @@ def test_a_pipe_gives_what_a_file_does_however_it_arrives(sample, length, tmp_pa
 def test_what_is_written_is_read_back_and_does_not_depend_on_cuts(row, count, cut, tmp_path):
     events = stream(count, (346, 260))
     dvskit.save_events(events, tmp_path / "whole", format=row.name)
-    with open_sink(tmp_path / "cut", events.size, format=row.name) as sink:
+    with open_sink(tmp_path / "cut", events.sensor_size, format=row.name) as sink:
         for start in range(0, len(events), cut):
             sink.write(events[start : start + cut])
-    read = dvskit.load_events(tmp_path / "cut", format=row.name, size=events.size)
+    read = dvskit.load_events(tmp_path / "cut", format=row.name, size=events.sensor_size)
     assert read == events
     assert (tmp_path / "cut").read_bytes() == (tmp_path / "whole").read_bytes()
 

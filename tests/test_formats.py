@@ -98,7 +98,7 @@ def test_an_output_is_whole_or_as_it_was(tmp_path):
         dvskit.save_events(make(5), path)
 
     class Broken:
-        size = make().size
+        size = make().sensor_size
 
         def __iter__(self):
             yield make(10)

@@ -15,7 +15,7 @@ from dvskit.errors import (
     OutputError,
     UnknownFormatError,
 )
-from dvskit.formats.hdf5.filters import ECF
+from dvskit.formats.hdf5.table import ECF
 from dvskit.formats.hdf5.writing import EVENT, INDEX, TRIGGER
 from dvskit.streams import Triggers
 from tests.arriving import small

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import zlib
-
 import h5py
 import hdf5plugin
 import numpy as np
 import pytest
-import zstandard
 
 import dvskit
 from dvskit.errors import DamagedFileError, FormatError
-from dvskit.formats.hdf5.filters import ChunkError
-from dvskit.formats.hdf5.library import RowFile
 from dvskit.formats.hdf5.writing import EVENT
 from tests.laws import on_threads, refused
-from tests.processes import children_of
 from tests.test_hdf5 import SIZE, as_rows, make_events
 
 CHUNK = 16384
@@ -46,21 +38,13 @@ def patch(path, offset, data):
 
 
 @pytest.mark.parametrize("name", WRITTEN)
-def test_a_file_that_ends_early_keeps_the_chunks_ahead_of_its_end(tmp_path, name):
+def test_a_file_that_ends_early_is_refused_in_one_line(tmp_path, name):
     path = tmp_path / "a.h5"
     dvskit.save_events(EVENTS, path, format=name)
-    whole = path.read_bytes()
-    columns = ["events/x", "events/p"] if name == "dsec" else ["CD/events"]
-    starts = [chunks_of(path, column) for column in columns]
-    for kept in (1, 3):
-        cut = starts[0 if kept < 3 else -1][kept].byte_offset + 10
-        path.write_bytes(whole[:cut])
-        with refused(DamagedFileError, f"at byte {cut}"):
-            dvskit.open_events(path)
-        recording = dvskit.open_events(path, strict=False)
-        assert recording.load() == join(slice(0, kept * CHUNK))
-        assert recording.damage.count >= 1
-        assert recording.damage.losses[0].offset <= cut
+    path.write_bytes(path.read_bytes()[:-10])
+    for strict in (True, False):
+        with refused(FormatError, "a.h5", "copy the file again"):
+            dvskit.open_events(path, strict=strict)
 
 
 @pytest.mark.parametrize(
@@ -204,8 +188,6 @@ def blosc_bomb():
 
 BOMBS = {
     "lzf": (b"\x00\x00" + b"\xff\xff\x00" * 3000, {"compression": "lzf"}),
-    "gzip": (zlib.compress(bytes(1 << 26)), {"compression": "gzip"}),
-    "zstd": (zstandard.compress(bytes(1 << 26)), dict(hdf5plugin.Zstd())),
     "blosc": (blosc_bomb(), dict(hdf5plugin.Blosc(cname="zstd"))),
     "lz4": (b"\x10" + bytes(7) + b"\x10" + bytes(60), dict(hdf5plugin.LZ4())),
 }
@@ -275,7 +257,6 @@ def test_a_heap_that_the_library_would_walk_for_ever_is_an_error(tmp_path):
 
 FOREIGN = {
     "blosc2": hdf5plugin.Blosc2(),
-    "bitshuffle": hdf5plugin.Bitshuffle(),
     "scale-offset": {"scaleoffset": 0},
 }
 
@@ -289,28 +270,20 @@ def test_filters_that_are_left_to_the_library_give_the_events(tmp_path, name):
         for key in "txyp":
             column = getattr(EVENTS, key).astype("i8" if key == "t" else "u2")
             file.create_dataset(f"events/{key}", data=column, chunks=(4096,), **FOREIGN[name])
-    recording = dvskit.open_events(path, size=SIZE, strict=name != "blosc2")
+    recording = dvskit.open_events(path, size=SIZE, strict=name != "scale-offset")
     assert recording.load() == EVENTS
     assert not recording.damage
-    if name == "bitshuffle":
+    if name == "blosc2":
         start, stop = EVENTS.t[[4095, 4097]].tolist()
         assert recording.between(start, stop).load() == EVENTS.between(start, stop)
 
 
-@pytest.mark.slow
-def test_a_chunk_on_which_the_library_breaks_down_costs_itself(tmp_path):
+def test_chunks_that_the_library_would_read_beyond_their_ends_are_refused(tmp_path):
     path = tmp_path / "a.h5"
-    with h5py.File(path, "w") as file:
-        file.create_dataset("rows", data=np.arange(100), chunks=(10,), **hdf5plugin.BZip2())
-    before = set(children_of(os.getpid()))
-    with RowFile(path, strict=True) as reader:
-        assert reader.by_library("rows", 20, 40).tolist() == list(range(20, 40))
-        (library,) = set(children_of(os.getpid())) - before
-        os.kill(library, signal.SIGKILL)
-        with pytest.raises(ChunkError):
-            reader.by_library("rows", 0, 10)
-        assert reader.by_library("rows", 0, 10).tolist() == list(range(10))
-        with pytest.raises(ChunkError, match="columns"):
-            reader.by_library("columns", 0, 10)
-        assert reader.by_library("rows", 90, 100).tolist() == list(range(90, 100))
-    assert set(children_of(os.getpid())) == before
+    write_bomb(path, as_rows(EVENTS[:100]).tobytes())  # of 16384 rows, and without filters
+    for strict in (True, False):
+        with refused(FormatError, "a.h5", "CD/events", 1600):
+            dvskit.open_events(path, strict=strict)
+    write_table(path, as_rows(EVENTS[:100]), chunks=(50,), **hdf5plugin.Bitshuffle())
+    with refused(FormatError, "a.h5", "bitshuffle", "h5repack"):
+        dvskit.open_events(path)

@@ -7,7 +7,7 @@ import pytest
 
 from dvskit.events import Events, Size
 from dvskit.formats.hdf5 import ecf_kernels as k
-from dvskit.formats.hdf5.filters import ECF, ChunkError, ChunkFilter, undo_ecf
+from dvskit.formats.hdf5.table import ChunkError, decode_ecf
 from dvskit.formats.hdf5.writing import encode_ecf
 from dvskit.formats.storage import new_columns
 
@@ -107,10 +107,6 @@ def stream(seed, count):
     return t.astype(np.int64), x.astype(np.int16), y.astype(np.int16), p
 
 
-def decode(data, count, out):
-    undo_ecf(data, (ChunkFilter(ECF, (), "ECF"),), 0, count, out)
-
-
 def assert_same(got, wanted):
     for one, other in zip(got, wanted, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -122,7 +118,7 @@ def test_each_way_of_packing_decodes_what_the_twin_encodes(flags, count):
     for seed in range(6):
         events = stream(seed, count)
         out = new_columns(count)
-        decode(twin_encode(*events, flags), count, out)
+        decode_ecf(twin_encode(*events, flags), count, out)
         assert_same(out, events)
 
 
@@ -159,7 +155,7 @@ BY_PROPHESEE = {
 def test_a_chunk_by_prophesees_own_encoder_is_read(text):
     rows = np.array(BY_PROPHESEE[text])
     out = new_columns(len(rows))
-    decode(bytes.fromhex(text), len(rows), out)
+    decode_ecf(bytes.fromhex(text), len(rows), out)
     assert_same(out, (rows[:, 3], rows[:, 0], rows[:, 1], rows[:, 2] > 0))
 
 
@@ -170,7 +166,7 @@ def test_bits_behind_the_last_event_are_none():
     assert data[-1] & 127
     data[x_at] |= 0x01
     out = new_columns(7)
-    decode(bytes(data), 7, out)
+    decode_ecf(bytes(data), 7, out)
     assert_same(out, events)
 
 
@@ -181,9 +177,9 @@ def test_a_chunk_of_another_length_or_count_is_refused(flags):
     wrong = [(data[:length], 300) for length in range(len(data))]
     for given, count in [*wrong, (data + b"\0", 300), (data, 301), (b"\xff" * 40, 1)]:
         with pytest.raises(ChunkError):
-            decode(given, count, new_columns(count))
+            decode_ecf(given, count, new_columns(count))
     out = new_columns(200)  # fewer than there are may be asked for
-    decode(data, 200, out)
+    decode_ecf(data, 200, out)
     assert_same(out, tuple(column[:200] for column in events))
 
 
@@ -202,15 +198,3 @@ def test_no_bytes_make_the_decoder_leave_its_columns():
         assert used <= len(data)
         assert all((column[count:] == (column.dtype.type(77))).all() for column in out)
     assert refused > 1000
-
-
-def test_the_checksum_is_that_of_the_library(tmp_path):
-    import h5py
-
-    rng = np.random.default_rng(4)
-    for count in (1, 2, 3, 719, 720, 721, 5000):
-        data = rng.integers(0, 256, count).astype("u1")
-        with h5py.File(tmp_path / "a.h5", "w") as file:
-            made = file.create_dataset("a", data=data, chunks=(count,), fletcher32=True)
-            _, stored = made.id.read_direct_chunk((0,))
-        assert k.fletcher32(data) == int.from_bytes(stored[-4:], "little")

@@ -29,4 +29,4 @@ def test_a_hostile_file_is_read_or_refused_in_one_line_soon_and_in_little_memory
 def test_a_network_with_an_endless_loop_is_ended_at_its_limit(tmp_path):
     network(tmp_path / "a.onnx", LOOP)
     with refused(ConfigError, "a.onnx", "0.1 s"):
-        OnnxReconstructor(tmp_path / "a.onnx", limit_s=0.1).start((16, 16))
+        OnnxReconstructor(tmp_path / "a.onnx", limit_s=0.1).start((16, 16)).image(0)

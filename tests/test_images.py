@@ -78,7 +78,7 @@ def test_moved_stills_are_the_same_each_time_and_vary_with_a_generator(digits: I
     first, second = (moved.events(2, np.random.default_rng(seed)) for seed in (1, 2))
     assert first != second
     assert first == moved.events(2, np.random.default_rng(1))
-    assert first.size == (34, 34)
+    assert first.sensor_size == (34, 34)
     assert moved.fingerprint(2) != MovedImages(digits, (40, 34)).fingerprint(2)
     assert moved.choose([2]).events(0) == moved.events(2)
 

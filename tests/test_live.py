@@ -65,7 +65,7 @@ def pushed(
     found: list[LiveDecision] = []
     for first, stop in itertools.pairwise([0, *borders, len(events)]):
         columns = [getattr(events, name)[first:stop].copy() for name in "txyp"]
-        found += run.push(Events.from_checked(*columns, events.size))
+        found += run.push(Events.from_checked(*columns, events.sensor_size))
         for column in columns if spoil else ():
             column[:] = 0  # what the caller changes later does not matter
     return [*found, *run.rest()]

@@ -101,7 +101,7 @@ def end():
 
 def test_blocks_that_wait_are_all_decided_on_with_the_time_at_which_they_came():
     blocks = [EVENTS[at : at + 100] for at in range(0, len(EVENTS), 100)]
-    arrivals = received(KeepingUp(blocks, drop, end), EVENTS.size, 20)
+    arrivals = received(KeepingUp(blocks, drop, end), EVENTS.sensor_size, 20)
     first = next(arrivals)
     time.sleep(0.2)  # the others come meanwhile
     rest = list(arrivals)
@@ -121,7 +121,7 @@ def test_silence_is_told_and_an_error_of_the_reader_is_raised_where_it_is_waited
 
     found: deque[Arrival] = deque()
     with pytest.raises(DamagedFileError, match="x"):
-        found.extend(received(KeepingUp(coming(), drop, end), EVENTS.size, 0.05))
+        found.extend(received(KeepingUp(coming(), drop, end), EVENTS.sensor_size, 0.05))
     assert found.popleft().events == EVENTS
     assert len(found) > 1
     assert all(each.quiet and not len(each.events) for each in found)

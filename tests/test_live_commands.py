@@ -51,7 +51,7 @@ def address(request, monkeypatch, tmp_path, ros):
     """A camera that is unplugged, or a topic that is closed, after the events."""
     monkeypatch.setattr(_interrupt, "_state", _interrupt._State())
     if request.param.startswith("usb"):
-        device = Device(packets(EVENTS, 50), EVENTS.size, fails="unplugged")
+        device = Device(packets(EVENTS, 50), EVENTS.sensor_size, fails="unplugged")
         monkeypatch.setitem(sys.modules, "neuromorphic_drivers", driver(device))
     else:
         from mcap.reader import make_reader

@@ -49,7 +49,9 @@ class Shift:
         def step(events):
             x = events.x + np.int16(self.columns)
             on = (x >= 0) & (x < size.width)
-            return Events(t=events.t[on], x=x[on], y=events.y[on], p=events.p[on], size=events.size)
+            return Events(
+                t=events.t[on], x=x[on], y=events.y[on], p=events.p[on], size=events.sensor_size
+            )
 
         return step
 

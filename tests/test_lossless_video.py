@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dvskit.errors import OutputError, ShapeError, VideoError
 from dvskit.video import open_frames
-from dvskit.video.lossless import LosslessWriter
+from dvskit.video.writing import LosslessWriter
 from tests.laws import refused
 
 Timed = list[tuple[int, NDArray[np.uint8]]]

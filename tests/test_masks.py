@@ -20,7 +20,7 @@ def kept(text_or_filter):
     """Return the pixels whose events a filter keeps."""
     chosen = filter_from(text_or_filter) if isinstance(text_or_filter, str) else text_or_filter
     events = chosen(EVERYWHERE)
-    assert events.size == SIZE
+    assert events.sensor_size == SIZE
     picture = np.zeros((SIZE.height, SIZE.width), bool)
     picture[events.y, events.x] = True
     return picture

@@ -92,7 +92,7 @@ def test_what_cannot_be_merged_is_an_error_that_names_the_fix():
 
 
 def save(path, events, triggers):
-    with open_sink(path, events.size) as sink:
+    with open_sink(path, events.sensor_size) as sink:
         sink.write_triggers(triggers)
         sink.write(events)
 

@@ -118,7 +118,7 @@ def test_ctrl_c_completes_the_table_of_live_events(run, turning, monkeypatch):
 def test_windows_without_motion_are_counted_in_a_line(run, turning):
     still = moving_points("translation", (0.0, 0.0), duration_us=40_000)
     few = Events(t=still.t[:9] + 90_000, x=still.x[:9], y=still.y[:9], p=still.p[:9],
-                 size=still.size)  # fmt: skip
+                 size=still.sensor_size)  # fmt: skip
     save_events(Events.concatenate([still, few]), turning / "still.npz")
     _, _, err = run("motion", "still.npz", "-o", "still.csv")
     assert "still.npz: 2 of 3 windows" in err

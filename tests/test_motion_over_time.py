@@ -10,9 +10,9 @@ import pytest
 from dvskit.errors import ConfigError
 from dvskit.events import Events, EventsSource
 from dvskit.formats import open_events
-from dvskit.motion import Stabilized, maximise_contrast, motion_over_time, warped_image
-from dvskit.motion.models import MODELS
-from dvskit.scenes.planes.path import rotation_of
+from dvskit.motion import Stabilized, maximize_contrast, motion_over_time, warped_image
+from dvskit.motion.contrast import MODELS
+from dvskit.scenes.planes import rotation_of
 from tests.laws import InBlocks, refused
 from tests.moving_points import BARREL, LENS, MOTIONS, SIZE, moving_points
 
@@ -53,7 +53,7 @@ def test_reports_follow_the_windows():
 @pytest.mark.parametrize("model", MODELS)
 def test_a_warped_image_is_sharper_and_holds_the_events(model):
     events = moving_points(model, MOTIONS[model])
-    motion = maximise_contrast(events, model, camera=LENS)
+    motion = maximize_contrast(events, model, camera=LENS)
     image = warped_image(events, motion, camera=LENS)
     assert image.shape == SIZE[::-1]
     assert image.dtype == np.float32

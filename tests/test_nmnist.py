@@ -181,5 +181,5 @@ def test_small_files_decoded_together_are_those_of_a_plain_decoder_or_left_to_be
     found = nmnist.decode_small(data, list(pairwise(ends)))
     assert [events is None for events in found] == [False] * 3 + [True] * 6 + [False]
     for events, data in zip([*found[:3], found[-1]], [*whole, sound], strict=True):
-        assert events.size == (34, 34)
+        assert events.sensor_size == (34, 34)
         assert rows_of(events) == plain_decode(data)

@@ -133,8 +133,8 @@ def test_rows_behind_missing_bytes_are_lost_in_one_stretch(tmp_path, lost):
         place = len(data) // 2
         path.write_bytes(data[:place] + data[place + lost :])
         with pytest.raises(FormatError):
-            dvskit.load_events(path, size=events.size)
-        recording = dvskit.open_events(path, size=events.size, strict=False)
+            dvskit.load_events(path, size=events.sensor_size)
+        recording = dvskit.open_events(path, size=events.sensor_size, strict=False)
         kept = recording.load()
         assert kept[:440] == events[:440]
         assert len(kept) < 460
@@ -217,7 +217,7 @@ def test_times_in_seconds_are_read_where_the_columns_are_named(tmp_path, kind, n
     if names == "t_s,x,y,p":
         with refused(FormatError, "npy:t_s,x,y,p"):
             dvskit.open_events(path)
-    recording = dvskit.open_events(path, format=f"npy:{names}", size=events.size)
+    recording = dvskit.open_events(path, format=f"npy:{names}", size=events.sensor_size)
     if kind is np.float64:
         assert recording.load() == events
     else:
@@ -233,7 +233,7 @@ def test_a_structured_array_may_hold_seconds(tmp_path):
     path = save(tmp_path / "a.npy", table)
     with refused(FormatError, "npy:t_s"):
         dvskit.load_events(path)
-    assert dvskit.load_events(path, format="npy:t_s", size=events.size) == events
+    assert dvskit.load_events(path, format="npy:t_s", size=events.sensor_size) == events
     plainly = save(tmp_path / "b.npy", np.zeros((5, 4)))
     wrong = {path: ("x", "t_s,x,y,p", ""), plainly: ("t,x,y", "t,t_s,x,y", "t,x,y,q", "t_s")}
     for file, names in [(file, each) for file, several in wrong.items() for each in several]:

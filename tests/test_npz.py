@@ -80,7 +80,7 @@ def test_salvage_reads_arrays_up_to_the_end_of_the_shortest(tmp_path, size):
     events, path = make(500), tmp_path / "a.npz"
     columns = {name: getattr(events, name) for name in "txyp"}
     columns["y"] = events.y[:300]
-    np.savez(path, **columns, **({"size": np.array(events.size)} if size else {}))
+    np.savez(path, **columns, **({"size": np.array(events.sensor_size)} if size else {}))
     with refused(FormatError, "length"):
         dvskit.load_events(path)
     recording = dvskit.open_events(path, strict=False)
@@ -92,7 +92,7 @@ def test_salvage_skips_events_off_the_sensor_and_out_of_order(tmp_path):
     events, path = make(500), tmp_path / "a.npz"
     columns = {name: getattr(events, name).copy() for name in "txyp"}
     columns["x"][100], columns["t"][200] = 20, 0
-    np.savez(path, size=np.array(events.size), **columns)
+    np.savez(path, size=np.array(events.sensor_size), **columns)
     with refused(DamagedFileError, "20x10"):
         dvskit.load_events(path)
     recording = dvskit.open_events(path, strict=False)

@@ -8,7 +8,7 @@ import pytest
 from dvskit import Events
 from dvskit.errors import ConfigError
 from dvskit.render import Decay, ObjectTracks, frames
-from dvskit.render.frames.trails import row_of
+from dvskit.render.motion_styles import row_of
 from dvskit.tracking import OBJECT_ROW
 from tests.laws import refused
 

@@ -172,7 +172,7 @@ def test_no_events_give_zeros_in_the_shape_of_others() -> None:
     def transform(events: Events, *, bins=4, bin_us=2_000) -> torch.Tensor:
         assert len(events), "tonic's transforms fail on no events"
         array = events.to_array("tonic")
-        frames = np.zeros((bins, *events.size[::-1]), np.float32)
+        frames = np.zeros((bins, *events.sensor_size[::-1]), np.float32)
         np.add.at(frames, (array["t"] // bin_us, array["y"], array["x"]), 1)
         return torch.from_numpy(frames)
 

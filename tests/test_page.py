@@ -13,7 +13,7 @@ import pytest
 
 from dvskit import Events, open_events, render, save_events
 from dvskit.errors import ConfigError, OutputError
-from dvskit.render.page import pack, pieces, step_us, steps
+from dvskit.render.pages import pack, pieces, step_us, steps
 from dvskit.streams import Labels
 from dvskit.tracking import OBJECT_ROW
 from tests.laws import InBlocks, refused, refused_command, scattered
@@ -233,7 +233,7 @@ def test_the_command_shows_several_files_with_labels_and_a_view(run, tmp_path):
     assert code == 0
     assert "1 of 2 labels" in err
     assert told(tmp_path / "one.html")["clouds"][0]["labels"] == [[0, 400_000, "wave"]]
-    assert told(tmp_path / "one.html")["state"] == "look=front&colour=polarity&theme=light"
+    assert told(tmp_path / "one.html")["state"] == "look=front&color=polarity&theme=light"
     run("cloud", "a.npz", "-o", "side.html", "--azimuth", "20", "--elevation=-10")
     assert told(tmp_path / "side.html")["state"] == "look=20,-10,1,0,0"
 

@@ -12,7 +12,7 @@ from dvskit import open_events, render, save_events
 from dvskit.cli._options import Reading
 from dvskit.cli.view import BesideCloud, viewed_from
 from dvskit.errors import ConfigError
-from dvskit.render.view import Viewed, ViewServer
+from dvskit.render.view import ViewedRecording, ViewServer
 from dvskit.tracking import Tracker, object_blocks, track
 from tests.laws import refused, scattered
 from tests.processes import wait_until
@@ -64,7 +64,9 @@ def test_the_page_shows_the_latest_image_at_the_end_of_the_window(browser, pages
 
 def test_the_view_takes_any_images(tmp_path):
     save_events(EVENTS, tmp_path / "a.npz")
-    one = Viewed("a", lambda: open_events(tmp_path / "a.npz"), picture=lambda source: IMAGES)
+    one = ViewedRecording(
+        "a", lambda: open_events(tmp_path / "a.npz"), picture=lambda source: IMAGES
+    )
     wait_until(lambda: one.status()["done"])
     assert one.status()["pictures"] == 3
     assert json.loads(one.picture_times()) == [250_000, 500_000, 750_000]
@@ -80,7 +82,7 @@ def test_the_view_shows_images_and_objects_while_they_are_made(browser, tmp_path
     save_events(SQUARES, tmp_path / "b.npz")
     viewed = viewed_from([tmp_path / "a.npz"], None, Reading(), BesideCloud(images="filter"))
     follow = functools.partial(object_blocks, tracker=Tracker())
-    tracked = Viewed("b.npz", lambda: open_events(tmp_path / "b.npz"), track=follow)
+    tracked = ViewedRecording("b.npz", lambda: open_events(tmp_path / "b.npz"), track=follow)
     with ViewServer([*viewed, tracked], title="a") as served:
         browser.open(served.url)
         browser.wait("document.documentElement.dataset.all === 'yes'", 60)

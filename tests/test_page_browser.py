@@ -204,7 +204,7 @@ def test_the_scrubber_and_the_window_choose_the_events_by_their_times(one):
 
 
 def test_keys_turn_zoom_narrow_and_reset(one):
-    state = "return [S.az, S.el, S.zoom, S.win, S.colour]"
+    state = "return [S.az, S.el, S.zoom, S.win, S.color]"
     az, el, zoom, window, color = one.js(state)
     one.press(Keys.ARROW_RIGHT, Keys.ARROW_UP, "+", "[", "p")
     now = one.js(state)
@@ -311,7 +311,7 @@ def test_a_region_drawn_on_the_flat_view_is_shown_by_both_views_and_the_axes(bro
 
 
 def test_the_flat_view_shows_each_pixel_where_the_sensor_has_it_in_the_region(browser, pages):
-    browser.open(pages / "dots.html", state="colour=polarity&flat=1&region=8,3,20,12")
+    browser.open(pages / "dots.html", state="color=polarity&flat=1&region=8,3,20,12")
     picture, flat = browser.screen(), browser.js("return dvskit.flat()")
     cloud = browser.js("return [dvskit.place(10, 5, 100), dvskit.place(18, 9, 200)]")
     orange = (np.abs(picture - rgb(DARK.on)).max(axis=2) < 90)[100:740]  # haze and all
@@ -328,7 +328,7 @@ def test_the_flat_view_shows_each_pixel_where_the_sensor_has_it_in_the_region(br
 
 
 def test_counts_of_pixels_follow_the_window(browser, pages):
-    browser.open(pages / "one.html", state="colour=count")
+    browser.open(pages / "one.html", state="color=count")
     browser.js("setTime(0.5); setWindow(0.8); draw();")
     for step in ("setTime(0.3)", "setWindow(0.6)", "setTime(0.31)", "setTime(1)"):
         browser.js(f"{step}; draw();")
@@ -375,7 +375,7 @@ def test_several_recordings_stand_side_by_side_in_one_scale_of_time(browser, pag
 
 def test_labels_and_decisions_stand_along_the_time_in_one_color_a_name(browser, pages):
     browser.open(pages / "labels.html")
-    colors = browser.js("return ['still', 'wave', 'clap', 'wave (93 %)'].map(bandColour)")
+    colors = browser.js("return ['still', 'wave', 'clap', 'wave (93 %)'].map(bandColor)")
     assert len(set(colors[:3])) == 3
     assert colors[3] == colors[1]
     picture = browser.screen()
@@ -393,7 +393,7 @@ def test_labels_and_decisions_stand_along_the_time_in_one_color_a_name(browser, 
 # -- the address of a view
 
 STATE = (
-    "look=20,-10,0.5,0.1,-0.05&at=0.6&window=0.1&fill=1&colour=count&theme=light&flat=1"
+    "look=20,-10,0.5,0.1,-0.05&at=0.6&window=0.1&fill=1&color=count&theme=light&flat=1"
     "&region=10,5,90,50"
 )
 
@@ -402,7 +402,7 @@ def test_an_address_brings_the_view_back_and_follows_it(browser, pages):
     browser.open(pages / "one.html", state=STATE)
     browser.frame()
     assert browser.js("return dvskit.link") == STATE
-    assert browser.js("return [S.az, S.el, S.zoom, S.pos, S.win, S.colour, S.theme, S.flat]") == [
+    assert browser.js("return [S.az, S.el, S.zoom, S.pos, S.win, S.color, S.theme, S.flat]") == [
         20, -10, 0.5, 0.6, 0.1, "count", "light", True,
     ]  # fmt: skip
     browser.press("r")
@@ -410,9 +410,9 @@ def test_an_address_brings_the_view_back_and_follows_it(browser, pages):
     browser.wait("location.hash === ''")
     browser.press("2", "p", "v")
     browser.frame()
-    browser.wait("location.hash === '#look=front&colour=polarity&flat=1'")
+    browser.wait("location.hash === '#look=front&color=polarity&flat=1'")
     browser.js("location.hash = '#look=side&theme=light'")
-    browser.wait("S.view === SIDE && S.theme === 'light' && S.colour === 'time'")
+    browser.wait("S.view === SIDE && S.theme === 'light' && S.color === 'time'")
     for wrong in ("look=1,2", "at=x&window=-4", "region=5,5,5", "region=9999,-3,2,1", "%ff&&=&a"):
         browser.js("location.hash = arguments[0]", f"#{wrong}")
         browser.frame()

@@ -70,7 +70,7 @@ def test_a_peer_reads_back_what_is_written(tmp_path, name, reader):
     events = make((346, 260) if name == "aedat2" else (320, 240))
     path = tmp_path / READ_BY[name][0]
     save_events(events, path, format=name)
-    t, x, y, p = read_with(reader, path, events.size.height)
+    t, x, y, p = read_with(reader, path, events.sensor_size.height)
     assert np.array_equal(t, events.t)
     assert np.array_equal(x, 345 - events.x if name == "aedat2" else events.x)
     assert np.array_equal(y, events.y)
@@ -90,6 +90,6 @@ def test_faery_and_we_read_what_the_other_writes(tmp_path):
         events = streams()[name]
         rows = events.to_array("faery")
         assert rows.dtype == faery.EVENTS_DTYPE
-        stream = faery.events_stream_from_array(rows, dimensions=tuple(events.size))
+        stream = faery.events_stream_from_array(rows, dimensions=tuple(events.sensor_size))
         stream.to_file(tmp_path / file, **options)
         assert load_events(tmp_path / file) == events

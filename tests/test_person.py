@@ -9,7 +9,7 @@ import pytest
 
 from dvskit.errors import ConfigError, GeometryError, ShapeError
 from dvskit.scenes import PERSON_GESTURES, PersonScene
-from dvskit.scenes.depth import KINECT_JOINTS
+from dvskit.scenes.depth_clip import KINECT_JOINTS
 from dvskit.scenes.person import (
     Build,
     GestureMotion,
@@ -22,7 +22,7 @@ from dvskit.scenes.person import (
 )
 from dvskit.scenes.person.body import LEFT, RIGHT, joints, reach
 from dvskit.scenes.person.figure import PersonCamera
-from dvskit.scenes.person.painting_kernels import COLUMNS, PartColumn, PartKind, paint
+from dvskit.scenes.person.person_kernels import COLUMNS, PartColumn, PartKind, paint
 from tests.laws import refused
 
 SMALL = (48, 48)

@@ -62,7 +62,7 @@ def test_a_reader_that_has_seen_enough_ends_a_conversion_quietly(tmp_path):
 def test_our_own_csv_is_known_from_a_pipe(tmp_path):
     events = make(5000)
     dvskit.save_events(events, tmp_path / "a.csv")
-    done = shell(f"cat a.csv | dvskit convert - b.npz --size {events.size}", tmp_path)
+    done = shell(f"cat a.csv | dvskit convert - b.npz --size {events.sensor_size}", tmp_path)
     assert done.returncode == 0, done.stderr
     assert dvskit.load_events(tmp_path / "b.npz") == events
 

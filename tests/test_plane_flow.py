@@ -5,7 +5,7 @@ import pytest
 
 from dvskit.events import Events
 from dvskit.filters import TemporalJitter
-from dvskit.motion import flow_blocks, plane_flow, pooled_flow
+from dvskit.motion import PooledFlow, flow_blocks, plane_flow
 from tests.laws import InBlocks, scattered
 
 NEVER = -(10**15)
@@ -14,7 +14,7 @@ SIZE = (24, 18)
 
 def slow_flow(events, window_us=50_000, gap_us=50_000, ahead_us=10_000):
     """Plane flow, event by event, from its definition."""
-    shape = (2, events.size.height + 6, events.size.width + 6)
+    shape = (2, events.sensor_size.height + 6, events.sensor_size.width + 6)
     # Edges of the time before the first event may have crossed a pixel: their time is not known.
     first, last = (np.full(shape, events.t[0] - early_us) for early_us in (window_us + 1, 0))
     fitted, found = {}, np.full((len(events), 2), np.nan)
@@ -125,7 +125,9 @@ def test_edges_that_crossed_a_pixel_before_the_first_event_give_no_velocity():
 
 
 def moved(events, later_us):
-    return Events(t=events.t + later_us, x=events.x, y=events.y, p=events.p, size=events.size)
+    return Events(
+        t=events.t + later_us, x=events.x, y=events.y, p=events.p, size=events.sensor_size
+    )
 
 
 @pytest.mark.parametrize("later_us", [2_000_000, 2**31 - 1_200_000, 2**31 - 700_000, 2**40])
@@ -172,7 +174,7 @@ def slow_pool(flow, tau_us):
 @pytest.mark.slow
 def test_pooled_flow_equals_the_slow_version():
     events = edges(400, 1.1, size=(60, 30))[:2500]
-    flow = pooled_flow(events, tau_us=15_000)
+    flow = plane_flow(events, PooledFlow(tau_us=15_000))
     slow = slow_pool(plane_flow(events), 15_000)
     assert np.count_nonzero(flow.known) > 1000
     assert np.allclose(np.stack([flow.vx, flow.vy], 1), slow, rtol=1e-3, atol=0.1, equal_nan=True)
@@ -182,6 +184,6 @@ def test_old_flow_does_not_count():
     once = edges(300, 0.5, size=SIZE)
     later = moved(once, 10**9)
     other = edges(300, 2.5, size=SIZE)
-    both = pooled_flow(Events.concatenate([other, later]))
-    alone = pooled_flow(once)
+    both = plane_flow(Events.concatenate([other, later]), PooledFlow())
+    alone = plane_flow(once, PooledFlow())
     assert np.allclose(both.vx[len(other) :], alone.vx, rtol=1e-4, atol=1e-2, equal_nan=True)

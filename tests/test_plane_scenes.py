@@ -6,8 +6,8 @@ import pytest
 
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.scenes import KeyframePath, Patch, PlaneScene, SteadyPath, box
+from dvskit.scenes.plane_kernels import cast
 from dvskit.scenes.planes import noise_texture
-from dvskit.scenes.planes.casting_kernels import cast
 from dvskit.streams import Intrinsics
 from tests.laws import refused
 
@@ -91,8 +91,8 @@ def test_rays_meet_the_nearest_rectangle_as_a_slow_caster_finds_it():
         hits = []
         for patch in patches:
             normal = np.cross(patch.right, patch.down)
-            at = normal @ patch.centre / (normal @ ray)
-            off = at * ray - patch.centre
+            at = normal @ patch.center / (normal @ ray)
+            off = at * ray - patch.center
             a = off @ patch.right / (patch.right @ patch.right)
             b = off @ patch.down / (patch.down @ patch.down)
             if at > 0 and abs(a) <= 1 and abs(b) <= 1:
@@ -131,7 +131,7 @@ def test_a_seed_gives_the_same_scene_at_every_rate():
     [
         (lambda: PlaneScene([]), ConfigError, "no patches"),
         (lambda: PlaneScene.random(0, "spin"), ConfigError, "'spin'"),
-        (lambda: Patch((0, 0), (1, 0, 0), (0, 1, 0), NOISE), ConfigError, "centre"),
+        (lambda: Patch((0, 0), (1, 0, 0), (0, 1, 0), NOISE), ConfigError, "center"),
         (lambda: Patch((0, 0, 1), (1, 0, 0), (1, 1, 0), NOISE), ConfigError, "right angle"),
         (lambda: Patch((0, 0, 1), (0, 0, 0), (0, 1, 0), NOISE), ConfigError, "longer than 0"),
         (lambda: Patch((0, 0, 1), (1, 0, 0), (0, 1, 0), [1.0]), ShapeError, "at least 2x2"),

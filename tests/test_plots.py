@@ -17,9 +17,9 @@ from dvskit.events import Events
 from dvskit.filters import hot_pixels
 from dvskit.formats import save_events
 from dvskit.render import plots
-from dvskit.render.plots.intervals import KINDS, interval_edges
-from dvskit.render.plots.pixel_map import count_pixels
-from dvskit.render.plots.rate import count_over_time, for_eyes
+from dvskit.render.plots.maps import count_pixels
+from dvskit.render.plots.over_time import count_over_time, for_eyes
+from dvskit.render.plots.pixel_past import KINDS, interval_edges
 from tests import laws
 from tests.laws import InBlocks, refused, refused_command, rows_of
 
@@ -333,7 +333,7 @@ def test_the_spectrum_names_the_bursts_of_a_lamp_first(hz):
     late = exact.t + np.random.default_rng(0).integers(0, 2000, len(exact))
     order = np.argsort(late, kind="stable")
     events = Events(
-        t=late[order], x=exact.x[order], y=exact.y[order], p=exact.p[order], size=exact.size
+        t=late[order], x=exact.x[order], y=exact.y[order], p=exact.p[order], size=exact.sensor_size
     )
     axes = plots.spectrum(InBlocks(events, 555)).axes[0]
     named = sorted(float(text.get_text()) for text in axes.texts if text.get_text())
@@ -384,7 +384,7 @@ def test_the_spectrum_of_noise_has_no_peaks_and_the_power_of_a_poisson_process()
 
 def slow_flickers(events, certainty=1e6):
     """Return the frequency of each pixel, NaN without flicker: by definition, pixel by pixel."""
-    found = np.full((events.size.height, events.size.width), np.nan)
+    found = np.full((events.sensor_size.height, events.sensor_size.width), np.nan)
     chance = (3 * 0.1 - 0.1**3) / 2
     for y, x in np.ndindex(found.shape):
         mine = (events.x == x) & (events.y == y)
@@ -441,7 +441,7 @@ def test_pixels_that_flicker_are_in_color_others_gray_and_those_without_events_b
 
 
 def slow_isolated(events, window_us):
-    found = np.zeros((2, events.size.height, events.size.width), int)
+    found = np.zeros((2, events.sensor_size.height, events.sensor_size.width), int)
     rows = rows_of(events)
     for i, (t, x, y, p) in enumerate(rows):
         beside = any(

@@ -45,7 +45,7 @@ def test_a_watched_source_gives_the_events_of_its_source_at_each_pass(length):
     watched = dvskit.progress(InBlocks(EVENTS, length), display=Nowhere())
     for _ in range(2):
         assert dvskit.Events.concatenate(watched) == EVENTS
-    assert watched.size == EVENTS.size
+    assert watched.size == EVENTS.sensor_size
 
 
 def test_a_bar_of_events_in_memory_ends_at_their_number(monkeypatch):
@@ -78,7 +78,7 @@ def test_a_bar_of_a_clip_counts_its_frames_and_names_the_events(change):
 
 def test_a_recording_is_named_by_its_file_and_saved_with_what_stands_beside(tmp_path):
     triggers = Triggers(np.array([5]), np.array([1], np.int16), np.array([True]))
-    with dvskit.formats.open_sink(tmp_path / "a.raw", EVENTS.size) as sink:
+    with dvskit.formats.open_sink(tmp_path / "a.raw", EVENTS.sensor_size) as sink:
         sink.write_triggers(triggers)
         sink.write(EVENTS)
     shown = Kept()

@@ -82,7 +82,7 @@ def test_dvs128_gesture_is_read_from_its_archive(tmp_path: Path) -> None:
     assert summary(samples)[0] == ("user01_led.aedat", "hand_clap", "1", "train")
     assert summary(samples)[-1] == ("user24_led.aedat", "other", "24", "test")
     events = samples.events(1)
-    assert (events.size, int(events.t[0]), int(events.t[-1])) == (DVS128, 50_000, 69_000)
+    assert (events.sensor_size, int(events.t[0]), int(events.t[-1])) == (DVS128, 50_000, 69_000)
     named = summary(samples)
     assert summary(open_public("dvs128-gesture", tmp_path)) == named
     (root / "gesture_mapping.csv").unlink()
@@ -177,7 +177,7 @@ def test_n_caltech101_keeps_a_tenth_of_each_class_for_the_test_always_the_same(
         "yin_yang/image_0011.bin",
         "yin_yang/image_0016.bin",
     ]
-    assert samples.events(0).size == (240, 180)
+    assert samples.events(0).sensor_size == (240, 180)
 
 
 def test_n_cars_is_read_with_the_size_of_its_largest(tmp_path: Path) -> None:

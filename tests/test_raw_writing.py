@@ -84,7 +84,7 @@ def test_what_is_written_is_read_back_and_does_not_depend_on_cuts(
         assert recording.format == name
         assert read_all(recording) == events, stream_name
         assert recording.size_origin == "header"
-        with small(name), open_sink(tmp_path / "cut", events.size, format=name) as sink:
+        with small(name), open_sink(tmp_path / "cut", events.sensor_size, format=name) as sink:
             for part in events.blocks(count=7):
                 sink.write(part)
         assert (tmp_path / "cut").read_bytes() == path.read_bytes(), stream_name
@@ -122,7 +122,7 @@ def plain_encode(events: Events) -> list[int]:
         if row != y:
             row, base = y, -1
             words.append(y)
-        start = min(x, max(0, events.size.width - 32))
+        start = min(x, max(0, events.sensor_size.width - 32))
         fresh, going = plain_group(rows, start), plain_group(rows, base) if base >= 0 else []
         if len(fresh) <= 4 and len(going) <= 3:
             words.append(0x2000 | p << 11 | x)
@@ -161,7 +161,7 @@ def test_the_clock_of_evt2_takes_its_last_value_and_zero_at_a_wrap(tmp_path: Pat
 @pytest.mark.parametrize("name", NAMES)
 def test_a_time_offset_is_written_and_said(tmp_path: Path, name: str, stream_name: str) -> None:
     events = streams()[stream_name]
-    with open_sink(tmp_path / "a", events.size, format=name) as sink:
+    with open_sink(tmp_path / "a", events.sensor_size, format=name) as sink:
         sink.write(events)
     assert "dvskit_time_offset_us" in sink.notes[0]
     wrap = WRAPS.get(name, 2**34)

@@ -24,7 +24,7 @@ from dvskit.reconstruction import (
     reconstruct,
     to_onnx,
 )
-from dvskit.reconstruction.network_reconstructor import padded
+from dvskit.reconstruction.network import padded
 from dvskit.training.reconstruction.images import save_reconstruction_model
 from tests.laws import refused, scattered
 
@@ -68,7 +68,7 @@ def test_stateful_windows_give_the_images_of_one_unrolled_pass():
 def test_the_onnx_export_gives_the_images_of_torch(tmp_path: Path):
     made = model()
     to_onnx(made, tmp_path / "net.onnx", size=SIZE)
-    other = OnnxReconstructor(tmp_path / "net.onnx", convention=VoxelInput(bins=5))
+    other = OnnxReconstructor(tmp_path / "net.onnx", convention="e2vid+")
     np.testing.assert_allclose(images(other), images(NetworkReconstructor(made)), atol=1e-4)
 
 

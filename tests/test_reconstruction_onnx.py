@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from dvskit.errors import ConfigError, FormatError, ShapeError
 from dvskit.events import Events
 from dvskit.reconstruction import load_reconstructor
-from dvskit.reconstruction.onnx_network import CONVENTIONS, OnnxReconstructor
-from dvskit.reconstruction.voxels import VoxelInput
+from dvskit.reconstruction.network import VoxelInput
+from dvskit.reconstruction.onnx import PRESETS, OnnxReconstructor
 from tests.image_networks import (
     E2VID_NAMES,
     FIRE_NAMES,
@@ -42,7 +42,7 @@ def windows(events: Events) -> list[Events]:
 
 
 def images(network: OnnxReconstructor, events: Events) -> NDArray[np.float32]:
-    run = network.start(events.size)
+    run = network.start(events.sensor_size)
     out = []
     for number, window in enumerate(windows(events), 1):
         run.add(window)
@@ -51,7 +51,7 @@ def images(network: OnnxReconstructor, events: Events) -> NDArray[np.float32]:
 
 
 def padded(events: Events, step: int, how: VoxelInput) -> list[Tensor]:
-    width, height = events.size
+    width, height = events.sensor_size
     grown = ((0, 0), (0, -height % step), (0, -width % step))
     return [torch.from_numpy(np.pad(how(each), grown))[None] for each in windows(events)]
 
@@ -75,7 +75,7 @@ def test_a_network_of_others_gives_the_images_of_torch(tmp_path, kind, names, co
     network = OnnxReconstructor(path, convention=convention)
     assert network.states == dict(zip(names[0][1:], names[1][1:], strict=True))
     found = images(network, MOVING)
-    expected = by_torch(seeded(kind), padded(MOVING, step, CONVENTIONS[convention]))
+    expected = by_torch(seeded(kind), padded(MOVING, step, PRESETS[convention].voxels))
     assert found.shape == (WINDOWS, SIZE[1], SIZE[0])
     assert np.ptp(found) > 0.01
     np.testing.assert_allclose(found, expected, atol=1e-4)
@@ -92,28 +92,26 @@ def test_a_network_of_fixed_sides_takes_smaller_sensors_and_refuses_larger_ones(
         network.start((25, 16))
 
 
-def test_states_are_found_by_shape_or_given_where_names_say_nothing(tmp_path):
-    class Two(nn.Module):
-        def forward(self, x: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
-            return x.mean(1, True) + a.mean(1, True), a + x[:, :3], b + x[:, :4]
+def test_states_are_in_order_or_given_by_name(tmp_path):
+    class Crossed(nn.Module):
+        def forward(self, a: Tensor, x: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+            return b + x[:, :4], x.mean(1, True) + a.mean(1, True), a + x[:, :3]
 
-    given = torch.zeros(1, 5, 8, 8), torch.zeros(1, 3, 8, 8), torch.zeros(1, 4, 8, 8)
-    names = ["x", "a", "b"], ["y", "p", "q"]
-    path = export(Two(), tmp_path / "two.onnx", names, given=given)
-    assert OnnxReconstructor(path).states == {"a": "p", "b": "q"}
-
-    class Same(nn.Module):
-        def forward(self, x: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
-            return x.mean(1, True) + b.mean(1, True), a + x[:, :3], b + a
-
-    given = torch.zeros(1, 5, 8, 8), torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 8)
-    path = export(Same(), tmp_path / "same.onnx", names, given=given)
-    named = OnnxReconstructor(path, states={"a": "p", "b": "q"})
-    events = scattered(1500, (8, 8), span_us=WINDOWS * STEP_US)
-    assert images(named, events).shape == (WINDOWS, 8, 8)
-    for states, wrong in ((None, "states={input"), ({"a": "z"}, "'z'"), ({"a": "p"}, "'b'")):
-        with refused(ConfigError, wrong):
-            OnnxReconstructor(path, states=states)
+    given = torch.zeros(1, 3, 8, 8), torch.zeros(1, 5, 8, 8), torch.zeros(1, 4, 8, 8)
+    path = export(Crossed(), tmp_path / "a.onnx", (["a", "x", "b"], ["q", "y", "p"]), given=given)
+    states = {"a": "p", "b": "q"}
+    network = OnnxReconstructor(path, states=states, convention="firenet+")
+    found, expected, rest = images(network, MOVING), [], [torch.zeros(1, 3, *SIZE[::-1])] * 2
+    rest[1] = torch.zeros(1, 4, *SIZE[::-1])
+    for voxels in padded(MOVING, 1, VoxelInput()):
+        rest[1], image, rest[0] = Crossed()(rest[0], voxels, rest[1])
+        expected.append(image[0, 0].numpy())
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    for wrong, named in ((None, "states={input"), ({"a": "z"}, "'z'"), ({"a": "p"}, "'b'")):
+        with refused(ConfigError, named):
+            OnnxReconstructor(path, states=wrong)
+    with refused(ConfigError, "'q'", "(1, 3, 13, 21)", "states={input"):
+        images(OnnxReconstructor(path, states={"a": "q", "b": "p"}, convention="firenet"), MOVING)
 
 
 def one_input(tmp_path: Path, forward: object, *, channels: int = 5) -> Path:
@@ -127,7 +125,7 @@ def test_a_network_without_states_needs_the_word_of_the_user(tmp_path):
     with refused(ConfigError, path, "'x'", "states={}"):
         OnnxReconstructor(path)
     found = images(OnnxReconstructor(path, states={}), MOVING)
-    voxels = CONVENTIONS["e2vid"](windows(MOVING)[0])
+    voxels = PRESETS["e2vid"].voxels(windows(MOVING)[0])
     np.testing.assert_allclose(found[0], voxels.mean(0), atol=1e-6)
 
 
@@ -136,18 +134,18 @@ def test_a_network_without_states_needs_the_word_of_the_user(tmp_path):
     [
         (lambda self, x: x[:, :2] * 2, "output"),
         (lambda self, x: x.mean((1, 2, 3)), "output"),
-        (lambda self, x: x[:, :1, ::2, ::2], "(1, 5, 64, 64)"),
+        (lambda self, x: x[:, :1, ::2, ::2], "(1, 1, 16, 24)"),
     ],
 )
 def test_a_network_without_an_image_of_the_sensor_is_refused(tmp_path, forward, named):
     path = one_input(tmp_path, forward)
     with refused(ConfigError, path, named):
-        OnnxReconstructor(path, states={}).start(SIZE)
+        images(OnnxReconstructor(path, states={}), MOVING)
 
 
 def test_voxels_and_images_that_do_not_fit_are_refused(tmp_path):
     path = one_input(tmp_path, lambda self, x: x.mean(1, True), channels=3)
-    with refused(ConfigError, "5 channels"):
+    with refused(ConfigError, path, "VoxelInput(bins="):
         OnnxReconstructor(path, states={})
     assert OnnxReconstructor(path, states={}, convention=VoxelInput(bins=3)).voxels.bins == 3
     path = one_input(tmp_path, lambda self, x: x.sum(1, True) / x.abs().sum(1, True))
@@ -173,6 +171,6 @@ def test_a_network_is_named_by_its_file_and_its_convention(tmp_path):
     network = load_reconstructor(f"{fire}:firenet+")
     assert isinstance(network, OnnxReconstructor)
     assert network.voxels == VoxelInput()
-    assert load_reconstructor(str(fire)).voxels == VoxelInput(normalised=True)
+    assert load_reconstructor(str(fire)).voxels == VoxelInput(normalized=True)
     with refused(ConfigError, "'firnet'", "'firenet'"):
         load_reconstructor(f"{fire}:firnet")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from dvskit.errors import EventsError, GeometryError, ShapeError
 from dvskit.events import Events
-from dvskit.reconstruction.voxels import EventWindow, VoxelInput
+from dvskit.reconstruction.network import EventWindow, VoxelInput
 from tests.laws import refused, scattered
 
 SIZE = WIDTH, HEIGHT = 13, 7
@@ -27,7 +27,7 @@ def voxel_twin(events: Events, bins: int, start_us: int, stop_us: int) -> NDArra
     return grid
 
 
-def normalised_twin(grid: NDArray[np.float64]) -> NDArray[np.float64]:
+def normalized_twin(grid: NDArray[np.float64]) -> NDArray[np.float64]:
     used = grid != 0
     values = grid[used]
     out = np.zeros_like(grid)
@@ -48,26 +48,26 @@ def test_voxels_equal_the_definition_between_the_ends_of_the_window(bins, early_
 
 def test_nonzero_voxels_have_mean_0_and_deviation_1_and_the_others_stay_0():
     events = scattered(60, SIZE, span_us=50_000)
-    plain, found = VoxelInput()(events), VoxelInput(normalised=True)(events)
-    np.testing.assert_allclose(found, normalised_twin(plain.astype(np.float64)), atol=1e-5)
+    plain, found = VoxelInput()(events), VoxelInput(normalized=True)(events)
+    np.testing.assert_allclose(found, normalized_twin(plain.astype(np.float64)), atol=1e-5)
 
 
 def test_equal_voxels_stay_as_they_are():
     one = Events(t=[5], x=[1], y=[2], p=[1], size=SIZE)
-    found = VoxelInput(normalised=True)(one)
+    found = VoxelInput(normalized=True)(one)
     assert found[0, 2, 1] == 1
     assert np.count_nonzero(found) == 1
 
 
 def test_a_window_without_events_is_zero():
-    for given in (VoxelInput(), VoxelInput(normalised=True)):
+    for given in (VoxelInput(), VoxelInput(normalized=True)):
         assert not given(Events.empty(SIZE)).any()
         assert not given(Events.empty(SIZE), start_us=10, stop_us=90).any()
 
 
 def test_wrong_windows_are_refused():
     events = scattered(100, SIZE, span_us=50_000)
-    window = EventWindow(events.size)
+    window = EventWindow(events.sensor_size)
     window.add(events[50:])
     window.add(events[:50])
     with refused(EventsError, "block 1"):

@@ -13,10 +13,10 @@ from dvskit.errors import DamagedFileError, UnknownFormatError
 from dvskit.events import Size
 from dvskit.formats import InputStream, index_cache
 from dvskit.formats.file_bytes import FileMap
-from dvskit.formats.in_order import Columns, InOrder
 from dvskit.formats.index_cache import NEVER, Index, find_index
 from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.storage import ReusedStorage, WholeStorage
+from dvskit.formats.validate import Columns, Validator, block_of
 from tests.arriving import Pieces, arrive, cut
 from tests.laws import refused, scattered
 
@@ -25,7 +25,7 @@ COUNT = 5000
 
 def make(count: int = COUNT) -> Events:
     events = scattered(count, (60, 40), span_us=20 * COUNT, seed=5)
-    return Events(t=events.t - 1000, x=events.x, y=events.y, p=events.p, size=events.size)
+    return Events(t=events.t - 1000, x=events.x, y=events.y, p=events.p, size=events.sensor_size)
 
 
 def test_loaded_columns_grow_without_changing_what_they_hold():
@@ -36,16 +36,16 @@ def test_loaded_columns_grow_without_changing_what_they_hold():
         t, x, y, p = storage.columns(9)
         n = len(part)
         t[:n], x[:n], y[:n], p[:n] = part.t, part.x, part.y, part.p
-        storage.keep(Events.from_checked(t[:n], x[:n], y[:n], p[:n], part.size))
-    assert storage.events(events.size) == events
+        storage.keep(Events.from_checked(t[:n], x[:n], y[:n], p[:n], part.sensor_size))
+    assert storage.events(events.sensor_size) == events
 
 
 def test_a_block_that_begins_further_on_in_its_columns_is_moved_to_its_place():
     storage, events = WholeStorage(100), make(60)
     t, x, y, p = storage.columns(60)
     t[:], x[:], y[:], p[:] = events.t, events.x, events.y, events.p
-    storage.keep(Events.from_checked(t[10:], x[10:], y[10:], p[10:], events.size))
-    assert storage.events(events.size) == events[10:]
+    storage.keep(Events.from_checked(t[10:], x[10:], y[10:], p[10:], events.sensor_size))
+    assert storage.events(events.sensor_size) == events[10:]
 
 
 def test_reused_columns_share_their_memory():
@@ -167,16 +167,16 @@ COLUMNS = Columns(
 
 
 def test_strict_names_the_first_event_that_is_off_the_sensor() -> None:
-    order = InOrder(Losses(Path("a.bin"), strict=True), SIZE)
+    order = Validator(Losses(Path("a.bin"), strict=True), SIZE)
     with refused(DamagedFileError, "byte 116", "(30, 3)", "20x10"):
-        list(order.push(COLUMNS))
+        list(order.push(block_of(COLUMNS)))
 
 
 @pytest.mark.parametrize("kept", [1000, 2, 0])
 def test_salvage_lists_each_loss_by_its_own_place_and_counts_those_beyond(kept: int) -> None:
     damage = Damage(kept=kept)
-    order = InOrder(Losses(Path("a.bin"), strict=False, damage=damage), SIZE)
-    blocks = [*order.push(COLUMNS), *order.rest()]
+    order = Validator(Losses(Path("a.bin"), strict=False, damage=damage), SIZE)
+    blocks = [*order.push(block_of(COLUMNS)), *order.rest()]
     assert np.concatenate([block.x for block in blocks]).tolist() == [1, 2, 4, 7]
     assert [loss[:2] for loss in damage.losses] == [(116, 8), (132, 8), (140, 8)][:kept]
     assert [loss[2].split(")")[0][-5:] for loss in damage.losses] == ["30, 3", "40, 3", "50, 3"][

@@ -13,7 +13,7 @@ from dvskit.errors import ConfigError, EventsError, GeometryError, VideoError
 from dvskit.events import Events, Size
 from dvskit.render import Count, Decay, LatestPolarity, LinearFade, Surface, frames, styles
 from dvskit.render.colormap import LIGHT, rgb
-from dvskit.render.frames.styles import LEVELS, count_table
+from dvskit.render.event_frames import LEVELS, count_table
 from tests.laws import InBlocks, refused, scattered
 
 SIZE = Size(23, 17)
@@ -54,7 +54,7 @@ def away(value):
 
 def twin(style, events, frame_us, period_us):
     """One frame from the definition: from all events before it, pixel by pixel."""
-    image = np.zeros((events.size.height, events.size.width))
+    image = np.zeros((events.sensor_size.height, events.sensor_size.width))
     diverges = not isinstance(style, (Count, Surface))
     for t, x, y, p in zip(*(getattr(events, c).tolist() for c in "txyp"), strict=True):
         age = frame_us - t
@@ -124,7 +124,7 @@ def test_frames_are_the_same_on_any_number_of_threads_and_at_a_second_pass(name,
 @pytest.mark.parametrize("name", ["polarity", "decay", "linear"])
 def test_swapping_on_and_off_mirrors_the_palette(name):
     events = some_events()
-    swapped = Events(t=events.t, x=events.x, y=events.y, p=~events.p, size=events.size)
+    swapped = Events(t=events.t, x=events.x, y=events.y, p=~events.p, size=events.sensor_size)
     one = drawn(events, style=styles[name](), frame_us=1000)
     other = drawn(swapped, style=styles[name](), frame_us=1000)
     assert all(np.array_equal(a, 2 * LEVELS - b) for (_, a), (_, b) in zip(one, other, strict=True))
@@ -212,7 +212,7 @@ def test_wrong_frames_styles_and_blocks_are_refused(make, kind, named):
 
 
 def test_a_damaged_time_far_ahead_ends_in_an_error_not_in_a_flood(monkeypatch):
-    monkeypatch.setattr(sys.modules["dvskit.render.frames"], "_MOST_EMPTY", 50)
+    monkeypatch.setattr(sys.modules["dvskit.render.event_frames"], "_MOST_EMPTY", 50)
     events = Events(t=[0, 1 << 45], x=[0, 1], y=[0, 1], p=[True, False], size=(4, 4))
     with pytest.raises(VideoError, match="have no events"):
         drawn(events, frame_us=1000)

@@ -15,17 +15,24 @@ from dvskit.cli import app
 from dvskit.errors import ConfigError, OutputError, ShapeError, VideoError
 from dvskit.events import Events, Size
 from dvskit.formats import save_events
-from dvskit.render import LatestPolarity, LinearFade, VideoView, frames, styles, video
+from dvskit.render import (
+    LatestPolarity,
+    LinearFade,
+    VideoView,
+    frame_kernels,
+    frames,
+    styles,
+    video,
+)
 from dvskit.render.colormap import DARK, LIGHT, rgb
-from dvskit.render.frames import frame_kernels
-from dvskit.render.frames.canvas import (
-    Beside,
+from dvskit.render.videos import (
     Canvas,
     Dithered,
+    ImagesBeside,
     lay_out,
     whole_palette,
 )
-from dvskit.render.frames.writers import packed_table, yuv_table
+from dvskit.render.writers import packed_table, yuv_table
 from dvskit.video import open_frames
 from tests.laws import on_threads, refused, scattered
 from tests.pictures import matches
@@ -36,7 +43,9 @@ PLAIN = VideoView(style=LatestPolarity(), scale=1, footer=False)
 def some_events(size=(37, 23), count=4000, seed=0):
     """Return events of 0.2 s, not from t = 0 on."""
     events = scattered(count, size, span_us=200_000, seed=seed)
-    return Events(t=events.t + 1_000_000, x=events.x, y=events.y, p=events.p, size=events.size)
+    return Events(
+        t=events.t + 1_000_000, x=events.x, y=events.y, p=events.p, size=events.sensor_size
+    )
 
 
 def decoded(path):
@@ -158,7 +167,7 @@ def test_a_video_is_the_same_bytes_each_time_and_on_any_threads(tmp_path, suffix
 def test_the_image_beside_is_the_latest_that_is_not_later():
     images = [(100, np.full((2, 2), 10, np.uint8)), (200, np.full((2, 2), 20, np.uint8)),
               (300, np.full((2, 2), 250, np.uint8))]  # fmt: skip
-    beside = Beside(images)
+    beside = ImagesBeside(images)
     assert beside.advance(99, Size(2, 2)) is None
     first = beside.advance(100, Size(2, 2))
     assert beside.advance(199, Size(2, 2)) is None
@@ -167,7 +176,7 @@ def test_the_image_beside_is_the_latest_that_is_not_later():
     assert last is not None
     assert first[0, 0] < last[0, 0]
     with pytest.raises(VideoError, match="decrease"):
-        Beside([(5, images[0][1]), (4, images[0][1])]).advance(9, Size(2, 2))
+        ImagesBeside([(5, images[0][1]), (4, images[0][1])]).advance(9, Size(2, 2))
 
 
 COLOURS = np.array([[200, 40, 30], [30, 150, 60], [40, 60, 190], [230, 200, 40]], np.uint8)

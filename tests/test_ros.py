@@ -308,7 +308,7 @@ def test_a_size_of_zero_is_taken_from_the_data_or_the_argument(tmp_path):
     recording = dvskit.open_events(path)
     assert (recording.size, recording.size_origin) == ((6, 8), "data")
     assert dvskit.open_events(path, size=(20, 30)).size_origin == "argument"
-    assert load(path, size=(20, 30)).size == (20, 30)
+    assert load(path, size=(20, 30)).sensor_size == (20, 30)
     path = bags.write(tmp_path / "b.bag", [sizeless([])])
     with refused(GeometryError, "b.bag"):
         dvskit.open_events(path)

@@ -28,7 +28,7 @@ def sample(request, tmp_path, monkeypatch):
     monkeypatch.setattr(writing, "CHUNK_BYTES", 6000)
     events = some_events(20_000, seed=1, start_us=start, size=(320, 240))
     path = tmp_path / f"a.{container}"
-    with open_sink(path, events.size) as sink:
+    with open_sink(path, events.sensor_size) as sink:
         sink.write(events)
     return path, events
 
@@ -42,8 +42,8 @@ def shared(got, events):
 def assert_sound(events):
     assert (np.diff(events.t) >= 0).all()
     if len(events):
-        assert 0 <= events.x.min() <= events.x.max() < events.size.width
-        assert 0 <= events.y.min() <= events.y.max() < events.size.height
+        assert 0 <= events.x.min() <= events.x.max() < events.sensor_size.width
+        assert 0 <= events.y.min() <= events.y.max() < events.sensor_size.height
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ def some_triggers(count, *, seed, start_us=0):
 
 
 def save(path, events, triggers=None, *, chunk=10**6):
-    with open_sink(path, events.size) as sink:
+    with open_sink(path, events.sensor_size) as sink:
         if triggers is not None:
             sink.write_triggers(triggers)
         for block in events.blocks(count=chunk):
@@ -129,10 +129,10 @@ def test_triggers_are_checked(tmp_path):
         wrong = Triggers(np.array(t), np.array(numbers, np.int16), np.zeros(2, bool))
         with (
             refused(EventsError, "a.bag"),
-            open_sink(tmp_path / "a.bag", events.size) as sink,
+            open_sink(tmp_path / "a.bag", events.sensor_size) as sink,
         ):
             sink.write_triggers(wrong)
-    with open_sink(tmp_path / "a.bag", events.size) as sink:
+    with open_sink(tmp_path / "a.bag", events.sensor_size) as sink:
         sink.write(events)
         with refused(EventsError, "a.bag"):
             sink.write_triggers(Triggers.empty())

@@ -43,7 +43,7 @@ def test_files_of_a_named_format_are_recordings_whatever_they_are_called(tmp_pat
         open_samples(tmp_path / "set")
     samples = open_samples(tmp_path / "set", format="csv:x,y,t,p", size=(6, 5))
     assert [row.name for row in samples.rows] == ["a/take.dump", "b/take.dump"]
-    assert samples.events(1).size == (6, 5)
+    assert samples.events(1).sensor_size == (6, 5)
     assert samples.events(1).x.tolist() == [1, 3]
 
 
@@ -53,7 +53,7 @@ def test_kinds_formats_and_sizes_may_be_mixed(tmp_path):
     folder(root, "a/1.mp4", "a/2.raw", "a/3.aedat4", "b/1.mkv", "b/2.csv")
     recording(root / "b/3.npz", size=(33, 7))
     samples = open_samples(root, size=(24, 16))
-    sizes = {row.name: samples.events(k).size for k, row in enumerate(samples.rows)}
+    sizes = {row.name: samples.events(k).sensor_size for k, row in enumerate(samples.rows)}
     assert sizes["a/1.mp4"] == sizes["b/1.mkv"] == (24, 16)  # emulated at that size
     assert sizes["a/2.raw"] == sizes["a/3.aedat4"] == (12, 10)  # as they say
     assert sizes["b/2.csv"] == (24, 16)  # a text does not say its own
@@ -127,7 +127,7 @@ def test_still_images_are_no_clips_but_a_folder_of_them_is(tmp_path):
     samples = open_samples(root, fps=30)
     number = [row.name for row in samples.rows].index("still/clip")
     assert len(samples.events(number))
-    assert samples.events(number).size == (32, 24)
+    assert samples.events(number).sensor_size == (32, 24)
     before = samples.fingerprint(number)
     clip = root / "still" / "clip"
     (clip / "003.png").write_bytes((clip / "000.png").read_bytes())

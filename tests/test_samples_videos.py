@@ -34,8 +34,8 @@ def test_an_ideal_sensor_gives_what_emulate_gives_at_the_working_size(clips):
         assert samples.events(number) == expected
         assert len(expected)
     assert open_samples(clips).events(0) == emulate(clips / "bow/1.mp4").load()
-    assert open_samples(clips, params="DVS128").events(0).size == (128, 128)
-    assert open_samples(clips, params="DVS128", size=(30, 20)).events(0).size == (30, 20)
+    assert open_samples(clips, params="DVS128").events(0).sensor_size == (128, 128)
+    assert open_samples(clips, params="DVS128", size=(30, 20)).events(0).sensor_size == (30, 20)
 
 
 def test_a_wide_video_becomes_a_square_by_its_middle(tmp_path):
@@ -50,7 +50,7 @@ def test_a_wide_video_is_kept_whole_with_a_border_that_sees_nothing(tmp_path):
     for light in ("luma", "linear"):
         events = open_samples(tmp_path / "set", size=(24, 24), whole=True, light=light).events(0)
         frames = open_frames(tmp_path / "set/bow/a.mp4")
-        assert events.size == (24, 24)
+        assert events.sensor_size == (24, 24)
         assert Crop(0, 4, 24, 16)(events) == emulate(resized(frames, (24, 16)), light=light).load()
         assert 4 <= events.y.min() <= events.y.max() < 20
     tall = open_samples(tmp_path / "set", size=(60, 32), whole=True).events(0)
@@ -221,6 +221,6 @@ def test_real_gestures_become_events_of_a_person_that_moves(data):
     assert sorted({row.group for row in samples.rows}) == ["p1", "p2"]
     assert len(samples) == 18
     events = samples.events(0)
-    assert events.size == (64, 64)
+    assert events.sensor_size == (64, 64)
     assert 20_000 < len(events) < 400_000
     assert 3_000_000 < events.t[-1] < 4_500_000

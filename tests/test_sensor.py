@@ -30,10 +30,10 @@ def run(frames, params, seed=0, t0=0, awake=False):
     for number, (t, frame) in enumerate(frames):
         if awake and number:
             emulation._pixels.pixels.quiet[:] = -1.0
-        got, labels = emulation.step_labelled(t + t0, frame)
+        got, labels = emulation.step_labeled(t + t0, frame)
         events.append(got)
         noise.append(labels)
-    got, labels = emulation.finish_labelled()
+    got, labels = emulation.finish_labeled()
     return Events.concatenate([*events, got]), np.concatenate([*noise, labels])
 
 
@@ -58,7 +58,7 @@ def clip(seed=0, frames=20, shape=(24, 40), step_us=3000, dtype=np.uint8):
 
 
 def pixel_of(events):
-    return events.y.astype(int) * events.size.width + events.x
+    return events.y.astype(int) * events.sensor_size.width + events.x
 
 
 def intervals(events):

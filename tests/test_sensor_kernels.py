@@ -8,8 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from dvskit.emulator.crossings import Crossings
-from dvskit.emulator.levels import UNIT
+from dvskit.emulator.levels import UNIT, Crossings
 from dvskit.emulator.sensor.pixels import kernel
 from dvskit.emulator.sensor.signal_kernels import closer, curve, exp, greater, lesser, log, turns
 from dvskit.events import as_size
@@ -19,7 +18,7 @@ from tests.laws import on_threads
 
 
 @pytest.mark.parametrize(
-    ("count", "instants", "parts", "threads", "labelled"),
+    ("count", "instants", "parts", "threads", "labeled"),
     [
         (1, 1, 1, 1, False),
         (63, 5, 3, 1, True),
@@ -29,7 +28,7 @@ from tests.laws import on_threads
     ],
 )
 def test_events_of_the_same_time_are_put_in_order_of_pixels_and_those_of_one_stay(
-    count, instants, parts, threads, labelled
+    count, instants, parts, threads, labeled
 ):
     rng = np.random.default_rng(count)
     times = [rng.integers(0, instants, count).astype(np.int32) for _ in range(parts)]
@@ -37,13 +36,13 @@ def test_events_of_the_same_time_are_put_in_order_of_pixels_and_those_of_one_sta
     marks = [4 * pixel + rng.integers(0, 4, count) for pixel in pixels]
     made = Crossings(as_size((20, 15)), 50, instants, times, marks, by_pixel=False)
     with on_threads(threads):
-        events, noise = made.events(labelled=labelled)
+        events, noise = made.events(labeled=labeled)
     times, marks = np.concatenate(times), np.concatenate(marks)
     order = np.lexsort((marks >> 2, times))
     assert np.array_equal(events.t, 50 + times[order])
     assert np.array_equal(20 * events.y.astype(int) + events.x, marks[order] >> 2)
     assert np.array_equal(events.p, (marks[order] & 1) != 0)
-    assert not labelled or np.array_equal(noise, (marks[order] & 2) != 0)
+    assert not labeled or np.array_equal(noise, (marks[order] & 2) != 0)
 
 
 # ---- when a signal crosses a level

@@ -10,7 +10,7 @@ import typer
 
 import dvskit
 from dvskit.errors import OutputError
-from dvskit.render.frames.writers import InThread
+from dvskit.render.writers import InThread
 from dvskit.video import open_frames
 from tests.laws import refused, scattered
 from tests.test_cli import commands

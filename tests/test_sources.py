@@ -13,7 +13,7 @@ from dvskit import Events
 from dvskit._progress import Nowhere
 from dvskit.errors import ConfigError, EventsError, GeometryError, LeftOutWarning, UnitWarning
 from dvskit.events import EventsSource, ReadableSource, Source
-from dvskit.filters import Chain, Crop, TimeWindow, chain
+from dvskit.filters import Chain, Crop, TimeWindow
 from dvskit.formats import open_sink
 from dvskit.streams import Triggers
 from tests.laws import InBlocks, refused
@@ -25,7 +25,7 @@ EVENTS = make(900, seed=3)
 class Plain:
     """Nothing but the protocol."""
 
-    size = EVENTS.size
+    size = EVENTS.sensor_size
 
     def __iter__(self):
         yield from InBlocks(EVENTS, 100)
@@ -50,7 +50,7 @@ SOURCES: dict[str, Callable[[Path], ReadableSource]] = {
     "part": lambda _: InBlocks(EVENTS, 64).between(3, 950),
     "filtered": lambda path: Crop(2, 1, 15, 8)(recording(path)),
     "part of filtered": lambda path: Crop(2, 1, 15, 8)(recording(path)).between(100, None),
-    "filtered protocol": lambda _: chain(Crop(2, 1, 15, 8), TimeWindow(5, 990))(Plain()),
+    "filtered protocol": lambda _: Chain(Crop(2, 1, 15, 8), TimeWindow(5, 990))(Plain()),
     "watched": lambda path: dvskit.progress(recording(path), display=Nowhere()),
     "watched events": lambda _: dvskit.progress(EVENTS, display=Nowhere()),
     "watched protocol": lambda _: dvskit.progress(Plain(), display=Nowhere()),
@@ -169,12 +169,12 @@ def test_a_filter_gives_events_of_events_and_a_source_of_a_source(tmp_path):
     of_file = Crop(2, 1, 15, 8)(recording(tmp_path))
     assert isinstance(cropped, Events)
     assert isinstance(of_file, Source)
-    assert cropped.size == of_file.size == (15, 8)
+    assert cropped.sensor_size == of_file.size == (15, 8)
     assert of_file.load() == cropped
 
 
 def test_saving_what_a_filter_leaves_tells_what_stands_beside_the_events(tmp_path):
-    with open_sink(tmp_path / "a.raw", EVENTS.size) as sink:
+    with open_sink(tmp_path / "a.raw", EVENTS.sensor_size) as sink:
         sink.write_triggers(Triggers(np.array([5]), np.array([1], np.int16), np.array([True])))
         sink.write(EVENTS)
     part = dvskit.open_events(tmp_path / "a.raw").between(0, 500)
@@ -184,25 +184,25 @@ def test_saving_what_a_filter_leaves_tells_what_stands_beside_the_events(tmp_pat
     assert dvskit.load_events(tmp_path / "b.npz") == Crop(2, 1, 15, 8)(EVENTS.between(0, 500))
 
 
-def test_a_chain_is_its_filters_one_behind_the_other():
+def test_a_chain_is_its_filters_in_sequence():
     window, crop, smaller = TimeWindow(50, 800), Crop(2, 1, 15, 8), Crop(1, 1, 4, 5)
-    both = chain(window, crop, smaller)
+    both = Chain(window, crop, smaller)
     assert both(EVENTS) == smaller(crop(window(EVENTS)))
     assert both(InBlocks(EVENTS, 7)).load() == both(EVENTS)
-    assert chain()(EVENTS) == EVENTS
-    assert chain(chain(window, crop), smaller)(EVENTS) == both(EVENTS)
-    assert both == Chain((window, crop, smaller))
+    assert Chain()(EVENTS) == EVENTS
+    assert Chain(Chain(window, crop), smaller)(EVENTS) == both(EVENTS)
+    assert both == Chain(*both.filters)
 
     class Own:
         def start(self, size):
             return lambda events: events[events.p]
 
-    assert chain(Own(), crop)(EVENTS) == crop(EVENTS[EVENTS.p])
+    assert Chain(Own(), crop)(EVENTS) == crop(EVENTS[EVENTS.p])
 
 
 def test_a_chain_of_a_crop_off_the_cropped_sensor_is_refused():
     with refused(GeometryError, "15x8"):
-        chain(Crop(2, 1, 15, 8), Crop(10, 0, 6, 8))(EVENTS)
+        Chain(Crop(2, 1, 15, 8), Crop(10, 0, 6, 8))(EVENTS)
 
 
 @pytest.mark.parametrize("wrong", ["a.raw", Path("a.raw"), np.zeros((3, 4)), None, [1, 2]])

@@ -50,7 +50,7 @@ class Pieces(ReadableSource):
     """The events in random pieces, some empty and some of one event."""
 
     def __init__(self, events: Events) -> None:
-        self.size, self.events = events.size, events
+        self.size, self.events = events.sensor_size, events
 
     def __iter__(self):
         for start, stop in pairwise(random_cuts(len(self.events), 1)):

@@ -313,7 +313,7 @@ def test_what_is_no_whole_video_is_refused_in_a_line_and_leaves_nothing(folder, 
         (b"hello", "a.mp4"),
         (b"hello", ""),
         (whole[:-500], "a.mp4"),
-        (long[:-3000], "a.avi"),
+        (long[:-9000], "a.avi"),
         (video(tmp_path / "one.mp4", frames=1).read_bytes(), "one.mp4"),
     ):
         with refused(VideoError, f"“{name or 'the video'}”"):

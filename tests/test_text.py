@@ -15,7 +15,7 @@ from dvskit.errors import DamagedFileError, FormatError, GeometryError
 from dvskit.events import read_all
 from dvskit.formats import InputStream, ReadOptions
 from dvskit.formats.text import csv, rpg
-from dvskit.formats.text.decoding import CHUNK_BYTES, LONGEST_LINE
+from dvskit.formats.text.lines import CHUNK_BYTES, LONGEST_LINE
 from tests.arriving import Pieces, cut, small
 from tests.laws import refused, rows_of, scattered
 
@@ -67,7 +67,7 @@ def test_what_is_written_is_plain_text(tmp_path, suffix, head, order, separator,
     path = tmp_path / f"a{suffix}"
     dvskit.save_events(events, path)
     assert path.read_text() == head + lines_of(events, order, separator)
-    assert dvskit.load_events(path, size=events.size) == events
+    assert dvskit.load_events(path, size=events.sensor_size) == events
     first = Events(t=[-(2**63)], x=[0], y=[0], p=[0], size=(1, 1))
     dvskit.save_events(first, path, overwrite=True)
     assert path.read_text() == head + lines_of(first, order, separator)

@@ -61,8 +61,8 @@ def test_joined_data_sets_keep_what_each_has():
     assert joined.classes == ("wave", "clap", "air", "run")
     assert [row.label for row in joined.rows[6:]] == ["run"] * 6
     assert [row.group for row in joined.rows] == ["1", "1", "2", "2", "3", "3"] + [None] * 6
-    assert joined.events(2).size == (8, 6)
-    assert joined.events(8).size == (9, 7)
+    assert joined.events(2).sensor_size == (8, 6)
+    assert joined.events(8).sensor_size == (9, 7)
     assert len({row.name for row in joined.rows}) == 12
 
 

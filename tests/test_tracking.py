@@ -119,7 +119,7 @@ def test_years_without_events_take_no_time():
 @pytest.mark.parametrize("start_px", [None, (20, 40)])
 def test_mean_shift_follows_a_disc_and_stands_still_without_events(start_px):
     (shape,), events = SCENES["behind a bar"], drawn("behind a bar")[1].between(0, 300_000)
-    late = Events(t=[700_000], x=[1], y=[1], p=[True], size=events.size)
+    late = Events(t=[700_000], x=[1], y=[1], p=[True], size=events.sensor_size)
     both = Events.concatenate([events, late])
     rows = track(both, MeanShift(start_px, bandwidth_px=14))
     assert rows.dtype == OBJECT_ROW

@@ -7,13 +7,13 @@ import pytest
 
 from dvskit.events import Events
 from dvskit.tracking import Tracker, track
-from dvskit.tracking.mean_shift_kernels import shift_to_mean
 from dvskit.tracking.object_kernels import (
     correct,
     explain,
     find_box,
     learn,
     predict,
+    shift_to_mean,
     supported,
 )
 from tests.laws import scattered

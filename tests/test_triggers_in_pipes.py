@@ -33,7 +33,7 @@ def recorded(request, tmp_path):
     events = some_events(2500, seed=5)
     triggers = edges(events, 300, seed=6)
     path = tmp_path / f"a_{request.param}.raw"
-    with open_sink(path, events.size, format=request.param) as sink:
+    with open_sink(path, events.sensor_size, format=request.param) as sink:
         sink.write_triggers(triggers)
         sink.write(events)
     return path, request.param, events, triggers
@@ -76,7 +76,7 @@ def test_a_sink_that_takes_triggers_ahead_alone_says_how_many_are_left_out(recor
 def test_triggers_from_before_what_is_written_are_left_out_and_counted(tmp_path):
     events = some_events(150_000, seed=7)
     late = Triggers(events.t[:3].copy(), np.zeros(3, np.int16), np.ones(3, np.bool_))
-    with open_sink(tmp_path / "a.raw", events.size) as sink:
+    with open_sink(tmp_path / "a.raw", events.sensor_size) as sink:
         sink.write(events)
         sink.write_triggers(late)
         assert sink.late_triggers == 3

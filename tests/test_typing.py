@@ -15,7 +15,7 @@ PACKAGE = Path(dvskit.__file__).parent
 RIGHT = Path(__file__).parent / "typed_script.py"
 WRONG = """
 import dvskit
-from dvskit import datasets, encoders, evaluation, filters, neurons, tensors
+from dvskit import datasets, encoders, evaluation, filters, neurons, render, tensors
 
 recording = dvskit.open_events("events.raw")
 events = recording.load()
@@ -25,12 +25,12 @@ dvskit.open_events("events.raw", "evt3")  # Too many positional arguments
 tensors.bin_events(events, bin_us="5ms")  # "bin_us"
 tensors.VoxelGrid(5)  # Too many positional arguments
 events.t = events.t + 1  # read-only
-events.plot_rates()  # "plot_rates"
-events.plot_rate(bin_us="1ms")  # "bin_us"
+render.plots.rates(events)  # "rates"
+render.plots.rate(events, bin_us="1ms")  # "bin_us"
 recording.t  # "t"
 recording.between("1s")  # "between"
 filters.Crop(0, 0, 64)  # "height"
-filters.chain("crop")  # "chain"
+filters.Chain("crop")  # "Chain"
 dvskit.emulate("video.mp4", 240)  # "emulate"
 dvskit.EmulatorParams(treshold_on=0.1)  # "treshold_on"
 neurons.LIF(0.9, reset="softly")  # "reset"

@@ -88,7 +88,7 @@ def test_the_options_of_convert_apply_and_biases_reach_the_camera(run, plug, tmp
     cropped = late[(late.x < 100) & (late.y < 100)]
     written = dvskit.load_events(tmp_path / "o.raw")
     assert written.t.tolist() == cropped.t.tolist()
-    assert written.size == (100, 100)
+    assert written.sensor_size == (100, 100)
 
 
 def test_stop_ends_a_recording_at_its_time_also_without_events(run, plug, tmp_path):
@@ -201,7 +201,7 @@ def test_decisions_slower_than_a_camera_drop_events_and_count_them(
     run, plug, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(keeping_up, "_WAITING_EVENTS", 49)
-    plug(packets(MOVING, 50), MOVING.size, fails="unplugged")
+    plug(packets(MOVING, 50), MOVING.sensor_size, fails="unplugged")
     save_model(tmp_path / "m", MODEL)
     _, out, err = run("classify", "--live", "--camera", "evk4", "--model", "m", "--json")
     dropped = sum(len(MOVING[at : at + 50]) == 50 for at in range(0, len(MOVING), 50)) * 50

@@ -139,7 +139,7 @@ def test_a_mix_holds_events_of_both_and_the_share_of_the_first(mix, seed):
 
 def test_a_share_is_that_of_events_or_of_area():
     dark, light = (
-        Events(t=FIRST.t, x=FIRST.x, y=FIRST.y, p=np.full(len(FIRST), on), size=FIRST.size)
+        Events(t=FIRST.t, x=FIRST.x, y=FIRST.y, p=np.full(len(FIRST), on), size=FIRST.sensor_size)
         for on in (False, True)
     )
     shares = []
@@ -157,7 +157,7 @@ def test_a_share_is_that_of_events_or_of_area():
 
 
 def test_nothing_mixes_with_nothing():
-    nothing, rng = Events.empty(EVENTS.size), np.random.default_rng(0)
+    nothing, rng = Events.empty(EVENTS.sensor_size), np.random.default_rng(0)
     assert len(cut_mix(nothing, nothing, rng)[0]) == 0
     assert len(event_mix(nothing, nothing, rng)[0]) == 0
     assert event_mix(nothing, nothing, rng)[1] == 1.0

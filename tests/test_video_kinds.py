@@ -13,7 +13,6 @@ import pytest
 
 from dvskit.errors import VideoError
 from dvskit.video import open_frames
-from dvskit.video.container import cut_short
 from dvskit.video.light import gray_frame, luminance
 from tests.laws import refused
 from tests.video_kinds import (
@@ -129,11 +128,11 @@ DAMAGED = [
     Kind("mp4 cut, index ahead", ".mp4", "libx264", options=B_FRAMES,
          muxing={"movflags": "faststart"}, spoil=cut_to(0.7), refused="frame|header", kept=6),
     Kind("mp4 cut, index behind", ".mp4", "libx264", options=B_FRAMES, spoil=cut_to(0.7),
-         refused="moov"),
+         refused="opened"),
     Kind("avi cut", ".avi", "mpeg4", options={"bf": "2"}, spoil=cut_to(0.85),
-         refused="frame 16", kept=8),
+         refused="at 0.680000 s", kept=8),
     Kind("flv cut", ".flv", "libx264", options=B_FRAMES, spoil=cut_to(0.6),
-         refused="frame 12", kept=8),
+         refused="the frame at 0", kept=8),
     Kind("wmv cut", ".wmv", "wmv2", spoil=cut_to(0.4), refused="frame|header states", kept=5),
     Kind("ts cut", ".ts", "libx264", options=B_FRAMES, spoil=cut_to(0.6),
          refused="within a transport packet", kept=8),
@@ -141,7 +140,7 @@ DAMAGED = [
     Kind("webp cut", ".webp", "libwebp_anim", "bgra", options={"lossless": "1"}, spoil=cut_to(0.6),
          refused="frame|opened"),
     Kind("apng cut", ".png", "apng", "rgba", container="apng", spoil=cut_to(0.6),
-         refused="frame 14", kept=10),
+         refused="the frame at 0", kept=10),
     Kind("mkv at 5,000 frames a second", ".mkv", "libx264", options=QUICK,
          times_ms=[k // 5 for k in range(FRAMES)], clock=Fraction(1, 5000),
          refused="not after the previous one.*fps=", kept=4),
@@ -210,19 +209,6 @@ def test_a_damaged_video_is_refused_and_salvaged_with_a_report(tmp_path, kind):
     assert all(first < second for (first, _), (second, _) in pairwise(frames))
     if kind.spoil is not None:
         assert len(frames) < len(list(open_frames(write(replace(kind, spoil=None), tmp_path))))
-
-
-@pytest.mark.parametrize(
-    ("suffix", "codec", "container"),
-    [(".mkv", "libx264", "matroska"), (".avi", "mpeg4", "avi"), (".wmv", "wmv2", "asf")],
-)
-def test_a_file_is_cut_short_where_it_has_fewer_bytes_than_its_header_states(
-    tmp_path, suffix, codec, container
-):
-    path = write(Kind("", suffix, codec), tmp_path)
-    assert cut_short(path, container) is None
-    path.write_bytes(path.read_bytes()[:-1])
-    assert f"{path.stat().st_size:,} bytes" in cut_short(path, container)
 
 
 def test_a_file_without_moving_pictures_is_refused(tmp_path):

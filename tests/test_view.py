@@ -26,8 +26,8 @@ from dvskit.errors import DamagedFileError, OutputError
 from dvskit.evaluation import decide
 from dvskit.models import save_model
 from dvskit.render import view
-from dvskit.render.page import PIECE
-from dvskit.render.view import Decided, Decisions, Viewed, ViewedLive, ViewServer
+from dvskit.render.pages import PIECE
+from dvskit.render.view import Decisions, ShownDecision, ViewedRecording, ViewedStream, ViewServer
 from tests.laws import refused, refused_command
 from tests.processes import wait_until
 from tests.test_live import EVENTS as BARS
@@ -60,7 +60,7 @@ def file(tmp_path):
 
 @pytest.fixture
 def served(file):
-    with ViewServer([Viewed("a.npz", lambda: open_events(file))], title="A view") as view:
+    with ViewServer([ViewedRecording("a.npz", lambda: open_events(file))], title="A view") as view:
         view.viewed[0].overview.wait(20)
         yield view
 
@@ -128,7 +128,7 @@ def test_a_part_is_what_lies_between_two_times_in_a_region(served, region):
 
 
 def test_a_part_too_large_to_show_is_thinned(served, monkeypatch):
-    monkeypatch.setattr(view.viewed, "MOST_EVENTS", 100)
+    monkeypatch.setattr(view, "MOST_EVENTS", 100)
     told, found = unpack(ask(served, "part?cloud=0&start=0&stop=3000001")[1])
     assert told["every"] == 64
     np.testing.assert_array_equal(found, rows(EVENTS)[::64])
@@ -173,7 +173,7 @@ def test_a_recording_is_handed_out_in_other_formats(served, name, tmp_path):
     assert status == 200
     ending = Path(headers["Content-Disposition"].split('"')[1]).suffix
     (tmp_path / f"back{ending}").write_bytes(body)
-    assert load_events(tmp_path / f"back{ending}", size=EVENTS.size) == EVENTS
+    assert load_events(tmp_path / f"back{ending}", size=EVENTS.sensor_size) == EVENTS
 
 
 def job_of(view, number):
@@ -219,12 +219,14 @@ def test_an_event_file_and_a_video_that_are_dropped_are_shown_and_a_text_is_not(
 
 def test_what_is_wrong_with_a_file_is_told(tmp_path):
     (tmp_path / "a.csv").write_text("t,x,y,p\n1,2,3,1\n2,2,3,1\nnonsense\n")
-    viewed = Viewed("a.csv", lambda: open_events(tmp_path / "a.csv", size=(9, 9)))
+    viewed = ViewedRecording("a.csv", lambda: open_events(tmp_path / "a.csv", size=(9, 9)))
     viewed.overview.wait(20)
     told = viewed.status()
     assert told["done"]
     assert "at byte 24" in told["problem"]
-    salvaged = Viewed("a", lambda: open_events(tmp_path / "a.csv", size=(9, 9), strict=False))
+    salvaged = ViewedRecording(
+        "a", lambda: open_events(tmp_path / "a.csv", size=(9, 9), strict=False)
+    )
     salvaged.overview.wait(20)
     told = salvaged.status()
     assert (told["total"], told["problem"]) == (2, "")
@@ -236,9 +238,11 @@ def test_what_is_wrong_with_a_file_is_told(tmp_path):
 
 @pytest.mark.slow
 def test_the_served_page_shows_a_part_closer_than_the_whole(file, browser, monkeypatch):
-    monkeypatch.setattr(view.viewed, "MOST_EVENTS", 1000)
-    monkeypatch.setattr(view.server, "MOST_EVENTS", 1000)
-    with ViewServer([Viewed("a.npz", lambda: open_events(file))], title="A view") as served:
+    monkeypatch.setattr(view, "MOST_EVENTS", 1000)
+    monkeypatch.setattr(view, "MOST_EVENTS", 1000)
+    with ViewServer(
+        [ViewedRecording("a.npz", lambda: open_events(file))], title="A view"
+    ) as served:
         browser.open(served.url)
         browser.wait("document.documentElement.dataset.all === 'yes'")
         browser.frame()
@@ -285,7 +289,7 @@ def test_dropped_files_are_removed_and_labels_of_a_recording_are_served(tmp_path
     (tmp_path / "a_labels.csv").write_text(f"class,startTime_usec,endTime_usec\n{rows}")
     (tmp_path / "inbox").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "inbox"))
-    viewed = Viewed("a.aedat", lambda: open_events(tmp_path / "a.aedat"))
+    viewed = ViewedRecording("a.aedat", lambda: open_events(tmp_path / "a.aedat"))
     with ViewServer([viewed], title="labelled") as view:
         viewed.overview.wait(20)
         told, _ = unpack(ask(view, "events?cloud=0")[1])
@@ -305,7 +309,7 @@ def rows_of(events):
     """Left, then right, nothing for a while, and right again."""
     first, names = int(events.t[0]), ["left"] * 6 + ["right"] * 9 + [""] * 5 + ["right"] * 10
     return [
-        Decided(first + k * STEP_US, first + (k + 1) * STEP_US, name, name or "left",
+        ShownDecision(first + k * STEP_US, first + (k + 1) * STEP_US, name, name or "left",
                 0.5 + k / 100, 1000.0 * (k + 1))
         for k, name in enumerate(names)
     ]  # fmt: skip
@@ -317,12 +321,14 @@ def deciding(source):
 
 @pytest.mark.slow
 def test_decisions_are_served_from_a_number_on(file):
-    with ViewServer([Viewed("a.npz", lambda: open_events(file), deciding)], title="A view") as view:
+    with ViewServer(
+        [ViewedRecording("a.npz", lambda: open_events(file), deciding)], title="A view"
+    ) as view:
         wait_until(lambda: view.viewed[0].status()["done"])
         told = json.loads(ask(view, "told")[1])["clouds"][0]
         assert (told["decided"], told["problem"]) == (30, "")
         rows = json.loads(ask(view, "decided?cloud=0&first=0")[1])
-        assert [Decided(*row) for row in rows] == rows_of(EVENTS)
+        assert [ShownDecision(*row) for row in rows] == rows_of(EVENTS)
         assert json.loads(ask(view, "decided?cloud=0&first=28")[1]) == rows[28:]
         assert json.loads(ask(view, "decided?cloud=0&first=99")[1]) == []
         status, body, _ = ask(view, "decided?cloud=0&first=x")
@@ -335,7 +341,7 @@ def test_what_goes_wrong_in_deciding_is_told(file):
         yield rows_of(EVENTS)[0]
         raise DamagedFileError("a.npz", 5, "is cut short")
 
-    viewed = Viewed("a.npz", lambda: open_events(file), broken)
+    viewed = ViewedRecording("a.npz", lambda: open_events(file), broken)
     wait_until(lambda: viewed.status()["done"])
     assert viewed.status()["decided"] == 1
     assert "is cut short" in viewed.status()["problem"]
@@ -344,12 +350,12 @@ def test_what_goes_wrong_in_deciding_is_told(file):
 
 @pytest.mark.parametrize("block", [100, 5000])
 def test_the_latest_five_seconds_are_kept_however_the_stream_is_cut(block):
-    late = Events(t=EVENTS.t * 4, x=EVENTS.x, y=EVENTS.y, p=EVENTS.p, size=EVENTS.size)
+    late = Events(t=EVENTS.t * 4, x=EVENTS.x, y=EVENTS.y, p=EVENTS.p, size=EVENTS.sensor_size)
     fed = Fed()
     for part in late.blocks(count=block):
         fed.feed(part)
     fed.feed(None)
-    viewed = ViewedLive("camera 0", fed, Decisions())
+    viewed = ViewedStream("camera 0", fed, Decisions())
     viewed.overview.wait(20)
     told, found = unpack(viewed.sample())
     expected = late.between(int(late.t[-1]) - 5_000_000, None)
@@ -362,7 +368,7 @@ class Fed:
     """Events that arrive when a test says so."""
 
     def __init__(self):
-        self.size = EVENTS.size
+        self.size = EVENTS.sensor_size
         self._waiting: queue.SimpleQueue[Events | None] = queue.SimpleQueue()
         self.closed = False
 
@@ -381,7 +387,7 @@ class Fed:
 @pytest.mark.slow
 def test_what_arrives_is_neither_opened_anew_nor_read_in_parts():
     fed = Fed()
-    with ViewServer([ViewedLive("camera 0", fed, Decisions())], title="camera 0") as view:
+    with ViewServer([ViewedStream("camera 0", fed, Decisions())], title="camera 0") as view:
         fed.feed(EVENTS)
         wait_until(lambda: view.viewed[0].status()["total"] == len(EVENTS))
         told, found = unpack(ask(view, "events?cloud=0")[1])
@@ -398,7 +404,9 @@ def test_what_arrives_is_neither_opened_anew_nor_read_in_parts():
 
 @pytest.mark.slow
 def test_the_page_says_what_a_recording_is_taken_for_at_each_time(file, browser):
-    with ViewServer([Viewed("a.npz", lambda: open_events(file), deciding)], title="A view") as view:
+    with ViewServer(
+        [ViewedRecording("a.npz", lambda: open_events(file), deciding)], title="A view"
+    ) as view:
         browser.open(view.url)
         browser.wait("document.documentElement.dataset.all === 'yes'")
         browser.frame()
@@ -432,7 +440,7 @@ def test_the_page_says_what_a_recording_is_taken_for_at_each_time(file, browser)
 def test_the_page_follows_what_arrives(browser):
     fed, decisions = Fed(), Decisions()
     half = EVENTS.between(None, int(EVENTS.t[0]) + 1_500_000)
-    with ViewServer([ViewedLive("camera 0", fed, decisions)], title="camera 0") as view:
+    with ViewServer([ViewedStream("camera 0", fed, decisions)], title="camera 0") as view:
         fed.feed(half)
         decisions.add(rows_of(EVENTS)[0])
         browser.open(view.url)
@@ -447,10 +455,10 @@ def test_the_page_follows_what_arrives(browser):
         assert browser.js("return $('take').hidden")
         # An hour later the first seconds are gone, and so are their bands.
         late = Events(
-            t=EVENTS.t + 3_600_000_000, x=EVENTS.x, y=EVENTS.y, p=EVENTS.p, size=EVENTS.size
+            t=EVENTS.t + 3_600_000_000, x=EVENTS.x, y=EVENTS.y, p=EVENTS.p, size=EVENTS.sensor_size
         )
         fed.feed(late[:700])
-        decisions.add(Decided(int(late.t[0]), int(late.t[0]) + STEP_US, "", "left", 0.4, 0.0))
+        decisions.add(ShownDecision(int(late.t[0]), int(late.t[0]) + STEP_US, "", "left", 0.4, 0.0))
         browser.wait("CLOUDS[0].told.total === 700")
         browser.wait(f"{line}.startsWith('nothing')")
         assert browser.js("return CLOUDS[0].told.decisions") == []
@@ -465,9 +473,9 @@ def test_a_model_decides_on_the_recordings_of_a_view(tmp_path):
     save_model(tmp_path / "m", MODEL)
     (viewed,) = viewed_from([tmp_path / "a.npz"], str(tmp_path / "m"), Reading())
     wait_until(lambda: viewed.status()["done"])
-    found = [Decided(*row) for row in json.loads(viewed.decided(0))]
+    found = [ShownDecision(*row) for row in json.loads(viewed.decided(0))]
     assert found == [
-        Decided(
+        ShownDecision(
             each.start_us, each.stop_us, each.answer or "", each.best, each.confidence, each.rate
         )
         for each in decide(MODEL, BARS)

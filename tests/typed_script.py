@@ -35,14 +35,14 @@ assert_type(events.t, NDArray[np.int64])
 assert_type(events[100:200], Events)
 assert_type(events[events.p], Events)
 assert_type(recording.between(0, 5_000).load(), Events)
-assert_type(recording.plot_rate(bin_us=1_000), Plot)
-assert_type(events.plot_map(style=render.plots.Style(width_mm=88)), Plot)
-events.page(height_px=500).save("turn.html", overwrite=True)
+assert_type(render.plots.rate(recording, bin_us=1_000), Plot)
+assert_type(render.plots.pixel_map(events, style=render.plots.Style(width_mm=88)), Plot)
+assert_type(render.page(events, height_px=500), render.PageReport)
 made = Events(t=[1, 2], x=[0, 1], y=[0, 1], p=[True, False], size=(2, 2))
 dvskit.save_events(dvskit.progress(dvskit.merge(events, recording)), "both.raw")
 
 # Filters.
-steady = filters.chain(filters.Crop(0, 0, 64, 48), lambda some: some[::2])
+steady = filters.Chain(filters.Crop(0, 0, 64, 48), lambda some: some[::2])
 assert_type(filters.Crop(0, 0, 64, 48)(events), Events)
 assert_type(steady(recording).load(), Events)
 

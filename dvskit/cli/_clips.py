@@ -21,7 +21,8 @@ from dvskit.cli._console import describe_us
 from dvskit.cli._options import Reading
 from dvskit.errors import ConfigError, VideoError, count_of
 from dvskit.events import Events, Size, Source
-from dvskit.formats import Damage, Recording, is_standard
+from dvskit.formats import Damage, Recording
+from dvskit.formats.file_sink import is_standard
 from dvskit.formats.found import PathKind, identify_named
 from dvskit.formats.recording import BLOCK_EVENTS, ReadOptions
 from dvskit.formats.storage import Storage
@@ -121,7 +122,7 @@ class _EmulatedClip(Recording):
     format = "emulated"
 
     def __init__(self, file: Path, events: Events, notes: list[str]) -> None:
-        super().__init__(file, ReadOptions(), events.size, "frames")
+        super().__init__(file, ReadOptions(), events.sensor_size, "frames")
         self._events = events
         self.assumptions += notes
 

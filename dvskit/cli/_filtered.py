@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from dvskit.errors import count_of
 from dvskit.events import Events, Filter, Source
-from dvskit.filters import Chain, FilteredSource, chain, filter_from
-from dvskit.filters.names import filter_from_file
-from dvskit.filters.own_files import errors_in_files, names_a_file
+from dvskit.filters import Chain, FilteredSource, filter_from
+from dvskit.filters.names import errors_in_files, filter_from_file, names_a_file
 from dvskit.formats import Recording, RecordingPart
 
 
@@ -28,7 +27,7 @@ class FilteredEvents(FilteredSource):
                 filter_from_file(text) if names_a_file(text) else filter_from(text, intrinsics=lens)
                 for text in texts
             ]
-            super().__init__(source, chain(*filters))
+            super().__init__(source, Chain(*filters))
         self._names = [
             text for text, each in zip(texts, filters, strict=True) for _ in range(_parts(each))
         ]

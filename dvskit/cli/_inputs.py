@@ -15,8 +15,8 @@ from dvskit._files import is_hidden, visible
 from dvskit.cli import _console, _remote
 from dvskit.cli._remote import address_of
 from dvskit.errors import ConfigError, FormatError, count_of, one_line
-from dvskit.formats import is_standard
 from dvskit.formats.addresses import scheme_of
+from dvskit.formats.file_sink import is_standard
 from dvskit.formats.found import PathKind, identify, readable_suffixes
 from dvskit.formats.image_list import images_in
 from dvskit.formats.table import CLIP_SUFFIXES, is_suffix

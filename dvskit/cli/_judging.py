@@ -126,7 +126,7 @@ def open_folder(model: str, data: Path, split: PartName, inputs: JudgedInputs) -
     from dvskit.evaluation.judging import open_for, open_judging
     from dvskit.models import load_model
     from dvskit.networks.model_folder import find_model
-    from dvskit.reconstruction.named import NAMES
+    from dvskit.reconstruction.reconstructed import NAMES
 
     network = load_model(find_model(model, others=NAMES))
     if holds_images(data):

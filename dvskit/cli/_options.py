@@ -16,14 +16,8 @@ from dvskit.cli import _console
 from dvskit.errors import ConfigError, GeometryError, ShapeError, UnknownFormatError, one_line
 from dvskit.events import Size, parse_size
 from dvskit.events.window import parse_us
-from dvskit.formats import (
-    FileSink,
-    Recording,
-    RecordingPart,
-    format_for_writing,
-    is_standard,
-    open_events,
-)
+from dvskit.formats import FileSink, Recording, RecordingPart, format_for_writing, open_events
+from dvskit.formats.file_sink import is_standard
 from dvskit.formats.network import is_network
 from dvskit.formats.table import named_format
 from dvskit.formats.usb_driver import CAMERAS, UsbAddress
@@ -164,7 +158,7 @@ def model_names(incomplete: str) -> list[str]:
 
 def reconstructor_names(incomplete: str) -> list[str]:
     """Return the reconstructors that complete a word, in any case."""
-    from dvskit.reconstruction.named import reconstructor_names
+    from dvskit.reconstruction.reconstructed import reconstructor_names
 
     return _completed(incomplete, reconstructor_names())
 

@@ -18,7 +18,8 @@ from dvskit.cli._options import CameraOptions, Reading, Span, notes_on
 from dvskit.cli._writer import OutputWriter
 from dvskit.errors import FormatError, count_of
 from dvskit.events import Events, ReadableSource, Source
-from dvskit.formats import Recording, RecordingPart, is_standard
+from dvskit.formats import Recording, RecordingPart
+from dvskit.formats.file_sink import is_standard
 
 if TYPE_CHECKING:
     from dvskit.models import Model

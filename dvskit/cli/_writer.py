@@ -17,13 +17,13 @@ from dvskit._files import check_output, whole_file
 from dvskit.cli import _console
 from dvskit.cli._options import DarkOption, option
 from dvskit.errors import ConfigError, count_of
-from dvskit.formats import is_standard
+from dvskit.formats.file_sink import is_standard
 
 if TYPE_CHECKING:
     from dvskit.events import Source
     from dvskit.render import FrameStyle, PageReport, VideoReport, VideoView
-    from dvskit.render.frames.canvas import Images
     from dvskit.render.plots import Plot, Style
+    from dvskit.render.videos import Images
 
 _COLUMNS = {"t": "t_us", "vx": "vx_px_s", "vy": "vy_px_s"}  # names of fields with their units
 

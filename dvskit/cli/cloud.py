@@ -155,7 +155,7 @@ class _Looks:
         elif self.view is not ViewName.slant:
             parts.append(f"look={self.view.value}")
         if self.color is not ColorName.time:
-            parts.append(f"colour={self.color.value}")
+            parts.append(f"color={self.color.value}")
         return "&".join(parts)
 
 

@@ -19,19 +19,11 @@ from dvskit.cli._shown import CountedEvents
 from dvskit.errors import ConfigError, FormatError, OutputError, ShapeError, count_of, one_line
 from dvskit.events import Events, Size, Source
 from dvskit.events.window import parse_us
-from dvskit.formats import (
-    Damage,
-    FileSink,
-    MergedSource,
-    Recording,
-    RecordingPart,
-    TriggersAlong,
-    hand_over,
-    is_standard,
-    open_sink,
-)
+from dvskit.formats import Damage, FileSink, MergedSource, Recording, RecordingPart, open_sink
 from dvskit.formats import merge as merged
 from dvskit.formats.addresses import LiveRecording
+from dvskit.formats.beside import TriggersAlong, hand_over
+from dvskit.formats.file_sink import is_standard
 from dvskit.formats.keeping_up import KeepingUp
 from dvskit.formats.network import is_network, lost_senders
 from dvskit.streams import Triggers

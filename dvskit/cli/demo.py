@@ -50,7 +50,7 @@ def demo(
     save_events(emulate(frames), folder / "person.raw")
     events = load_events(folder / "person.raw")
     print(
-        f"2. Emulated an event camera: {count_of(len(events), 'event')} on {events.size} in "
+        f"2. Emulated an event camera: {count_of(len(events), 'event')} on {events.sensor_size} in "
         f"{events.duration_us / 1e6:.2f} s, {events.p.mean():.0%} ON: {folder / 'person.raw'}"
     )
     _bin(events)
@@ -127,7 +127,7 @@ def _decide_live(model: Model, events: Events) -> None:
     from dvskit.evaluation.live import follow, played
     from dvskit.formats.keeping_up import Pace
 
-    run, bin_us = Live(model).start(events.size), model.input.bin_us
+    run, bin_us = Live(model).start(events.sensor_size), model.input.bin_us
     first_us = int(events.t[0])
     bins = played([events], bin_us, Pace(sleep=lambda seconds: None))
     decisions = [decision for _, found in follow(run, bins) for decision in found]

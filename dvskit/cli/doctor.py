@@ -180,7 +180,7 @@ def warm_formats(events: Events) -> Iterator[str]:
 
 
 def _write(row: Format, path: Path, events: Events) -> None:
-    with open_sink(path, events.size, format=row.name) as sink:
+    with open_sink(path, events.sensor_size, format=row.name) as sink:
         if hasattr(sink, "write_triggers"):
             sink.write_triggers(
                 Triggers(events.t[:2].copy(), np.zeros(2, np.int16), np.ones(2, np.bool_))
@@ -213,13 +213,13 @@ def warm_filters(events: Events) -> Iterator[str]:
 
 def warm_motion(events: Events) -> Iterator[str]:
     """Estimate a motion by each model, and draw its image."""
-    from dvskit.motion import maximise_contrast, warped_image
+    from dvskit.motion import maximize_contrast, warped_image
     from dvskit.streams import Intrinsics
 
-    width, height = events.size
+    width, height = events.sensor_size
     camera = Intrinsics(width, width, width / 2, height / 2, 0, 0, 0, 0, 0)
     for model in ("translation", "similarity", "rotation"):
-        found = maximise_contrast(events, model, camera=camera)
+        found = maximize_contrast(events, model, camera=camera)
         warped_image(events, found, camera=camera)
     yield "motion"
 

@@ -20,7 +20,8 @@ from dvskit.cli._batch import OUTPUT, Crew, on_many, write_events
 from dvskit.cli._inputs import Inputs, Paths
 from dvskit.errors import ConfigError, UnknownFormatError, VideoError, count_of, did_you_mean
 from dvskit.events import Size, parse_size
-from dvskit.formats import is_standard, open_events, open_sink
+from dvskit.formats import open_events, open_sink
+from dvskit.formats.file_sink import is_standard
 from dvskit.formats.found import PathKind, identify, is_image_folder
 from dvskit.formats.table import CLIP_SUFFIXES
 

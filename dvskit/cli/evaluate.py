@@ -231,7 +231,7 @@ def _measure_part(
 
 
 def _reconstructor(model: str) -> Reconstructor | None:
-    from dvskit.reconstruction.named import find_reconstructor
+    from dvskit.reconstruction.reconstructed import find_reconstructor
 
     return find_reconstructor(model)
 

@@ -15,7 +15,8 @@ from dvskit.cli import _console
 from dvskit.cli._clips import clip_notes, find_clip
 from dvskit.cli._options import Json, Reading, argument
 from dvskit.errors import ConfigError, count_of
-from dvskit.formats import COUNTED_BESIDE, Recording
+from dvskit.formats import Recording
+from dvskit.formats.beside import COUNTED_BESIDE
 from dvskit.formats.usb_driver import CAMERAS, list_cameras
 from dvskit.registry import load_packages
 
@@ -197,8 +198,7 @@ def filters(name: str | None = argument()) -> None:
     name  Show this filter in detail, with its parameters.
     """
     from dvskit.filters import Fit, Mask, PolygonMask
-    from dvskit.filters.names import FILTERS, described, filter_names, kind_in_file
-    from dvskit.filters.own_files import names_a_file
+    from dvskit.filters.names import FILTERS, described, filter_names, kind_in_file, names_a_file
 
     if name is None:
         kinds = filter_names()

@@ -253,7 +253,7 @@ def _write_flow(
     from dvskit.motion import flow_blocks
 
     if writer.kind is Kind.ARRAYS:
-        from dvskit.motion.flow_file import FlowSink
+        from dvskit.motion.event_flow import FlowSink
 
         with FlowSink(writer.path, shown.size, overwrite=writer.force) as sink:
             for block in flow_blocks(shown, method):
@@ -274,7 +274,7 @@ def _write_flow(
         title = velocities.span.titled(shown.file.name)
         labels = shown.part.labels()
         on_page = ShownEvents(shown, labels=labels, flow=FlowColors(**colors))
-        writer.page(on_page, title=title, state="colour=flow", dark=look.dark)
+        writer.page(on_page, title=title, state="color=flow", dark=look.dark)
 
 
 # --- tracks of corners ----------------------------------------------------------------------------
@@ -313,7 +313,7 @@ def corners(
     kinds = Kind.TABLE | Kind.ARRAYS | Kind.VIDEO
     writer = OutputWriter(out, "tracks", kinds, look, force=force, json=json)
     limits: dict[str, Any] = {"within_px": linking.near, "within_us": linking.within}
-    from dvskit.motion.corners import CornerLinks, corner_filter
+    from dvskit.motion.corner_tracks import CornerLinks, corner_filter
 
     chosen = corner_filter(linking.method)
     with opened(file, reading, linking.span, writer) as shown:

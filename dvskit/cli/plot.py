@@ -132,8 +132,8 @@ def raster(
 
     with opened(file, reading, span, writer) as shown:
         if model is None:
-            from dvskit.render._thin import thin
-            from dvskit.render.plots.rate import draw_thinned
+            from dvskit.render._thinning import thin
+            from dvskit.render.plots.over_time import draw_thinned
 
             thinned = thin(shown, plots.RASTER_EVENTS)
             writer.picture(draw_thinned(thinned, style))

@@ -42,8 +42,8 @@ class _Images:
 
     model     reconstruct, a recurrent network; filter, the complementary filter, which also uses
               the recording's frames (filter:uses_frames=false ignores them); a model folder; or an
-              ONNX network such as an export of E2VID or FireNet: FILE.onnx, or FILE.onnx:firenet+
-              for voxels that are not normalized.
+              ONNX export of E2VID, FILE.onnx, or of FireNet, FILE.onnx:firenet; :e2vid+ and
+              :firenet+ take voxels that are not normalized.
     fps       Images a second.
     every     An image each time that this many events per pixel have come, such as 0.35.
     times     A list of image times, such as images.txt: an image at each of them.

@@ -25,7 +25,7 @@ from dvskit.cli._shown import ShownFile, TalliedMethod, finish, opened
 from dvskit.cli._writer import Kind, OutputWriter, VideoLook
 from dvskit.errors import ConfigError, count_of
 from dvskit.events import Source, read_all
-from dvskit.formats import is_standard
+from dvskit.formats.file_sink import is_standard
 
 if TYPE_CHECKING:
     from dvskit.tracking import LineCounter, Tracker

@@ -42,7 +42,7 @@ from dvskit.formats.keeping_up import KeepingUp
 
 if TYPE_CHECKING:
     from dvskit.evaluation import Live, LiveDecision
-    from dvskit.render.view import Decided, Decisions, Viewed
+    from dvskit.render.view import Decisions, ShownDecision, ViewedRecording
 
 _END_S = 1.5  # for the last block to be written
 
@@ -108,7 +108,7 @@ def view(
         _serve([_decided_on(files, live.cameras, model, reading)], port, browser)
 
 
-def _serve(viewed: Sequence[Viewed], port: int, browser: bool) -> None:
+def _serve(viewed: Sequence[ViewedRecording], port: int, browser: bool) -> None:
     from dvskit.render.view import ViewServer
 
     title = ", ".join(each.name for each in viewed) or "dvskit"
@@ -135,12 +135,12 @@ def _show_live(
         check_writable(out, None)
         check_output(out, overwrite=live.force)
         _console.announce_compiling()
-    from dvskit.render.view import ViewedLive
+    from dvskit.render.view import ViewedStream
 
     shown, name = ShownArrivals(recording, out, overwrite=live.force), str(recording.path)
     _console.say(f"{name}: shown as it comes" + (f", written to {out}" if out else ""))
     try:
-        _serve([ViewedLive(name, shown, None)], port, browser)
+        _serve([ViewedStream(name, shown, None)], port, browser)
     finally:
         shown.close()
         for text in shown.notes():
@@ -166,7 +166,7 @@ def _live(model: str) -> Live:
 
 def viewed_from(
     files: list[Path], model: str | None, reading: Reading, beside: BesideCloud = BesideCloud()
-) -> Sequence[Viewed]:
+) -> Sequence[ViewedRecording]:
     """Return the views of files. Raises the errors of opening."""
     live = None if model is None else _live(model)
     opened = partial(open_shown, reading=reading, model=None if live is None else live.model)
@@ -185,37 +185,39 @@ def viewed_from(
         from dvskit.tracking import Tracker, object_blocks
 
         track = partial(object_blocks, tracker=Tracker())
-    from dvskit.render.view import Viewed
+    from dvskit.render.view import ViewedRecording
 
     decide = None if live is None else partial(_decisions, live)
     return [
-        Viewed(file.name, partial(opened, file), decide, picture=picture, track=track)
+        ViewedRecording(file.name, partial(opened, file), decide, picture=picture, track=track)
         for file in files
     ]
 
 
-def _decisions(live: Live, source: Source) -> Iterator[Decided]:
+def _decisions(live: Live, source: Source) -> Iterator[ShownDecision]:
     """Yield decisions on a recording, fitted if it has another size."""
     from dvskit.evaluation.live import decisions_on
 
     return map(_decided, decisions_on(live, source))
 
 
-def _decided(now: LiveDecision) -> Decided:
-    from dvskit.render.view import Decided
+def _decided(now: LiveDecision) -> ShownDecision:
+    from dvskit.render.view import ShownDecision
 
     name = now.answer or ""
-    return Decided(now.start_us, now.stop_us, name, now.best, now.confidence, now.rate)
+    return ShownDecision(now.start_us, now.stop_us, name, now.best, now.confidence, now.rate)
 
 
-def _decided_on(files: list[Path], cameras: CameraOptions, model: str, reading: Reading) -> Viewed:
+def _decided_on(
+    files: list[Path], cameras: CameraOptions, model: str, reading: Reading
+) -> ViewedRecording:
     """Return the view of a model's decisions on live events. Raises ConfigError for a mixture."""
-    from dvskit.render.view import Decisions, ViewedLive
+    from dvskit.render.view import Decisions, ViewedStream
 
     live, source = _live(model), one_source(files, cameras)
     stream, decisions = open_stream(source, live, reading), Decisions()
     _console.say(f"{name_of(source)}: {stream.how}; {window_words(live)}")
-    return ViewedLive(name_of(source), _DecidedEvents(stream, decisions), decisions)
+    return ViewedStream(name_of(source), _DecidedEvents(stream, decisions), decisions)
 
 
 class _DecidedEvents:

@@ -16,7 +16,7 @@ from dvskit.datasets.cache import Cache, CachedEvents, key_of, smallest
 from dvskit.datasets.samples import AdaptedSamples, ImageSamples, Samples, Varying, from_zero, named
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Events, Filter, Size
-from dvskit.filters import Fit, chain
+from dvskit.filters import Chain, Fit
 from dvskit.tensors.names import is_own
 from dvskit.tensors.point_set import PointSet
 from dvskit.tensors.representation import Representation
@@ -326,14 +326,14 @@ class RowMaker:
         if events is None:
             events = samples.events(row.number, rng if samples.draws else None)
         weight, start_us, represent = 1.0, None, self.representation
-        if events.size != self.size:
-            step = Fit(self.size).start(events.size)
+        if events.sensor_size != self.size:
+            step = Fit(self.size).start(events.sensor_size)
             fitted = step(events)
-            row = row._replace(fitting=Fitting(events.size, step.dropped, len(events)))
+            row = row._replace(fitting=Fitting(events.sensor_size, step.dropped, len(events)))
             events, weight = fitted, step.placement.weight
         if rng is not None and share.vary is not None:
             drawn = share.vary.draw(rng)
-            events, start_us = chain(drawn)(from_zero(events)), 0
+            events, start_us = Chain(drawn)(from_zero(events)), 0
             if share.relabel is not None:
                 row = row._replace(label=self._relabeled(share.relabel, row.label, drawn))
         if rng is not None and isinstance(represent, PointSet):

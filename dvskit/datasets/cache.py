@@ -183,11 +183,11 @@ def to_arrays(events: Events) -> Arrays:
     """
     steps = np.diff(events.t).view(np.uint64)  # exact, as a step of any length fits
     return {
-        "size": np.array(events.size, np.int32),
+        "size": np.array(events.sensor_size, np.int32),
         "start": events.t[:1],
         "steps": steps.astype(smallest(int(steps.max(initial=0)))),
-        "x": events.x.astype(smallest(events.size.width - 1)),
-        "y": events.y.astype(smallest(events.size.height - 1)),
+        "x": events.x.astype(smallest(events.sensor_size.width - 1)),
+        "y": events.y.astype(smallest(events.sensor_size.height - 1)),
         "p": np.packbits(events.p),
     }
 
@@ -494,7 +494,11 @@ class EventsInMemory:
             if self.memory.takes(size):
                 # A copy: the columns may be views of much more, such as a whole recording.
                 copied = Events.from_checked(
-                    events.t.copy(), events.x.copy(), events.y.copy(), events.p.copy(), events.size
+                    events.t.copy(),
+                    events.x.copy(),
+                    events.y.copy(),
+                    events.p.copy(),
+                    events.sensor_size,
                 )
                 self.memory.put((self, sample.number), copied, size)
         return events

@@ -25,7 +25,8 @@ from dvskit.datasets.folders import find_spans, read_table
 from dvskit.datasets.samples import Part, Sample, Samples
 from dvskit.datasets.splits import split_samples
 from dvskit.errors import DvskitError, FormatError, one_line
-from dvskit.events import Events, Size, polarity_column
+from dvskit.events import Events, Size
+from dvskit.events.columns import polarity_column
 from dvskit.formats import open_events
 from dvskit.formats.content import content_digest, digest_of
 from dvskit.formats.labels import MAPPING_NAME, read_mapping

@@ -42,8 +42,8 @@ from dvskit.errors import (
     one_line,
 )
 from dvskit.events import Events, Filter, as_size
-from dvskit.filters import Fit, chain
-from dvskit.filters.base import Chain, Function
+from dvskit.filters import Chain, Fit
+from dvskit.filters.base import Function
 from dvskit.tensors.point_set import PointSet
 from dvskit.tensors.representation import Representation
 
@@ -360,7 +360,7 @@ class Samples(_SampleSet["Samples", Events]):
         vary = change if isinstance(change, Varying) else None
         if change is not None and not isinstance(change, Varying):
             filters.append(change)
-        make = _EventItems(self, representation, chain(*filters), vary, start_us)
+        make = _EventItems(self, representation, Chain(*filters), vary, start_us)
         return SamplesDataset(self, make, seed)
 
     def adapted(self, adapt: Adapt, *, mark: str = "") -> AdaptedSamples:
@@ -641,7 +641,7 @@ class _EventItems:
         draws, start_us = self.samples.draws, self.start_us
         events = self.before(self.samples.events(number, rng if draws else None))
         if self.vary is not None:
-            events = chain(self.vary.draw(rng))(from_zero(events, start_us))
+            events = Chain(self.vary.draw(rng))(from_zero(events, start_us))
             start_us = 0
         if not isinstance(self.represent, Representation):
             return events if self.represent is None else self.represent(events)
@@ -668,7 +668,7 @@ def from_zero(events: Events, start_us: int | None = None) -> Events:
     if not len(events):
         return events
     t = events.t - (events.t[0] if start_us is None else start_us)
-    return Events.from_checked(t, events.x, events.y, events.p, events.size)
+    return Events.from_checked(t, events.x, events.y, events.p, events.sensor_size)
 
 
 def collate_tensors(batch: Sequence[tuple[Any, Any]]) -> tuple[Tensor, Any]:

@@ -14,7 +14,7 @@ from torch.utils.data import ConcatDataset, Subset
 from dvskit.datasets.samples import Part, Sample, Samples, named
 from dvskit.errors import ConfigError, EventsError, GeometryError, count_of
 from dvskit.events import Events, Filter, Size, as_size
-from dvskit.filters import chain
+from dvskit.filters import Chain
 from dvskit.filters.base import Function
 from dvskit.formats.content import digest_of
 
@@ -75,7 +75,7 @@ class TonicSamples(Samples):
         """Return a digest of the events themselves, as tonic does not name their source."""
         events = self.events(number)
         columns = (events.t, events.x, events.y, events.p)
-        return digest_of((str(events.size), *(column.tobytes().hex() for column in columns)))
+        return digest_of((str(events.sensor_size), *(column.tobytes().hex() for column in columns)))
 
 
 class _Owner:
@@ -134,7 +134,7 @@ class _Pairs:
 
     def _size(self, owner: _Owner, first: int, size: tuple[int, int] | None) -> Size:
         events = self._given(first)[0]
-        own = events.size if isinstance(events, Events) else None
+        own = events.sensor_size if isinstance(events, Events) else None
         known = next((each for each in (size, owner.own_size, own) if each is not None), None)
         if known is None:
             raise GeometryError(f"{owner.title} has no sensor_size; pass size=(width, height)")
@@ -198,8 +198,8 @@ def _column(dataset: Any, name: str) -> list[Any]:
 
 def _as_events(given: Any, size: Size) -> Events:
     if isinstance(given, Events):
-        if given.size != size:
-            raise GeometryError(f"has size {given.size}, the data set {size}")
+        if given.sensor_size != size:
+            raise GeometryError(f"has size {given.sensor_size}, the data set {size}")
         return given
     if isinstance(given, Mapping):
         try:
@@ -269,7 +269,7 @@ def in_tonic(
     size = as_size((int(sensor_size[0]), int(sensor_size[1])))
 
     def transform(array: NDArray[Any]) -> NDArray[Any]:
-        kept = chain(chosen)(Events.from_array(array, size=size))
+        kept = Chain(chosen)(Events.from_array(array, size=size))
         made = np.empty(len(kept), array.dtype)
         for field in array.dtype.names or ():
             made[field] = getattr(kept, field)

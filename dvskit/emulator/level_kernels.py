@@ -34,7 +34,7 @@ Columns = tuple[Array, Array, Array, Array, Array]
 
 @njit(cache=True, nogil=True)
 def places(histograms: Array) -> None:
-    """Turn counts (parts, times) into the index of the first event of each, by time, then part."""
+    """Turn counts (parts, times) into the index of the first event, in order of time, then part."""
     place = 0
     for t in range(histograms.shape[1]):
         for part in range(histograms.shape[0]):
@@ -65,7 +65,7 @@ def scatter(times: Array, marks: Array, place: Array, packed: Array) -> None:
 
 @njit(cache=True, nogil=True)
 def order_pixels(packed: Array) -> None:
-    """Sort events of the same time by pixel; those of one pixel keep their order.
+    """Sort events of the same time by pixel; events of one pixel keep their order.
 
     packed  uint64, see `scatter`, in order of time
     """

@@ -68,7 +68,7 @@ def answer_for(name: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmulatorParams:
-    """Parameters of the emulated sensor; the defaults are those of an ideal one.
+    """Parameters of the emulated sensor; the defaults are an ideal sensor.
 
     threshold_on, threshold_off  change of log intensity (e-folds) that makes an event; 0.01..10
     threshold_sigma  standard deviation of both from pixel to pixel, in e-folds; none below 0.01
@@ -186,7 +186,7 @@ class EmulatorParams:
 
 
 def as_params(params: EmulatorParams | str | PathLike[str] | None) -> EmulatorParams:
-    """Return the given parameters, those of a preset name or file, or a clean sensor for None.
+    """Return the given parameters, the parameters of a preset, or a clean sensor for None.
 
     Raises ConfigError for anything else.
     """

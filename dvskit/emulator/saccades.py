@@ -1,6 +1,6 @@
 """Images shown and moved as in N-MNIST, seen by the emulator.
 
-The numbers of NOMINAL: `tests/benchmarks/saccades.py` maximised the mean correlation of single
+The numbers of NOMINAL: `tests/benchmarks/saccades.py` maximized the mean correlation of single
 N-MNIST recordings (10 ms bins) with the emulation of the same digit, on 50 recordings; both
 thresholds were then raised by 4 % to match the number of events. On 300 other recordings the
 correlation is 0.762 +- 0.002, and 0.949 between the means of 100 digits. There are 5 % more events
@@ -32,11 +32,11 @@ class Saccades:
     The screen shows the image inverted, a dark digit on white: the arriving edge gives OFF events.
     The background is ON in 28 events of 29, like the leak of a pixel (Nozaki and Delbruck 2017).
 
-    stations_px   (x, y) of the picture's centre from the sensor's centre, before, between and after
+    stations_px   (x, y) of the picture's center from the sensor's center, before, between and after
                   the three saccades, x to the right and y down
     fastest_ms    time at which each saccade is halfway and fastest
     width_ms      of each; at time t after that it has gone 1 / (1 + exp(-t / width)) of its way
-    turn_rad, scale  of the picture, about its centre; scale in sensor pixels per picture pixel
+    turn_rad, scale  of the picture, about its center; scale in sensor pixels per picture pixel
     blur_px       standard deviation of the lens's blur, on the sensor
     gamma         the screen's light is (1 - gray)^gamma + pedestal; a digit's stroke is gray 1
     pedestal      light of a black screen, as a fraction of the light that white adds
@@ -160,7 +160,7 @@ def _fine(image: NDArray[np.uint8], saccades: Saccades) -> NDArray[np.float32]:
 def _show(
     picture: NDArray[np.float32], size: Size, saccades: Saccades, dx: float, dy: float
 ) -> NDArray[np.float32]:
-    """Return the light (H, W), at most 1, of the fine picture with its centre at (dx, dy)."""
+    """Return the light (H, W), at most 1, of the fine picture with its center at (dx, dy)."""
     across = saccades.scale / _FINE * np.cos(saccades.turn_rad)
     along = saccades.scale / _FINE * np.sin(saccades.turn_rad)
     rows, columns = picture.shape

@@ -22,7 +22,7 @@ from dvskit.errors import OutputError
 from dvskit.events import Events, Size
 from dvskit.formats import save_events
 from dvskit.scenes import DiscScene, KeyframePath, MovingShape, Patch, PersonScene, PlaneScene
-from dvskit.scenes.digits import draw_digit
+from dvskit.scenes.discs import draw_digit
 from dvskit.scenes.person import Build, GestureMotion, Look, View
 from dvskit.scenes.planes import noise_texture, polygon_texture
 from dvskit.streams import STANDARD_GRAVITY, Intrinsics

@@ -19,8 +19,7 @@ from dvskit.errors import ConfigError, ShapeError, VideoError, count_of
 from dvskit.events import Events, ReadableSource, Size
 from dvskit.events.window import check_window
 from dvskit.video import ClipPart, Clock, FrameLosses, FrameSource, Light, TimedFrames, open_frames
-from dvskit.video.pictures import as_array, look_at_scale
-from dvskit.video.source import frames_in_memory
+from dvskit.video.source import as_array, frames_in_memory, look_at_scale
 
 Frames = Iterable[tuple[int, NDArray[Any]]]
 
@@ -38,7 +37,7 @@ class EmulatedSource(ReadableSource):
     frames    pairs of (t_us, image), or a FrameSource
     emulator  the sensor and its seed
     size      of the frames: (width, height)
-    white     the value of white in the images; that of their dtype by default
+    white     the value of white in the images; by default the white of the dtype
 
         source = dvskit.emulate("video.mp4", seed=1)
         source.size, source.frame_count    # (Size(width=128, height=128), 200)
@@ -107,12 +106,12 @@ class EmulatedSource(ReadableSource):
         """End the current pass early."""
         self._stopped = True
 
-    def labelled(self) -> Iterator[tuple[Events, NDArray[np.bool_]]]:
+    def labeled(self) -> Iterator[tuple[Events, NDArray[np.bool_]]]:
         """Yield the events of each frame with a label per event: True for noise."""
         run = self._start()
         for t_us, frame in self._frames:
-            yield run.step_labelled(t_us, frame)
-        yield run.finish_labelled()
+            yield run.step_labeled(t_us, frame)
+        yield run.finish_labeled()
 
     def _start(self) -> EmulatorRun:
         # Clips have the scale of their dtype, or are checked while they are read.

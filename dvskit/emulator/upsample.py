@@ -1,10 +1,9 @@
 """Interpolated frames, so that nothing moves more than about a pixel from one to the next.
 
-Motion is estimated by dense inverse search (Kroeger et al. 2016, OpenCV's DISOpticalFlow), in both
-directions. The frame at share s of an interval samples each pixel at its moved place in the
-previous and in the next frame, weighted by the distance in time (Jiang et al. 2018, Super SloMo,
-eq. 4). Where the two motions contradict each other, as at occlusions, the two frames are blended
-in place.
+Motion is estimated in both directions (`video.motion_search`). The frame at share s of an interval
+samples each pixel at its moved place in the previous and in the next frame, weighted by the
+distance in time (Jiang et al. 2018, Super SloMo, eq. 4). Where the two motions contradict each
+other, as at occlusions, the two frames are blended in place.
 """
 
 from __future__ import annotations
@@ -19,15 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._checks import check_number
-from dvskit._threads import run_parts
 from dvskit.errors import ShapeError
 from dvskit.events import Size
 from dvskit.video import FrameSource
+from dvskit.video.motion_search import LEAST_SIDE, TwoWaySearch
 
 Image = NDArray[np.float32]
 
 MOST_STEPS = 64
-LEAST_SIDE = 12  # least side in pixels for the search
 _CONTRADICTION_PX = 1.0
 _FRACTION_MOVING = 0.001  # share of the pixels that may move further: the search has outliers
 
@@ -54,9 +52,7 @@ class Upsampled(FrameSource):
             self.container_start_us = frames.container_start_us
         self.steps: dict[int, int] = {}
         self.done = 0
-        self._searches = [
-            cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM) for _ in range(2)
-        ]
+        self._search = TwoWaySearch()
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
         self.steps, self.done = {}, 0
@@ -76,17 +72,7 @@ class Upsampled(FrameSource):
         if np.array_equal(first, last):
             self.steps[1] = self.steps.get(1, 0) + 1
             return
-        gray = [_for_search(image) for image in (first, last)]
-        flows = [np.zeros((*first.shape, 2), np.float32) for _ in range(2)]
-
-        def search(way: int) -> None:
-            # One per direction, which keeps nothing from one interval to the next.
-            flows[way] = np.asarray(
-                self._searches[way].calc(gray[way], gray[1 - way], flows[way]), np.float32
-            )
-
-        run_parts(search, 2)
-        onward, back = flows
+        onward, back = self._search(_for_search(first), _for_search(last))
         steps = min(steps_of(onward, back, self._most_px), t1 - t0, MOST_STEPS)
         self.steps[steps] = self.steps.get(steps, 0) + 1
         blended = _contradictions(onward, back)

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from dvskit._threads import run_parts
 from dvskit.emulator import v2e_kernels as k
-from dvskit.emulator.crossings import Crossings, Ordering, parts_of
-from dvskit.emulator.levels import UNIT, code_logs, lights
+from dvskit.emulator.levels import UNIT, Crossings, Ordering, code_logs, lights, parts_of
 from dvskit.emulator.params import EmulatorParams
 from dvskit.events import Size
 

@@ -368,7 +368,7 @@ class WindowByWindow:
     def step(self, events: Events, start_us: int) -> Tensor:
         """Take the events of the next bin, which begins at `start_us`; return logits (classes,)."""
         self._latest.append(events)
-        given, seen = self._model.input, Events.concatenate(self._latest, events.size)
+        given, seen = self._model.input, Events.concatenate(self._latest, events.sensor_size)
         if not len(seen):  # no evidence for any class
             return torch.zeros(len(self._model.classes))
         first_us = start_us - (len(self._latest) - 1) * given.bin_us
@@ -417,7 +417,9 @@ def played(blocks: Iterable[Events], tick_us: int, pace: Pace) -> Iterator[Arriv
             at = end
             if end < len(block):
                 late = pace.wait(stop_us)
-                yield Arrival(Events.concatenate(held, block.size), stop_us, pace.now(), late)
+                yield Arrival(
+                    Events.concatenate(held, block.sensor_size), stop_us, pace.now(), late
+                )
                 held, stop_us = [], stop_us + tick_us
     rest = Events.concatenate(held) if held else None
     if rest is not None and len(rest):

@@ -28,8 +28,7 @@ from dvskit.errors import ConfigError, did_you_mean
 from dvskit.evaluation.judging import Data, Judging, open_judging
 from dvskit.evaluation.operations import Operations, operations_of
 from dvskit.events import Events, Filter, Size
-from dvskit.filters.base import CallableFilter
-from dvskit.filters.steps import Step
+from dvskit.filters.base import CallableFilter, Step
 from dvskit.formats.content import own_seed
 from dvskit.layers import Stateful
 from dvskit.models.inputs import AnyBatches, representation_of
@@ -302,7 +301,7 @@ class CorruptionKind:
 
 def _jitter(level_ms: float, seed: int) -> Filter:
     # A shift by a second, over five deviations, keeps all times above 0, so no event is dropped.
-    return filters.chain(
+    return filters.Chain(
         filters.StartAt(1_000_000), filters.TemporalJitter(1000.0 * level_ms, seed)
     )
 
@@ -452,7 +451,7 @@ def corrupted(samples: Samples, kind: str, level: float, seed: int) -> Samples:
 
     def change(sample: LazySample) -> Events:
         own = own_seed(seed, f"{kind} {sample.row.name}", sample.row.span)
-        return filters.chain(made(level, own))(sample.events())
+        return filters.Chain(made(level, own))(sample.events())
 
     return samples.without_draws().adapted(change, mark=f" {kind} {level} {seed}")
 

@@ -1,6 +1,7 @@
 """The `Events` type, and the protocols and sources that carry events."""
 
-from dvskit.events.columns import Events, Layout, cut, polarity_column
+from dvskit.events.columns import Events, Layout, cut
+from dvskit.events.notebook_output import set_html_writer
 from dvskit.events.sources import (
     EventsSource,
     Filter,
@@ -14,7 +15,6 @@ from dvskit.events.sources import (
     is_source,
     read_all,
 )
-from dvskit.events.viewable import Viewable
 from dvskit.events.window import Size, as_size, parse_size
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "Size",
     "Source",
     "SourcePart",
-    "Viewable",
     "about",
     "as_size",
     "as_source",
@@ -35,6 +34,6 @@ __all__ = [
     "file_name",
     "is_source",
     "parse_size",
-    "polarity_column",
     "read_all",
+    "set_html_writer",
 ]

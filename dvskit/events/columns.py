@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from dvskit._checks import check_known
 from dvskit.errors import EventsError, GeometryError
 from dvskit.events.even_blocks import even_blocks
-from dvskit.events.viewable import Viewable
+from dvskit.events.notebook_output import NotebookOutput
 from dvskit.events.window import Size, as_size, check_window, warn_of_seconds
 
 Layout = Literal["tonic", "faery", "expelliarmus", "metavision", "dv"]
@@ -52,13 +52,13 @@ def _column(name: str, values: ArrayLike, dtype: type[np.generic]) -> NDArray[An
 
 
 @dataclass(frozen=True, slots=True, eq=False, init=False, repr=False)
-class Events(Viewable):
+class Events(NotebookOutput):
     """A stream of events, or a part of one: four columns of equal length and the sensor size.
 
     t     int64    microseconds, non-decreasing
     x, y  int16    0 <= x < width, 0 <= y < height; row 0 is the top row
     p     bool     True is ON (brighter), False is OFF (darker)
-    size  Size     (width, height)
+    sensor_size  Size  (width, height)
 
     Columns are read-only views of the arguments. A column is copied only if its dtype differs.
     Raises EventsError for unequal lengths, lossy dtypes and decreasing times, and GeometryError
@@ -74,7 +74,7 @@ class Events(Viewable):
     x: NDArray[np.int16]
     y: NDArray[np.int16]
     p: NDArray[np.bool_]
-    size: Size
+    sensor_size: Size
 
     def __init__(
         self, *, t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike, size: tuple[int, int]
@@ -100,12 +100,15 @@ class Events(Viewable):
                 "sort all columns first, by order = np.argsort(t, kind='stable')"
             )
         off = np.flatnonzero(
-            (self.x < 0) | (self.x >= self.size.width) | (self.y < 0) | (self.y >= self.size.height)
+            (self.x < 0)
+            | (self.x >= self.sensor_size.width)
+            | (self.y < 0)
+            | (self.y >= self.sensor_size.height)
         )
         if off.size:
             at = int(off[0])
             raise GeometryError(
-                f"event {at} at ({self.x[at]}, {self.y[at]}) is off the {self.size} sensor; "
+                f"event {at} at ({self.x[at]}, {self.y[at]}) is off the {self.sensor_size} sensor; "
                 "give the right size"
             )
 
@@ -121,7 +124,7 @@ class Events(Viewable):
         object.__setattr__(self, "x", x)
         object.__setattr__(self, "y", y)
         object.__setattr__(self, "p", p)
-        object.__setattr__(self, "size", size)
+        object.__setattr__(self, "sensor_size", size)
 
     @classmethod
     def from_checked(
@@ -163,11 +166,11 @@ class Events(Viewable):
             if size is None:
                 raise GeometryError("no blocks to join, and no size: pass size=(width, height)")
             return cls.empty(size)
-        whole = parts[0].size if size is None else as_size(size)
+        whole = parts[0].sensor_size if size is None else as_size(size)
         last = None
         for number, part in enumerate(parts):
-            if part.size != whole:
-                raise GeometryError(f"block {number} is {part.size}, the others {whole}")
+            if part.sensor_size != whole:
+                raise GeometryError(f"block {number} is {part.sensor_size}, the others {whole}")
             if len(part):
                 if last is not None and part.t[0] < last:
                     raise EventsError(
@@ -251,9 +254,9 @@ class Events(Viewable):
             raise EventsError(f"{part!r}: events are in order of time; give a positive step")
         columns = self.t[which], self.x[which], self.y[which], self.p[which]
         if not isinstance(which, slice):
-            return Events.from_checked(*columns, self.size)
+            return Events.from_checked(*columns, self.sensor_size)
         some = Events.__new__(Events)  # slices are views that nobody else has, and read-only
-        some._set(*columns, self.size)
+        some._set(*columns, self.sensor_size)
         return some
 
     def between(self, start_us: int | None = None, stop_us: int | None = None) -> Events:
@@ -279,7 +282,7 @@ class Events(Viewable):
     def copy(self) -> Events:
         """Return the same events with copied columns."""
         return Events.from_checked(
-            self.t.copy(), self.x.copy(), self.y.copy(), self.p.copy(), self.size
+            self.t.copy(), self.x.copy(), self.y.copy(), self.p.copy(), self.sensor_size
         )
 
     @property
@@ -290,7 +293,7 @@ class Events(Viewable):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Events):
             return NotImplemented
-        return self.size == other.size and all(
+        return self.sensor_size == other.sensor_size and all(
             np.array_equal(getattr(self, name), getattr(other, name)) for name in "txyp"
         )
 
@@ -298,10 +301,10 @@ class Events(Viewable):
 
     def __repr__(self) -> str:
         if not len(self):
-            return f"Events(none, {self.size})"
+            return f"Events(none, {self.sensor_size})"
         on = int(np.count_nonzero(self.p))
         return (
-            f"Events({len(self):,} on {self.size}, t = {self.t[0]}..{self.t[-1]} us, "
+            f"Events({len(self):,} on {self.sensor_size}, t = {self.t[0]}..{self.t[-1]} us, "
             f"{on:,} ON, {len(self) - on:,} OFF)"
         )
 
@@ -361,8 +364,6 @@ def polarity_column(values: NDArray[Any]) -> NDArray[np.bool_]:
     values  bool; integers 0 and 1; or integers -1 and 1
 
     Raises EventsError for other values.
-
-        dvskit.events.polarity_column(np.array([-1, 1, 1]))    # [False, True, True]
     """
     if values.dtype == np.bool_:
         return values

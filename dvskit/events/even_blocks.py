@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,6 +43,45 @@ class EvenBlocks:
             self._waiting, self._held = [], 0
 
 
+class TimeWindows:
+    """Cuts blocks into windows of `duration_us`. The first window holds the first event.
+
+    aligned  whether windows begin at whole multiples of the duration; otherwise the first window
+             begins at the first event
+    stop_us  the end of the latest window; None before the first event
+    """
+
+    def __init__(self, duration_us: int, *, aligned: bool = False) -> None:
+        self._duration_us, self._aligned = duration_us, aligned
+        self._origin_us = 0
+        self.stop_us: int | None = None
+
+    def cut(
+        self, events: Events, idle: Callable[[], bool] = lambda: False
+    ) -> Iterator[tuple[Events, int | None]]:
+        """Yield parts of a block, each with the end of its window if a later event completes it.
+
+        While `idle()`, windows without events are left out.
+        """
+        at = 0
+        while at < len(events):
+            t = int(events.t[at])
+            if self.stop_us is None and not self._aligned:
+                self._origin_us = t
+            if self.stop_us is None or (t >= self.stop_us and idle()):
+                number = (t - self._origin_us) // self._duration_us + 1
+                self.stop_us = self._origin_us + number * self._duration_us
+            stop = len(events)
+            if self.stop_us <= _LATEST_US:  # no event lies beyond it
+                stop = at + int(np.searchsorted(events.t[at:], self.stop_us))
+            part, at = events[at:stop], stop
+            if at == len(events):
+                yield part, None
+            else:
+                self.stop_us += self._duration_us
+                yield part, self.stop_us - self._duration_us
+
+
 class EvenTimes:
     """Regroups blocks into time spans of `duration_us` that hold events.
 
@@ -50,28 +89,18 @@ class EvenTimes:
     """
 
     def __init__(self, duration_us: int) -> None:
-        self.duration_us = duration_us
+        self._windows = TimeWindows(duration_us)
         self._waiting: list[Events] = []
-        self._stop_us: int | None = None
 
     def push(self, events: Events) -> Iterator[Events]:
         """Take a block; yield the spans that it completes."""
-        at = 0
-        while at < len(events):
-            t = int(events.t[at])
-            if self._stop_us is None or t >= self._stop_us:
-                yield from self.rest()
-                begin = t if self._stop_us is None else self._stop_us
-                self._stop_us = begin + ((t - begin) // self.duration_us + 1) * self.duration_us
-            stop = len(events)
-            if self._stop_us <= _LATEST_US:  # no event lies beyond it
-                stop = at + int(np.searchsorted(events.t[at:], self._stop_us))
-            if stop < len(events):
-                yield events.concatenate([*self._waiting, events[at:stop]])
-                self._waiting = []
+        for part, stop_us in self._windows.cut(events, lambda: not self._waiting):
+            if stop_us is None:
+                self._waiting.append(part.copy())  # the caller may change its arrays
             else:
-                self._waiting.append(events[at:].copy())  # the caller may change its arrays
-            at = stop
+                parts = [*self._waiting, part]
+                self._waiting = []
+                yield events.concatenate(parts)
 
     def rest(self) -> Iterator[Events]:
         """Yield the events of the last span, if any."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 from dvskit.errors import EventsError
 from dvskit.events.columns import Events, cut
 from dvskit.events.even_blocks import even_blocks
-from dvskit.events.viewable import Viewable
+from dvskit.events.notebook_output import NotebookOutput
 from dvskit.events.window import Size, check_window, early_end_us, warn_of_seconds
 
 
@@ -46,7 +46,7 @@ class Source(Protocol):
 class Filter(Protocol):
     """Frozen parameters of a function from events to events.
 
-    The smallest one of your own has no state, so that its step is a plain function. `chain` makes
+    The smallest one of your own has no state, so that its step is a plain function. `Chain` makes
     it callable; see `dvskit.filters.CallableFilter` for one that is callable itself.
 
         class OnOnly:
@@ -54,7 +54,7 @@ class Filter(Protocol):
                 return lambda events: events[events.p]
 
         recording = dvskit.open_events("events.raw")
-        on = dvskit.filters.chain(OnOnly())(recording).load()
+        on = dvskit.filters.Chain(OnOnly())(recording).load()
     """
 
     def start(self, size: Size) -> Callable[[Events], Events]:
@@ -102,11 +102,11 @@ class Sink(Protocol):
         """Complete the output, or remove it after an error."""
 
 
-class ReadableSource(Viewable, ABC):
+class ReadableSource(NotebookOutput, ABC):
     """A Source with the full interface; subclasses define `size` and `__iter__`.
 
-    It adds `load`, `blocks`, `between`, the page and the plots. `__iter__` yields `Events` of this
-    size in order of time, each time from the start if the source can be read again.
+    It adds `load`, `blocks`, `between` and the output in notebooks. `__iter__` yields `Events` of
+    this size in order of time, each time from the start if the source can be read again.
 
         class Ticks(dvskit.events.ReadableSource):
             size = dvskit.Size(64, 48)
@@ -154,6 +154,10 @@ class ReadableSource(Viewable, ABC):
                 raise AttributeError(f"{kind} has no {name!r} until it is read; use .load().{name}")
             raise AttributeError(f"{kind!r} object has no attribute {name!r}")
 
+    def about(self) -> list[tuple[str, str]]:
+        """Return names and values for display that need no reading of events."""
+        return []
+
     def __repr__(self) -> str:
         said = "".join(f"; {name}: {value}" for name, value in self.about())
         return f"<{type(self).__name__} {self.size}{said}>"
@@ -171,7 +175,7 @@ class EventsSource(ReadableSource):
 
     def __init__(self, events: Events) -> None:
         self.events = events
-        self.size = events.size
+        self.size = events.sensor_size
 
     def __iter__(self) -> Iterator[Events]:
         yield self.events
@@ -242,7 +246,7 @@ def about(source: Source) -> list[tuple[str, str]]:
         recording = dvskit.open_events("events.raw")
         dict(dvskit.events.about(recording))["format"]    # 'evt3'
     """
-    said = source.about() if isinstance(source, Viewable) else []
+    said = source.about() if isinstance(source, ReadableSource) else []
     return [("source", type(source).__name__), *said]
 
 

@@ -22,7 +22,7 @@ class Size(NamedTuple):
     reverse, (height, width).
 
         events = dvskit.load_events("events.raw")
-        width, height = events.size
+        width, height = events.sensor_size
         counts = np.zeros((height, width), np.int64)
         np.add.at(counts, (events.y, events.x), 1)    # events per pixel
     """

@@ -1,6 +1,6 @@
 """Filters from Events to Events: frozen parameters, and a step with the state of one pass.
 
-A filter is called with Events or a Source: `Crop(0, 0, 64, 48)(events)`. `chain` applies several in
+A filter is called with Events or a Source: `Crop(0, 0, 64, 48)(events)`. `Chain` applies several in
 order, including plain functions from Events to Events. Each filter has a name on the command line,
 `dvskit convert in.raw out.raw --filter background_activity:5ms`, and in Python,
 `filter_from("background_activity:5ms")`. `register_filter` names one of your own.
@@ -26,22 +26,19 @@ one for a sample, and `Vary.nda()` is the policy of Li et al. 2022. `event_mix` 
 two samples.
 """
 
-from dvskit.filters.affine import (
-    Affine,
-    Flip,
-    QuarterTurn,
-    Roll,
-    Rotate,
-    Shear,
-    Shift,
-    Transpose,
-    Zoom,
+from dvskit.filters.base import (
+    CallableFilter,
+    Chain,
+    FilteredSource,
+    Step,
+    Tally,
+    as_filter,
+    finish,
 )
-from dvskit.filters.base import CallableFilter, Chain, FilteredSource, as_filter, chain
 from dvskit.filters.chance import DropEvents, Noise, SpatialJitter, TemporalJitter
 from dvskit.filters.corners import ArcStar, EFast, EHarris, LuvHarris
 from dvskit.filters.denoising import BackgroundActivity, HotPixel, Refractory, hot_pixels
-from dvskit.filters.fit import Fit, FitStep, Placement, Undistort
+from dvskit.filters.fit import Fit, Placement, Undistort
 from dvskit.filters.mask import (
     CircleMask,
     Crop,
@@ -50,11 +47,20 @@ from dvskit.filters.mask import (
     Mask,
     PolygonMask,
     RectangleMask,
-    cropped_size,
 )
 from dvskit.filters.names import filter_from, filter_names, register_filter
-from dvskit.filters.pixel_map import PixelMap
-from dvskit.filters.steps import Step, Tally, finish
+from dvskit.filters.pixel_map import (
+    Affine,
+    Flip,
+    PixelMap,
+    QuarterTurn,
+    Roll,
+    Rotate,
+    Shear,
+    Shift,
+    Transpose,
+    Zoom,
+)
 from dvskit.filters.timing import (
     DropTime,
     EvenRateLimit,
@@ -88,7 +94,6 @@ __all__ = [
     "EventRateLimit",
     "FilteredSource",
     "Fit",
-    "FitStep",
     "Flip",
     "HotPixel",
     "LuvHarris",
@@ -121,8 +126,6 @@ __all__ = [
     "Vary",
     "Zoom",
     "as_filter",
-    "chain",
-    "cropped_size",
     "cut_mix",
     "event_mix",
     "filter_from",

@@ -1,16 +1,17 @@
-"""The common interface of filters: calls, chains and filtered sources."""
+"""The common interface of filters: steps that count, chains, sources, and selected events."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, overload
+from typing import Any, ClassVar, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._checks import check_fields
+from dvskit._threads import run_parts
 from dvskit.errors import ConfigError, EventsError
 from dvskit.events import (
     Events,
@@ -23,7 +24,124 @@ from dvskit.events import (
     as_source,
 )
 from dvskit.events.sources import inside
-from dvskit.filters.steps import CountedStep, Step, Tally, begin, tally_of
+
+
+class Step(ABC):
+    """One pass of a filter: called with each block in turn, it returns the filtered events.
+
+    size     size of the sensor of the filtered events
+    dropped  number of events dropped so far
+    added    number of events added so far
+
+    The input equals the output plus `dropped`, less `added`, plus the events held back until
+    `finish`. A filter's `start(size)` returns a new step for each pass. The filter holds
+    parameters and never changes; the step holds the state. A block may be empty and may end
+    anywhere: the result must not depend on that. This base class is optional. dvskit counts the
+    events of other callables.
+
+        class OnStep(dvskit.filters.Step):
+            def __call__(self, events):
+                kept = events[events.p]
+                self.dropped += len(events) - len(kept)
+                return kept
+
+        step = OnStep(dvskit.Size(128, 128))
+        on = [step(block) for block in dvskit.open_events("events.raw")]
+        step.dropped    # the number of OFF events
+    """
+
+    def __init__(self, size: Size) -> None:
+        self.size = size
+        self.dropped = 0
+        self.added = 0
+
+    @abstractmethod
+    def __call__(self, events: Events) -> Events:
+        """Return the filtered events of this block and of those held back before."""
+
+    def finish(self) -> Events:
+        """Return the events still held back after the last block; called once."""
+        return Events.empty(self.size)
+
+
+class Blockwise(Step):
+    """A pass that holds nothing back: `work` filters a block, and the loss is counted."""
+
+    def __init__(self, work: Callable[[Events], Events], size: Size) -> None:
+        super().__init__(size)
+        self._work = work
+
+    def __call__(self, events: Events) -> Events:
+        """Return the filtered events of a block."""
+        given = self._work(events)
+        self.dropped += len(events) - len(given)
+        return given
+
+
+class CountedStep(Step):
+    """A pass of a step that does not count: the events that went in, less those that came out."""
+
+    def __init__(self, step: Callable[[Events], Events], size: Size) -> None:
+        super().__init__(step(Events.empty(size)).sensor_size)
+        self._step, self._lost = step, 0
+
+    def __call__(self, events: Events) -> Events:
+        """Return the result of the step."""
+        return self._counted(len(events), self._step(events))
+
+    def finish(self) -> Events:
+        """Return the events that the step holds back, if it has `finish`."""
+        return self._counted(0, finish(self._step, self.size))
+
+    def _counted(self, taken: int, given: Events) -> Events:
+        self._lost += taken - len(given)
+        self.dropped, self.added = max(self._lost, 0), max(-self._lost, 0)
+        return given
+
+
+def begin(chosen: Filter, size: Size) -> Step:
+    """Return the step of one pass, which counts the events that it drops and adds."""
+    step = chosen.start(size)
+    return step if isinstance(step, Step) else CountedStep(step, size)
+
+
+def finish(step: Callable[[Events], Events], size: Size) -> Events:
+    """Return the events that a step holds back at the end of a stream; empty without `finish`.
+
+    Call it once, after the last block. `size` is the sensor size of the filtered events.
+
+        jitter = dvskit.filters.TemporalJitter(500)
+        events = dvskit.load_events("events.raw")
+        step = jitter.start(events.sensor_size)
+        early = step(events)
+        late = dvskit.filters.finish(step, events.sensor_size)    # those that could still change places
+    """
+    rest = getattr(step, "finish", None)
+    return Events.empty(size) if rest is None else rest()
+
+
+class Tally(NamedTuple):
+    """The number of events that a filter has dropped and added in a pass.
+
+    `FilteredSource.tally` and `Chain`'s steps return one for each filter.
+
+        both = dvskit.filters.Chain(dvskit.filters.Polarity("on"), dvskit.filters.Noise(0.5))
+        source = both(dvskit.open_events("events.raw"))
+        noisy = source.load()
+        dropped = {str(each.filter): each.dropped for each in source.tally()}
+    """
+
+    filter: Filter
+    dropped: int
+    added: int
+
+
+def tally_of(chosen: Filter, step: Any) -> list[Tally]:
+    """Return the numbers of events that a step has dropped and added, per filter in it."""
+    if hasattr(step, "tally"):
+        return list(step.tally())
+    return [Tally(chosen, step.dropped, step.added)]
+
 
 Columns = tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.int16], NDArray[np.bool_]]
 """t, x, y and p of events."""
@@ -80,7 +198,7 @@ class CallableFilter(ABC):
 
 
 def _filtered(chosen: Filter, events: Events) -> Events:
-    step = begin(learned(chosen, EventsSource(events)), events.size)
+    step = begin(learned(chosen, EventsSource(events)), events.sensor_size)
     part, rest = step(events), step.finish()
     return Events.concatenate([part, rest]) if len(rest) else part
 
@@ -113,9 +231,9 @@ class FunctionFilter(CallableFilter):
 
         def step(events: Events) -> Events:
             given = self.function(events) if len(events) else events
-            if not isinstance(given, Events) or given.size != size:
+            if not isinstance(given, Events) or given.sensor_size != size:
                 kind = type(given).__name__
-                found = f"Events of {given.size}" if isinstance(given, Events) else kind
+                found = f"Events of {given.sensor_size}" if isinstance(given, Events) else kind
                 name = getattr(self.function, "__qualname__", repr(self.function))
                 raise EventsError(f"filter {name} returned {found}; return Events of {size}")
             return given
@@ -147,19 +265,23 @@ def as_filter(given: Filter | Function) -> Filter:
 
 
 class Chain(CallableFilter):
-    """Filters in sequence, the first one first.
+    """Filters in sequence, the first one first: `Chain(a, b)(events)`.
 
-    `chain(a, b)` makes one. Neighbours that only move pixels are combined, so that events are moved
-    once.
+    Each is a Filter, possibly your own (only `start` is needed), or a function: see `as_filter`.
+    Without filters, events are unchanged. Neighbors that only move pixels are combined, so that
+    events are moved once.
 
-        filters = [dvskit.filters.BackgroundActivity(5_000), dvskit.filters.Fit((64, 64))]
-        both = dvskit.filters.Chain(filters)
-        both(dvskit.load_events("noisy.raw")).size    # Size(width=64, height=64)
+        clean = dvskit.filters.Chain(
+            dvskit.filters.HotPixel(),
+            dvskit.filters.BackgroundActivity(5_000),
+            lambda events: events[events.y >= 10],
+        )
+        dvskit.save_events(clean(dvskit.open_events("noisy.raw")), "clean.raw")
     """
 
     __slots__ = ("filters",)
 
-    def __init__(self, filters: Sequence[Filter | Function]) -> None:
+    def __init__(self, *filters: Filter | Function) -> None:
         self.filters = tuple(map(as_filter, filters))
 
     def __eq__(self, other: object) -> bool:
@@ -172,7 +294,7 @@ class Chain(CallableFilter):
         return f"Chain({', '.join(map(repr, self.filters))})"
 
     def joined(self) -> list[Filter]:
-        """Return equivalent filters, with neighbours combined where possible."""
+        """Return equivalent filters, with neighbors combined where possible."""
         found: list[Filter] = []
         for each in self.filters:
             for one in each.joined() if isinstance(each, Chain) else [each]:
@@ -194,8 +316,8 @@ class Chain(CallableFilter):
         """Return the same chain with filters that have learned from their input."""
         known: list[Filter] = []
         for each in self.joined():
-            known.append(learned(each, FilteredSource(source, Chain(known)) if known else source))
-        return Chain(known)
+            known.append(learned(each, FilteredSource(source, Chain(*known)) if known else source))
+        return Chain(*known)
 
     def start(self, size: Size) -> ChainStep:
         """Return the step of one pass; each filter starts with the previous one's output size."""
@@ -209,7 +331,7 @@ class ChainStep(Step):
         self._steps: list[tuple[Filter, Step]] = []
         for each in filters:
             step = begin(each, size)
-            size = step(Events.empty(size)).size
+            size = step(Events.empty(size)).sensor_size
             self._steps.append((each, step))
         self.size = size
 
@@ -242,22 +364,6 @@ class ChainStep(Step):
         return sum(each.added for each in self.tally())
 
 
-def chain(*filters: Filter | Function) -> Chain:
-    """Return one filter that applies `filters` in order: `chain(a, b)(events)`.
-
-    Each is a Filter, possibly your own (only `start` is needed), or a function: see `as_filter`.
-    Without filters, events are unchanged.
-
-        clean = dvskit.filters.chain(
-            dvskit.filters.HotPixel(),
-            dvskit.filters.BackgroundActivity(5_000),
-            lambda events: events[events.y >= 10],
-        )
-        dvskit.save_events(clean(dvskit.open_events("noisy.raw")), "clean.raw")
-    """
-    return Chain(filters)
-
-
 class FilteredSource(ReadableSource):
     """A filtered Source. Each iteration starts a new pass of the filter.
 
@@ -275,7 +381,7 @@ class FilteredSource(ReadableSource):
         self.source = source
         self.filter = self._filter = as_filter(chosen)
         self._step = begin(self.filter, source.size)
-        self.size = self._step(Events.empty(source.size)).size
+        self.size = self._step(Events.empty(source.size)).sensor_size
 
     def __iter__(self) -> Iterator[Events]:
         self._filter = learned(self.filter, self.source)
@@ -303,3 +409,73 @@ class FilteredSource(ReadableSource):
     def about(self) -> list[tuple[str, str]]:
         """Return the filter and the description of its source."""
         return [("filter", repr(self.filter)), *about(self.source)]
+
+
+PART = 1 << 17  # events per part of the work
+
+
+def columns(events: Events) -> Columns:
+    """Return the four columns for kernels: contiguous, copied only if necessary."""
+    return _whole(events.t), _whole(events.x), _whole(events.y), _whole(events.p)
+
+
+def _whole(column: NDArray[Any]) -> NDArray[Any]:
+    whole = np.ascontiguousarray(column)
+    if whole is not column:
+        whole.flags.writeable = (
+            False  # the same type as the others, so that one compiled loop serves all
+        )
+    return whole
+
+
+def room(count: int) -> Columns:
+    """Return uninitialized columns for `count` events."""
+    return (
+        np.empty(count, np.int64),
+        np.empty(count, np.int16),
+        np.empty(count, np.int16),
+        np.empty(count, np.bool_),
+    )
+
+
+def parts_of(count: int) -> list[slice]:
+    """Return the parts of the work on `count` events."""
+    return [slice(start, min(count, start + PART)) for start in range(0, count, PART)]
+
+
+def part_of(given: Columns, at: slice) -> Columns:
+    """Return a part of the columns, as views."""
+    t, x, y, p = given
+    return t[at], x[at], y[at], p[at]
+
+
+def in_parts(work: Callable[[slice], object], count: int) -> None:
+    """Do the work on `count` events, part by part, on all threads."""
+    parts = parts_of(count)
+    run_parts(lambda k: work(parts[k]), len(parts))
+
+
+def select(events: Events, keep: NDArray[np.bool_]) -> Events:
+    """Return the events marked by `keep`, one boolean per event: a faster `events[keep]`."""
+    given = columns(events)
+    out = columns_kept(given, keep)
+    return events if out is given else Events.from_checked(*out, events.sensor_size)
+
+
+def columns_kept(given: Columns, keep: NDArray[np.bool_]) -> Columns:
+    """Return the columns of the events marked by `keep`; the given ones if all are kept."""
+    from dvskit.filters.event_kernels import select_events
+
+    parts = parts_of(len(keep))
+    counts = [int(np.count_nonzero(keep[part])) for part in parts]
+    total = sum(counts)
+    if total == len(keep):
+        return given
+    ends, out = np.cumsum(counts), room(total)
+
+    def work(k: int) -> None:
+        at = slice(ends[k] - counts[k], ends[k])
+        select_events(keep[parts[k]], part_of(given, parts[k]), part_of(out, at))
+
+    run_parts(work, len(parts))
+    return out

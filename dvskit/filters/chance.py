@@ -11,9 +11,16 @@ from numpy.typing import NDArray
 from dvskit._checks import check_number, check_seed, checked
 from dvskit.errors import EventsError
 from dvskit.events import Events, Size
-from dvskit.filters.base import CallableFilter, Columns
-from dvskit.filters.selecting import columns, in_parts, room, select
-from dvskit.filters.steps import Blockwise, Step
+from dvskit.filters.base import (
+    Blockwise,
+    CallableFilter,
+    Columns,
+    Step,
+    columns,
+    in_parts,
+    room,
+    select,
+)
 
 REACH = 5  # cut, in standard deviations; normally 6 in 10 million lie beyond
 _PIECE = 1 << 17  # events sorted at once

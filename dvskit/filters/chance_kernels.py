@@ -137,7 +137,7 @@ def merge_noise(
     drawing: Drawing, on_share: float, size: tuple[int, int], times: Array, given: Columns,
     out: Columns,
 ) -> None:  # fmt: skip
-    """Merge noise at `times` into the events, before those of the same time."""
+    """Merge noise at `times` into the events, before events of the same time."""
     (seed, first), (width, height) = drawing, size
     (t, x, y, p), (out_t, out_x, out_y, out_p) = given, out
     pixels, begun = np.uint64(width * height), begin(seed, 5)

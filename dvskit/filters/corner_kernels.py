@@ -140,9 +140,9 @@ def arc_star(
 ) -> None:
     """Score 1 where the newest arcs, or their complements, have the lengths of `e_fast`, else 0.
 
-    last  (4, H * W): the times of the events that started a change, by polarity, and those of the
-          latest events. An event starts a change if the pixel's latest of its polarity is more
-          than repeat_us old, or older than that of the other polarity
+    last  (4, H * W): the times of the events that started a change, by polarity, and of the latest
+          events. An event starts a change if the pixel's latest event of the same polarity is more
+          than repeat_us old, or older than the latest event of the other polarity
     """
     t, x, y, p = events
     pixels, wide = np.uint64(last.shape[1]), np.uint64(width)
@@ -175,7 +175,7 @@ def luv_harris(events: Columns, surface: Array, scores: Array) -> None:
     """Score the Harris response of a surface of latest events.
 
     surface  (H + 8, W + 8) uint8, with a border of 4. An event takes 1 from the 7 x 7 pixels around
-             it, those below 241 become 0, and its own becomes 255
+             it, pixels below 241 become 0, and the pixel of the event becomes 255
     """
     _, x, y, _ = events
     stride = np.uint64(surface.shape[1])

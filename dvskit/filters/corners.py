@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from dvskit._checks import check_number, check_whole, checked
 from dvskit.events import Events, Size
-from dvskit.filters.base import CallableFilter, Columns
-from dvskit.filters.selecting import columns, part_of, select
-from dvskit.filters.steps import Step
+from dvskit.filters.base import CallableFilter, Columns, Step, columns, part_of, select
 
 Scores = NDArray[np.float32]
 
@@ -166,7 +164,7 @@ class EHarris(CallableFilter):
     trace^2) must be above `threshold`. The response reaches about 23.
 
         events = dvskit.load_events("discs.raw")
-        step = dvskit.filters.EHarris().start(events.size)
+        step = dvskit.filters.EHarris().start(events.sensor_size)
         scores = step.scores(events)    # (n,) float32, to choose a threshold from
     """
 

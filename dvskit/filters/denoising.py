@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 from dvskit._checks import check_choice, check_flag, check_number, check_whole, checked
 from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events, Size, Source, cut
-from dvskit.filters.base import CallableFilter, Columns
+from dvskit.filters.base import CallableFilter, Columns, Step, columns, part_of, select
 from dvskit.filters.mask import Mask
 from dvskit.filters.pixel_map import Kept, PixelMap
-from dvskit.filters.selecting import columns, part_of, select
-from dvskit.filters.steps import Step
 
 Times = NDArray[np.signedinteger]
 Mark = Callable[[Columns, int, Times, NDArray[np.bool_]], None]
@@ -30,13 +28,13 @@ _ABOVE_RIVALS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class BackgroundActivity(CallableFilter):
-    """Keep an event only if a neighbouring pixel fired in the `within_us` before it.
+    """Keep an event only if a neighboring pixel fired in the `within_us` before it.
 
-    The filter of Delbruck 2008 (Frame-free dynamic digital vision): noise has no neighbours in
+    The filter of Delbruck 2008 (Frame-free dynamic digital vision): noise has no neighbors in
     time, edges do. Events of both polarities count, including dropped ones. Of events at the same
     time, those earlier in the stream count.
 
-    neighbours  the 8 pixels around, or the 4 that share a side
+    neighbors  the 8 pixels around, or the 4 that share a side
     itself      whether the pixel's own last event counts too; then hot pixels pass
 
         x, y = [5, 6, 20], [5, 5, 9]
@@ -45,7 +43,7 @@ class BackgroundActivity(CallableFilter):
     """
 
     within_us: int = checked(check_whole, default=5_000)
-    neighbours: Literal[8, 4] = checked(check_choice, (8, 4), default=8)
+    neighbors: Literal[8, 4] = checked(check_choice, (8, 4), default=8)
     itself: bool = checked(check_flag, default=False)
 
     def start(self, size: Size) -> RecentStep:
@@ -54,7 +52,7 @@ class BackgroundActivity(CallableFilter):
         def mark(events: Columns, origin_us: int, last: Times, keep: NDArray[np.bool_]) -> None:
             from dvskit.filters.event_kernels import near_in_time
 
-            by = self.neighbours == 8, self.itself
+            by = self.neighbors == 8, self.itself
             near_in_time(events, origin_us, self.within_us, by, last, keep)
 
         return RecentStep(size, (size.height + 2, size.width + 2), self.within_us, mark)
@@ -143,12 +141,12 @@ def hot_pixels(
 
     With m the median of the 5 x 5 pixels around: n > times m and n > m + deviations sqrt(m + 1).
     Of the 80 pixels up to four away, at most two may have a third of its events: a moving edge
-    leaves as many on its neighbours, and a flickering area has many such pixels, but a hot pixel
+    leaves as many on its neighbors, and a flickering area has many such pixels, but a hot pixel
     stands alone. (Calibration knows when pixels are at rest, and counts hot pixels by another
     rule: `emulator.calibration.noise.hot_at_rest`.)
 
         events = dvskit.load_events("noisy.raw")
-        counts = np.zeros(events.size[::-1], np.int64)
+        counts = np.zeros(events.sensor_size[::-1], np.int64)
         np.add.at(counts, (events.y, events.x), 1)
         hot = dvskit.filters.hot_pixels(counts)    # (128, 128) bool
         cold = dvskit.filters.Mask(~hot)(events)
@@ -156,7 +154,7 @@ def hot_pixels(
     import cv2
 
     # Reflected at the edge: medianBlur alone would repeat the last pixel, and a hot one in a corner
-    # would fill its own neighbourhood.
+    # would fill its own neighborhood.
     padded = np.pad(total.astype(np.float32), 2, mode="reflect")
     around = cv2.medianBlur(padded, 5)[2:-2, 2:-2]
     hot: NDArray[np.bool_] = (total > times * around) & (
@@ -200,7 +198,7 @@ class HotPixel(CallableFilter):
     is read a second time for that. A live stream is held in memory, 13 bytes per event, until the
     counts are complete; without `learn_us` that is at its end.
 
-    times, deviations  how far above its neighbourhood a hot pixel is, see `hot_pixels`
+    times, deviations  how far above its neighborhood a hot pixel is, see `hot_pixels`
 
         recording = dvskit.open_events("noisy.raw")
         dvskit.save_events(dvskit.filters.HotPixel()(recording), "cold.raw")

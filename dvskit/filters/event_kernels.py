@@ -13,9 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.filters.base import Columns
-
 Array = NDArray[Any]
+Columns = tuple[Array, Array, Array, Array]  # t, x, y and p of events
 
 _MOST = 64  # bucket size up to which insertion sort is used
 _BLOCK = 16  # events of which it is checked whether all are kept
@@ -95,9 +94,9 @@ def evenly_of_windows(t: Array, window_us: int, most: int, keep: Array) -> None:
 def near_in_time(
     events: Columns, origin_us: int, within_us: int, by: tuple[bool, bool], last: Array, keep: Array
 ) -> None:
-    """Mark events with a neighbouring pixel that fired in the within_us before.
+    """Mark events with a neighboring pixel that fired in the within_us before.
 
-    by    whether the diagonal neighbours count, and whether the pixel's own last event does
+    by    whether the diagonal neighbors count, and whether the pixel's own last event does
     last  (H + 2, W + 2), with a border that never fires. Times in it count from `origin_us`, which
           lies before the first event: 0 is never
     """
@@ -148,7 +147,7 @@ def rested(
 def order_of(t: Array, order: Array) -> bool:
     """Fill `order` with the indices that sort `t`; equal times keep their order.
 
-    Events go to time buckets, about one each: if times are almost sorted, neighbours in time are
+    Events go to time buckets, about one each: if times are almost sorted, neighbors in time are
     near in memory. Returns False, without an order, if a bucket is too full.
     """
     count = len(t)
@@ -291,9 +290,9 @@ def move_places(given: Columns, places: Array, out: Columns) -> None:
 def affine_places(
     matrix: tuple[float, float, float, float], dx: float, dy: float, places: Array
 ) -> None:
-    """Fill `places`, (H, W), with the map of a matrix on pixel centres.
+    """Fill `places`, (H, W), with the map of a matrix on pixel centers.
 
-    (0, 0) is the centre of the upper left pixel; halves round to the right, and down.
+    (0, 0) is the center of the upper left pixel; halves round to the right, and down.
     """
     xx, xy, yx, yy = matrix
     height, width = places.shape

@@ -24,7 +24,7 @@ _LEAST_FILLED, _MOST_FILLED = Fraction(9, 10), Fraction(51, 50)
 
 @dataclass(frozen=True, slots=True)
 class Fit(PixelMap):
-    """Scale the events to a sensor of another size: whole, undistorted, centred.
+    """Scale the events to a sensor of another size: whole, undistorted, centered.
 
     One event stays one event, with its time and polarity. On a smaller sensor each block of k x k
     pixels becomes one pixel with the events of all of them. On a larger one each event goes to the
@@ -50,18 +50,12 @@ class Fit(PixelMap):
         return Axes(placement.places(axis=0), placement.places(axis=1))
 
     def start(self, size: Size) -> FitStep:
-        """Return the step of one pass."""
+        """Return the step of one pass; its `placement` describes the fit."""
         return FitStep(self, size)
 
 
 class FitStep(PixelMapStep):
-    """A pass of a `Fit`. `placement` describes the fit, `dropped` counts the dropped events.
-
-    `Fit.start` makes one.
-
-        step = dvskit.filters.Fit((64, 48)).start(dvskit.Size(640, 480))
-        str(step.placement)    # '640x480 fitted to 64x48 (10x10 pixels to one)'
-    """
+    """A pass of a `Fit`. `placement` describes the fit, `dropped` counts the dropped events."""
 
     def __init__(self, fit: Fit, size: Size) -> None:
         super().__init__((fit,), size)
@@ -74,7 +68,7 @@ class FitStep(PixelMapStep):
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The placement of a sensor of `size` on one of size `target`, centre on centre.
+    """The placement of a sensor of `size` on one of size `target`, center on center.
 
     `scale` is the side of a pixel in target pixels: the largest at which the whole sensor fits, or
     an integer 1/k or m near it, if the image then fills nine tenths of the target, or loses a
@@ -114,7 +108,7 @@ class Placement:
     def places(self, *, axis: int) -> NDArray[np.int16]:
         """Return the target's column (axis 0) or row (1) for each of the sensor's; -1 if off it."""
         count, room = self.size[axis], self.target[axis]
-        # Centre on centre: floor((i + 1/2 - count / 2) scale + room / 2), in integers.
+        # Center on center: floor((i + 1/2 - count / 2) scale + room / 2), in integers.
         above, below = self.scale.numerator, self.scale.denominator
         doubled = 2 * np.arange(count, dtype=np.int64) + 1 - count
         found = (doubled * above + room * below) // (2 * below)
@@ -146,7 +140,7 @@ class Placement:
 class Undistort(PixelMap):
     """Correct the distortion of a lens, keeping the camera matrix (Brown 1971, as OpenCV).
 
-    Each pixel moves to the pixel that contains its undistorted centre (OpenCV's undistortPoints).
+    Each pixel moves to the pixel that contains its undistorted center (OpenCV's undistortPoints).
     Events that leave the sensor are dropped and counted, and so are those of pixels without an
     undistorted direction. On the command line the numbers come from a text file, from the
     arguments, or else from the recording. `Undistort.read(path)` reads a file.

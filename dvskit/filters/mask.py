@@ -40,7 +40,12 @@ class Crop(PixelMap):
 
     def target(self, size: Size) -> Size:
         """Return the rectangle's size. Raises GeometryError."""
-        return cropped_size(self, size)
+        fits = 0 <= self.x < self.x + self.width <= size.width
+        if not (fits and 0 <= self.y < self.y + self.height <= size.height):
+            raise GeometryError(
+                f"the crop {self.x},{self.y},{self.width},{self.height} is not on the {size} sensor"
+            )
+        return Size(self.width, self.height)
 
     def places(self, size: Size) -> Axes:
         """Return the new columns and rows."""
@@ -63,22 +68,6 @@ def _kept_by_shape(shape: CircleMask | RectangleMask | PolygonMask, inside: Insi
 def _inside(count: int, first: int, kept: int) -> NDArray[np.int16]:
     place = np.arange(count, dtype=np.int16) - np.int16(first)
     return np.where((place >= 0) & (place < kept), place, np.int16(-1))
-
-
-def cropped_size(crop: Crop, size: Size) -> Size:
-    """Return the size of a sensor after `crop`.
-
-    Raises GeometryError if the rectangle is not on the sensor.
-
-        crop = dvskit.filters.Crop(32, 0, 64, 48)
-        dvskit.filters.cropped_size(crop, dvskit.Size(128, 128))    # Size(width=64, height=48)
-    """
-    fits = 0 <= crop.x < crop.x + crop.width <= size.width
-    if not (fits and 0 <= crop.y < crop.y + crop.height <= size.height):
-        raise GeometryError(
-            f"the crop {crop.x},{crop.y},{crop.width},{crop.height} is not on the {size} sensor"
-        )
-    return Size(crop.width, crop.height)
 
 
 class Mask(PixelMap):
@@ -252,7 +241,7 @@ class DropArea(PixelMap):
     """Drop the events of a rectangle, given in shares of the sensor's width and height.
 
     0 is the left or top edge, 1 the right or bottom one. The rectangle may reach beyond the sensor.
-    A pixel is dropped if its centre is inside.
+    A pixel is dropped if its center is inside.
 
         quarter = dvskit.filters.DropArea(left=0.5, top=0.5, width=0.5, height=0.5)
         events = quarter(dvskit.load_events("events.raw"))    # without the lower right quarter

@@ -1,28 +1,141 @@
 """Filters by name, "background_activity:5ms", and from a file, "my.py:EveryOther:2".
 
-Loading a file runs it, so `filter_from` accepts named filters only, `filter_from_file` files only.
+Loading a file runs it, once, so `filter_from` accepts named filters only, and `filter_from_file`
+accepts files only. Errors of a file name its line.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from dvskit.errors import REGISTER_FIRST, ConfigError, DvskitError, did_you_mean, one_line
+from dvskit._files import read_regular
+from dvskit.errors import (
+    REGISTER_FIRST,
+    ConfigError,
+    DvskitError,
+    EventsError,
+    MissingFileError,
+    did_you_mean,
+    one_line,
+)
 from dvskit.events import Filter, parse_size
 from dvskit.events.window import TIME_UNITS_US, parse_us
-from dvskit.filters import affine, chance, corners, denoising, mask, timing
+from dvskit.filters import chance, corners, denoising, mask, pixel_map, timing
 from dvskit.filters.base import CallableFilter, Chain, Function, FunctionFilter, as_filter
 from dvskit.filters.fit import Fit, Undistort
 from dvskit.filters.mask import Mask
-from dvskit.filters.own_files import named_text, value_in_file, watch_file_of
-from dvskit.registry import Registry
+from dvskit.registry import Registry, with_line
 from dvskit.streams import Intrinsics
+
+_IN_FILE = re.compile(r"\s*(.+?\.py)\s*(?::([^:]*)(?::(.*))?)?\s*", re.DOTALL)
+_PREFIX = "dvskit_own_"  # prefix of module names that no installed package has
+_FILES: set[str] = set()  # files that were run, by path
+
+
+def names_a_file(text: str) -> bool:
+    """Return whether the text of a filter names a Python file."""
+    return _IN_FILE.fullmatch(text) is not None
+
+
+def watch_file_of(value: Any) -> None:
+    """Count the file of a registered class or function as one that was run."""
+    with suppress(TypeError, OSError):  # of a notebook, or of a compiled module
+        _FILES.add(inspect.getfile(value))
+
+
+@contextmanager
+def named_text(text: str) -> Iterator[None]:
+    """Name the text of a filter in a file in errors."""
+    try:
+        with errors_in_files():
+            yield
+    except MissingFileError:
+        raise
+    except DvskitError as error:
+        raise ConfigError(f"filter {text!r}: {one_line(error)}") from error
+
+
+def value_in_file(text: str) -> tuple[Any, str, str]:
+    """Return the value of a text in a file, its name and its arguments."""
+    found = _IN_FILE.fullmatch(text)
+    if found is None:
+        raise ConfigError("is not PATH.py:NAME or PATH.py:NAME:ARGUMENTS")
+    module, name = _loaded(Path(found[1])), (found[2] or "").strip()
+    if name.startswith("__") or not hasattr(module, name):
+        known = _filters_in(module)
+        choice = did_you_mean(name, known) if known else "the file defines no filter"
+        raise ConfigError(f"there is no {name!r} in the file; {choice}" if name else choice)
+    return getattr(module, name), name, (found[3] or "").strip()
+
+
+def _filters_in(module: ModuleType) -> list[str]:
+    """Return the names of the filters and functions that a module defines."""
+
+    def own(value: Any) -> bool:
+        defined = getattr(value, "__module__", "") == module.__name__
+        if isinstance(value, type):
+            return defined and hasattr(value, "start")
+        return hasattr(value, "start") or (defined and callable(value))
+
+    return [name for name, value in vars(module).items() if name[0] != "_" and own(value)]
+
+
+def _loaded(path: Path) -> ModuleType:
+    """Return a Python file as a module. Each path is run once."""
+    full = path.resolve()
+    name = _PREFIX + str(full)
+    if name in sys.modules:
+        return sys.modules[name]
+    try:
+        source = read_regular(full)
+    except FileNotFoundError:
+        raise MissingFileError(path) from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    module = ModuleType(name)
+    module.__file__ = str(full)
+    _FILES.add(str(path))
+    sys.modules[name] = module  # dataclasses look up the module of a class here
+    sys.path.insert(
+        0, str(full.parent)
+    )  # files in the same folder can be imported, as with `python my.py`
+    try:
+        # Python's loaders would write __pycache__ into the folder.
+        exec(compile(source, str(path), "exec"), module.__dict__)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    finally:
+        sys.path.remove(str(full.parent))
+    return module
+
+
+@contextmanager
+def errors_in_files() -> Iterator[None]:
+    """Raise ConfigError, with the file's line, for errors that a loaded file raises.
+
+    Errors of dvskit other than EventsError, and errors without a loaded file in their traceback,
+    pass unchanged.
+    """
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        known = isinstance(error, DvskitError) and not isinstance(error, EventsError)
+        calls = traceback.extract_tb(error.__traceback__)
+        ours = isinstance(error, SyntaxError) or any(call.filename in _FILES for call in calls)
+        if known or not ours:
+            raise
+        raise ConfigError(with_line(error, _FILES)) from error
+
 
 _UNIT_OF_NAME = re.compile(r"_(us|px|hz|deg)$")
 
@@ -35,11 +148,11 @@ def _snake(name: str) -> str:
 
 _OWN: tuple[type[CallableFilter], ...] = (
     denoising.BackgroundActivity, denoising.Refractory, denoising.HotPixel, Mask, mask.Crop, Fit,
-    affine.Flip, affine.Transpose, affine.QuarterTurn, affine.Rotate, affine.Zoom, affine.Shift,
-    affine.Roll, affine.Shear, affine.Affine, Undistort, timing.TimeWindow, timing.DropTime,
-    timing.TimeScale, timing.TimeShift, timing.StartAt, timing.TimeReversal, timing.Polarity,
-    timing.SwapPolarity, timing.EventRateLimit, timing.EvenRateLimit, chance.DropEvents,
-    mask.CircleMask, mask.RectangleMask, mask.PolygonMask,
+    pixel_map.Flip, pixel_map.Transpose, pixel_map.QuarterTurn, pixel_map.Rotate, pixel_map.Zoom,
+    pixel_map.Shift, pixel_map.Roll, pixel_map.Shear, pixel_map.Affine, Undistort,
+    timing.TimeWindow, timing.DropTime, timing.TimeScale, timing.TimeShift, timing.StartAt,
+    timing.TimeReversal, timing.Polarity, timing.SwapPolarity, timing.EventRateLimit,
+    timing.EvenRateLimit, chance.DropEvents, mask.CircleMask, mask.RectangleMask, mask.PolygonMask,
     mask.DropArea, mask.DropPixels, chance.SpatialJitter, chance.TemporalJitter, chance.Noise,
     corners.EFast, corners.ArcStar, corners.LuvHarris, corners.EHarris,
 )  # fmt: skip
@@ -58,7 +171,7 @@ def register_filter(name: str, kind: Kind) -> None:
         from dvskit.filters import filter_from, register_filter
 
         def left_half(events):
-            return events[events.x < events.size.width // 2]
+            return events[events.x < events.sensor_size.width // 2]
 
         register_filter("left_half", left_half)
         left = filter_from("left_half")(dvskit.load_events("events.raw"))
@@ -174,7 +287,7 @@ def filter_from(text: str, *, intrinsics: Intrinsics | None = None) -> CallableF
     with the fix.
 
         events = dvskit.load_events("noisy.raw")
-        clean = dvskit.filters.filter_from("background_activity:5ms,neighbours=4")(events)
+        clean = dvskit.filters.filter_from("background_activity:5ms,neighbors=4")(events)
         small = dvskit.filters.filter_from("fit:64x64")(clean)
     """
     name, _, arguments = text.strip().partition(":")
@@ -184,7 +297,7 @@ def filter_from(text: str, *, intrinsics: Intrinsics | None = None) -> CallableF
         made = _made(name, kind, arguments.strip(), intrinsics)
     except DvskitError as error:
         raise ConfigError(f"filter {text!r}: {one_line(error)}") from error
-    return made if isinstance(made, CallableFilter) else Chain([made])
+    return made if isinstance(made, CallableFilter) else Chain(made)
 
 
 def _check_kind(name: str, kind: Any) -> None:
@@ -242,7 +355,7 @@ def _called(kind: type, arguments: str, intrinsics: Intrinsics | None) -> Any:
 
 
 def values_of(kind: type, arguments: str) -> dict[str, Any]:
-    """Return the arguments for a filter class in a text such as "5ms,neighbours=4".
+    """Return the arguments for a filter class in a text such as "5ms,neighbors=4".
 
     Raises ConfigError for arguments that the class does not take, and for missing ones.
     """

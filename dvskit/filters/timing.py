@@ -20,9 +20,7 @@ from dvskit._checks import (
 from dvskit.errors import ConfigError, EventsError
 from dvskit.events import Events, Size, cut
 from dvskit.events.window import check_window
-from dvskit.filters.base import CallableFilter
-from dvskit.filters.selecting import columns, in_parts, select
-from dvskit.filters.steps import Blockwise, Step
+from dvskit.filters.base import Blockwise, CallableFilter, Step, columns, in_parts, select
 
 _MOST_HZ = 1e12
 
@@ -382,4 +380,6 @@ def reverse(events: Events, *, swap_polarity: bool) -> Events:
         return events
     t = (events.t[0] + events.t[-1]) - events.t[::-1]
     p = ~events.p[::-1] if swap_polarity else events.p[::-1].copy()
-    return Events.from_checked(t, events.x[::-1].copy(), events.y[::-1].copy(), p, events.size)
+    return Events.from_checked(
+        t, events.x[::-1].copy(), events.y[::-1].copy(), p, events.sensor_size
+    )

@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from dvskit._checks import check_fields, check_number, check_whole, checked
 from dvskit.errors import ConfigError, GeometryError
 from dvskit.events import Events, Filter
-from dvskit.filters.affine import Affine, Flip, Roll, RollShare, Rotate, Shear
-from dvskit.filters.base import Chain
+from dvskit.filters.base import Chain, select
 from dvskit.filters.chance import DropEvents, Noise, SpatialJitter, TemporalJitter
 from dvskit.filters.mask import DropArea, DropPixels
-from dvskit.filters.selecting import select
+from dvskit.filters.pixel_map import Affine, Flip, Roll, RollShare, Rotate, Shear
 from dvskit.filters.timing import (
     DropTime,
     StartAt,
@@ -134,12 +133,12 @@ class Vary:
         drawn = {name: getattr(self, name) * share for name, share in (side | upto).items()
                  if name not in _PLACES}  # fmt: skip
         happens = {name: upto[name] < getattr(self, name) for name in _CHANCES}
-        return Varied([
+        return Varied(
             StartAt(0),
             *self._times(drawn, happens, upto["place_time"]),
             *self._pixels(drawn, happens, side, upto, seeds),
             *self._events(drawn, happens, seeds),
-        ])  # fmt: skip
+        )
 
     def _times(
         self, drawn: dict[str, float], happens: dict[str, bool], place: float
@@ -242,7 +241,7 @@ class NDA:
             Shear(one * far * 30),
             DropArea(first * (1 - side), second * (1 - side), side, side),
         )
-        return Varied([StartAt(0), *flip, changes[int(which * len(changes))]])
+        return Varied(StartAt(0), *flip, changes[int(which * len(changes))])
 
 
 def event_mix(
@@ -279,7 +278,7 @@ def event_mix(
     length = max(stop_us - start_us, 1)
 
     def place(events: Events) -> NDArray[np.float64]:
-        width, height = events.size
+        width, height = events.sensor_size
         return np.stack(
             [(events.x + 0.5) / width, (events.y + 0.5) / height, (events.t - start_us) / length], 1
         )
@@ -303,7 +302,7 @@ def cut_mix(
     _check(first, second, beta)
     across = math.sqrt(1 - rng.beta(beta, beta))
     sides = []
-    for count, at in zip(first.size, rng.uniform(0, 1, 2), strict=True):
+    for count, at in zip(first.sensor_size, rng.uniform(0, 1, 2), strict=True):
         low, high = (round(count * (at + end * across / 2)) for end in (-1, 1))
         sides.append((max(low, 0), min(high, count)))
     (left, right), (top, bottom) = sides
@@ -312,14 +311,14 @@ def cut_mix(
         x, y = events.x, events.y
         return np.asarray((x >= left) & (x < right) & (y >= top) & (y < bottom))
 
-    area = (right - left) * (bottom - top) / (first.size.width * first.size.height)
+    area = (right - left) * (bottom - top) / (first.sensor_size.width * first.sensor_size.height)
     return _mixed(first, ~inside(first), second, inside(second))[0], 1 - area
 
 
 def _check(first: Events, second: Events, beta: float) -> None:
-    if first.size != second.size:
+    if first.sensor_size != second.sensor_size:
         raise GeometryError(
-            f"a sample of {first.size} and one of {second.size} cannot mix; fit them to one size"
+            f"a sample of {first.sensor_size} and one of {second.sensor_size} cannot mix; fit them to one size"
         )
     check_number("beta", beta, above=0)
 
@@ -337,5 +336,5 @@ def _mixed(
     t, x, y, p = (
         np.concatenate([getattr(one, name), getattr(two, name)])[order] for name in "txyp"
     )
-    mixed = Events.from_checked(t, x, y, p, first.size)
+    mixed = Events.from_checked(t, x, y, p, first.sensor_size)
     return mixed, len(one) / len(mixed) if len(mixed) else 1.0

@@ -23,11 +23,13 @@ end. `register_format` adds a format of your own.
   events that it cannot. It writes the same bytes however the events are cut, so a format of blocks
   gathers events over several `_write`. Data known only at the end goes into `_finish`, before
   `super()._finish()`, which closes the file.
-- `in_order.InOrder` keeps the most events that are in order. It judges each by the next 4,096
+- A decoder yields a `validate.DecodedBlock`: unchecked columns and the rows that it lost. A
+  `validate.Validator` checks the sensor's size and the order of times, with `strict` as a flag. In
+  salvage mode it keeps the most events that are in order, and judges each by the next 4,096
   (`look_ahead`, larger if one number moves more events). `sortable = True` lets `sort=True` sort
   a file with events out of order.
 - `lose` raises in strict mode and counts in salvage mode. It takes the first byte, the number of
-  bytes (0 if they are counted elsewhere), and the problem. Yield the rest that `InOrder` holds
+  bytes (0 if they are counted elsewhere), and the problem. Yield the rest that the validator holds
   before it.
 - `choose_size` returns the size and its origin: that of the options, else the header's, else the
   result of `of_events()`.
@@ -37,8 +39,8 @@ source), `reading`, `writing` and `*_kernels` (compiled loops over plain arrays)
 
 - `file_bytes` reads bytes of files and pipes, `feed` words, a window at a time, `unaligned`
   numbers at any byte; `decompression` decompresses up to a limit; `storage` holds decoded columns
-- `losses` raises losses, or lists and counts them; `in_order` and `order_kernels` drop and report
-  events off the sensor, back in time or out of step; `checked_blocks` checks decoded blocks
+- `losses` raises losses, or lists and counts them; `validate` and `order_kernels` drop and report
+  events off the sensor, back in time or out of step
 - `index_cache` keeps places where reading can begin; `sensor_size` finds the size; `content`
   computes digests
 
@@ -60,7 +62,7 @@ from dvskit._progress import WatchedSource
 from dvskit.errors import ConfigError, FormatError, LeftOutWarning, UnknownFormatError, warn
 from dvskit.events import Events, Source, as_size, as_source
 from dvskit.formats.addresses import opener_of, scheme_of
-from dvskit.formats.beside import COUNTED_BESIDE, Beside, TriggersAlong, hand_over, left_behind
+from dvskit.formats.beside import Beside, TriggersAlong, hand_over, left_behind
 from dvskit.formats.file_bytes import InputStream, NamedPipe, is_named_pipe
 from dvskit.formats.file_sink import FileSink, is_standard
 from dvskit.formats.for_writing import format_for_writing
@@ -82,7 +84,6 @@ from dvskit.formats.table import (
 )
 
 __all__ = [
-    "COUNTED_BESIDE",
     "Damage",
     "FileSink",
     "Format",
@@ -92,12 +93,9 @@ __all__ = [
     "ReadOptions",
     "Recording",
     "RecordingPart",
-    "TriggersAlong",
     "find_format",
     "format_for_writing",
     "formats",
-    "hand_over",
-    "is_standard",
     "load_events",
     "merge",
     "open_events",

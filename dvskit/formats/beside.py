@@ -47,13 +47,6 @@ def hand_over(recording: Beside, sink: FileSink) -> list[str]:
 
     Returns a line for each kind of data that the sink cannot store. Triggers that can come along
     with the events are left to `TriggersAlong`.
-
-        recording = dvskit.open_events("davis")
-        with dvskit.formats.open_sink("all.aedat4", recording.size) as sink:
-            left = dvskit.formats.hand_over(recording, sink)    # IMU samples and frames
-            for block in recording:
-                sink.write(block)
-        left    # ["the camera's calibration is left out: aedat4 has none"]
     """
     left = []
     along = _come_along(recording, sink)
@@ -106,16 +99,6 @@ class TriggersAlong:
     """Passes the triggers that a pass meets to a sink between blocks, if `hand_over` did not.
 
     Call `hand_over` before each block, `end` after the last one.
-
-        recording = dvskit.open_events("events.raw")
-        with dvskit.formats.open_sink("again.raw", recording.size) as sink:
-            left = dvskit.formats.hand_over(recording, sink)
-            along = dvskit.formats.TriggersAlong(recording, sink)
-            for block in recording:
-                along.hand_over()
-                sink.write(block)
-            left += along.end()
-        left    # []: nothing was left out
     """
 
     def __init__(self, recording: Beside, sink: FileSink) -> None:

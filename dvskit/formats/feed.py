@@ -24,14 +24,12 @@ Items = NDArray[Any]
 class WordKind(NamedTuple):
     """The composition of words: `width` items of a type.
 
-    near and far  items after a window that can be read ahead: a few that nearly always suffice, and
-                  the most
+    ahead  items after a window that can be read ahead
     """
 
     item: np.dtype[Any]
     width: int = 1
-    near: int = 0
-    far: int = 0
+    ahead: int = 0
 
     def whole(self, count: int) -> int:
         """Return the number of items in the whole words among `count` bytes."""
@@ -56,23 +54,20 @@ class WordWindow:
         ended: bool = True,
         read: Callable[[Items, int], None] | None = None,
     ) -> None:
-        self.offset, self.stop, self._kind = offset, stop, kind
-        self._items, self._left, self._ended, self._read = items, left, ended, read
-        self._near, self._end = min(left, stop + kind.near), min(left, stop + kind.far)
-        self._far = read is None
+        self.offset, self.stop = offset, stop
+        self._items, self._left, self._read = items, left, read
+        self._end = min(left, stop + kind.ahead)
+        self.ended = ended and self._end == left
 
     def fill(self, begin: int, stop: int) -> None:
-        """Fill in the items begin..stop, and near the end those to read ahead."""
+        """Fill in the items begin..stop; after the last one, also the items to read ahead."""
         if self._read is not None:
-            end = self._near if stop == self.stop else stop
+            end = self._end if stop == self.stop else stop
             self._read(self._items[begin:end], begin)
 
-    def items(self, *, far: bool = False) -> Items:
-        """Return the items, and those after them to read ahead, near or far."""
-        if far and not self._far and self._read is not None:
-            self._read(self._items[self._near : self._end], self._near)
-            self._far = True
-        return self._items[: self._end if self._far else self._near]
+    def items(self) -> Items:
+        """Return the items, and the items to read ahead after them."""
+        return self._items[: self._end]
 
     def peek(self, at: int, count: int) -> Items:
         """Return `count` items from place `at` on, filled in or not; fewer at the end."""
@@ -82,22 +77,6 @@ class WordWindow:
         items = np.empty(max(0, stop - at), self._items.dtype)
         self._read(items, at)
         return items
-
-    def rest(self, begin: int, least: int) -> WordWindow | None:
-        """Return the window from item `begin` on, if all items have been read.
-
-        None if fewer than `least` items would be left ahead of the end of the feed.
-        """
-        stop, left = self.stop - begin, self._left - begin
-        if not self._far or stop < min(least, max(left, 1)):
-            return None
-        items, offset = self._items[begin : self._end], self.offset + begin * self._items.itemsize
-        return WordWindow(self._kind, items, offset, stop, left, ended=self._ended)
-
-    @property
-    def ended(self) -> bool:
-        """Whether the feed has no data after the items to read far ahead."""
-        return self._ended and self._end == self._left
 
 
 class FileFeed:
@@ -124,7 +103,7 @@ class FileFeed:
         stop = min(most // kind.width * kind.width, left)
         if not stop:
             return None
-        room = min(stop + kind.far, left)
+        room = min(stop + kind.ahead, left)
         buffer = self._buffers.popleft()
         if len(buffer) < room:
             buffer = np.empty(room + room // 8, kind.item)
@@ -170,7 +149,7 @@ class StreamFeed:
         before `at` are dropped.
         """
         kind = self.kind
-        room = kind.item.itemsize * (most if self.live else most + kind.far)
+        room = kind.item.itemsize * (most if self.live else most + kind.ahead)
         self._move(at, room)
         while not self._ended and (
             longer or not kind.whole(self._held) or (not self.live and self._held < room)

@@ -27,9 +27,6 @@ def is_standard(path: str | PathLike[str]) -> bool:
     """Return whether a path is "-": standard input or standard output.
 
     `open_events("-")` and `open_sink("-", size)` read and write it.
-
-        dvskit.formats.is_standard("-")             # True
-        dvskit.formats.is_standard("events.raw")    # False
     """
     return str(path) == "-"
 
@@ -59,7 +56,7 @@ class FileSink(ABC):
                 self._file.write(rows.astype("<i8").tobytes())
 
         events = dvskit.load_events("events.raw")
-        with Rows(Path("events.rows"), events.size) as sink:
+        with Rows(Path("events.rows"), events.sensor_size) as sink:
             sink.write(events)
     """
 
@@ -104,8 +101,8 @@ class FileSink(ABC):
         Raises GeometryError for another size, EventsError for time that runs back. Raises
         EventsError for a time that the format cannot hold after the events before it are written.
         """
-        if events.size != self.size:
-            problem = f"a block of {events.size} in a file of {self.size} events"
+        if events.sensor_size != self.size:
+            problem = f"a block of {events.sensor_size} in a file of {self.size} events"
             raise GeometryError(f"{self.path}: {problem}")
         if not len(events):
             return

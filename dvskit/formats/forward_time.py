@@ -1,4 +1,4 @@
-"""The times of live events: jumps, late ones, and clocks that start again."""
+"""Live events: events off the sensor, late events, jumps of time, and clocks that start again."""
 
 from __future__ import annotations
 
@@ -7,14 +7,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dvskit.events import Events, Size
 from dvskit.formats.losses import Damage
 
-Columns = tuple[NDArray[Any], ...]  # times first
+Columns = tuple[NDArray[Any], ...]
+"""t, x, y and p of events."""
 
 _RESET_US = 10_000  # a clock that goes back further has started again; less are late events
 JUMP_US = 1 << 32  # a longer step is in doubt, as in `order_kernels.out_of_step`
 _CONFIRMING = 3  # datagrams in a row that make a jump sure
 _NEVER = -(1 << 62)
+
+
+def on_sensor(columns: Columns, size: Size, damage: Damage) -> Columns:
+    """Return the events on the sensor; `damage` counts the others."""
+    _, x, y, _ = columns
+    if not len(x) or (
+        x.max() < size.width and y.max() < size.height and min(x.min(), y.min()) >= 0
+    ):
+        return columns
+    on = (x >= 0) & (x < size.width) & (y >= 0) & (y < size.height)
+    damage.tally(int(np.count_nonzero(~on)), "event", "off the sensor left out")
+    return tuple(column[on] for column in columns)
 
 
 class ForwardTime:
@@ -28,7 +42,18 @@ class ForwardTime:
         self._damage, self._longest_us, self._last = damage, longest_us, _NEVER
         self.shift_us = 0
 
-    def onward(self, t: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
+    def events(self, columns: Columns, size: Size) -> Events:
+        """Return events on the sensor at shifted times, without late ones. Changes the times."""
+        t, x, y, p = columns
+        if len(t):
+            t, late = self._onward(t)
+            if late is not None:
+                t, x, y, p = t[~late], x[~late], y[~late], p[~late]
+        return Events.from_checked(
+            t, x.astype(np.int16, copy=False), y.astype(np.int16, copy=False), p, size
+        )
+
+    def _onward(self, t: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
         """Return shifted times, and which of them are late; None if none is. Changes `t`."""
         t += self.shift_us
         self._last = int(t[0]) if self._last == _NEVER else self._last

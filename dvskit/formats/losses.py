@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,11 +95,20 @@ class Damage:
         return f"{count_of(self.lost_bytes, 'byte')} lost in {places}"
 
 
+class Place(NamedTuple):
+    """The place of a loss: a file, the byte in it (-1: unknown), and words ahead of the problem."""
+
+    file: Path
+    offset: int
+    prefix: str = ""
+
+
 class Losses:
     """Raises DamagedFileError in strict mode, adds to `damage` in salvage mode.
 
     sortable   whether events out of time order can be sorted
     any_order  whether they will be sorted, so time that runs back is no loss
+    locate     returns the place of an offset; None: the byte of the file at `path`
     """
 
     def __init__(
@@ -108,20 +119,31 @@ class Losses:
         damage: Damage | None = None,
         sortable: bool = False,
         any_order: bool = False,
+        locate: Callable[[int], Place] | None = None,
     ) -> None:
         self.path, self.strict = path, strict
+        self._locate = locate or partial(Place, path)
         self.sortable, self.any_order = sortable, any_order
         self.damage = Damage() if damage is None else damage
+
+    def at(self, offset_of: Callable[[int], int]) -> Losses:
+        """Return these losses for a part with bytes of its own; `offset_of` maps them to here."""
+        part = copy(self)
+        part._locate = lambda offset: self._locate(offset_of(offset))
+        return part
 
     def lose(self, offset: int, length: int, problem: str) -> None:
         """Count `length` bytes at byte `offset`; 0 if the data there is used after all."""
         if self.strict:
             raise self.error(offset, problem)
-        self.damage.add(offset, length, problem)
+        file, at, prefix = self._locate(offset)
+        named = f"{file.name}: " if file != self.path else ""
+        self.damage.add(at, length, f"{named}{prefix}{problem}")
 
     def error(self, offset: int, problem: str) -> DamagedFileError:
         """Return the error of strict mode for a loss at byte `offset`."""
-        return DamagedFileError(self.path, offset, problem)
+        file, at, prefix = self._locate(offset)
+        return DamagedFileError(file, at, prefix + problem)
 
     def lose_all(
         self, offsets: NDArray[Any], lengths: NDArray[Any], problem: Callable[[int], str]

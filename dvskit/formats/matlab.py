@@ -69,19 +69,17 @@ def _check_unpacked(file: BinaryIO) -> None:
 def _load_hdf5(path: Path, names: Collection[str]) -> dict[str, NDArray[Any]]:
     import h5py
 
-    from dvskit.formats.hdf5.filters import ChunkError
-    from dvskit.formats.hdf5.library import RowFile
-    from dvskit.formats.hdf5.stored import survey
+    from dvskit.formats.hdf5.table import ChunkError, survey
 
     found = {}
     try:
-        with h5py.File(path) as file, RowFile(path, strict=True) as raw:
+        with h5py.File(path) as file:
             for name in names:
                 if isinstance(file.get(name), h5py.Dataset):
                     stored = survey(file[name], name, path)
                     if stored.count * stored.row_bytes > MOST_BYTES:
                         raise ChunkError(f"{name} has more than {MOST_BYTES:,} bytes")
-                    found[name] = stored.read(raw, 0, stored.count).T
+                    found[name] = stored.read(file, 0, stored.count).T
     except (OSError, RuntimeError, KeyError, ValueError, ChunkError) as error:
         raise FormatError(
             f"{path}: is not a readable MATLAB file ({one_line(error)}); save it anew"

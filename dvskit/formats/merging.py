@@ -139,7 +139,7 @@ def _sorted(parts: list[Events]) -> Events:
     t = np.concatenate([part.t for part in parts])
     order = np.argsort(t, kind="stable")
     x, y, p = (np.concatenate([getattr(part, name) for part in parts])[order] for name in "xyp")
-    return Events.from_checked(t[order], x, y, p, parts[0].size)
+    return Events.from_checked(t[order], x, y, p, parts[0].sensor_size)
 
 
 def _name(source: Source) -> str:

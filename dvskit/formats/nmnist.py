@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,11 +20,11 @@ from dvskit.errors import FormatError, GeometryError
 from dvskit.events import Events, Size, as_size
 from dvskit.formats import nmnist_kernels as k
 from dvskit.formats.file_bytes import FirstBytes, State, state_of
-from dvskit.formats.in_order import Columns, InOrder, InStep, Lost, decoded, push
 from dvskit.formats.index_cache import count_early
 from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.recording import BLOCK_EVENTS, ReadOptions, Recording
-from dvskit.formats.storage import Storage, new_columns
+from dvskit.formats.storage import ReusedStorage, Storage, new_columns
+from dvskit.formats.validate import DecodedBlock, InStep, Validator, block_of, lost_where
 
 NMNIST_SIZE = Size(34, 34)
 _LARGEST = Size(256, 256)  # all that 8 bits can address
@@ -81,67 +82,62 @@ class NmnistRecording(Recording):
         start: int = 0,
         clock: int = 0,
     ) -> Iterator[Events]:
-        if not len(data):
-            return iter(())
         losses = self._losses(damage)
-        order = InOrder(self._losses(damage), self.size)
         decoder = _Decoder(data, self.size, losses, clock)
-
-        def quick(piece: tuple[int, int], earliest_us: int) -> Events | None:
-            first, count = piece
-            columns, stop = storage.columns(count), first + count * k.EVENT_BYTES
-            n = k.decode(data, first, stop, earliest_us, *self.size, decoder.state, columns)
-            return None if n < 0 else columns.events(n, self.size)
-
-        def careful(piece: tuple[int, int]) -> Iterator[Events]:
-            if self.strict:
-                return push(order, losses, *decoder.unchecked(piece))
-            return order.push(decoder.salvaged(piece))
-
-        return decoded(decoder.whole_rows(start), order, quick, careful)
+        return Validator(losses, self.size).blocks(decoder.blocks(storage, start))
 
 
 class _Decoder:
-    """One pass over rows; `state` is the state of the loops."""
+    """One pass over rows. In salvage mode, rows that are out of step are lost."""
 
     def __init__(self, data: NDArray[np.uint8], size: Size, losses: Losses, clock: int = 0) -> None:
-        self._data, self._losses = data, losses
+        self._data, self._size, self._losses = data, size, losses
         self._in_step = InStep(losses, size)
-        self.state = np.zeros(k.STATE_FIELDS, np.int64)
-        self.state[k.S_CLOCK] = clock
-        self.state[k.S_MARKED] = k.has_overflows(data)
+        self._state = np.zeros(k.STATE_FIELDS, np.int64)
+        self._state[k.S_CLOCK] = clock
+        self._state[k.S_MARKED] = k.has_overflows(data)
 
-    def whole_rows(self, start: int) -> Iterator[tuple[int, int]]:
-        """Yield (byte offset, rows) of pieces from byte `start` on; a cut last row is lost."""
+    def blocks(self, storage: Storage, start: int = 0) -> Iterator[DecodedBlock]:
+        """Yield the events of the rows from byte `start` on; a cut last row is lost."""
         whole = len(self._data) // k.EVENT_BYTES * k.EVENT_BYTES
         for first in range(start, whole, BLOCK_EVENTS * k.EVENT_BYTES):
-            yield first, min(BLOCK_EVENTS, (whole - first) // k.EVENT_BYTES)
+            stop = min(whole, first + BLOCK_EVENTS * k.EVENT_BYTES)
+            columns = storage.columns((stop - first) // k.EVENT_BYTES)
+            given = self._data, first, stop, *self._size, self._state, columns
+            n, valid = k.decode(*given, True)
+            if not n:
+                n, valid = k.decode(*given, False)
+            block = DecodedBlock(
+                columns.part(slice(0, n)), partial(self._places, first, stop), (), valid
+            )
+            if not valid and not self._state[k.S_MARKED]:
+                placed = block.placed()
+                unexpected = lost_where(placed, placed.y == k.OVERFLOW_ROW, lambda _: _NO_OVERFLOW)
+                block = block._replace(lost=(unexpected,))
+            yield block if self._losses.strict else self._kept(block)
         cut = len(self._data) - whole
         if cut:
             problem = f"the last event has {cut} of {k.EVENT_BYTES} bytes"
             self._losses.lose(whole, cut, problem)
 
-    def unchecked(self, piece: tuple[int, int]) -> tuple[Columns, Lost]:
-        """Return the events of some rows, unchecked, and the invalid rows."""
-        start, count = piece
-        columns, offsets = new_columns(count), np.empty(count, np.int64)
-        losses = np.empty(count, np.int64)
-        stop = start + count * k.EVENT_BYTES
-        k.decode_all(self._data, start, stop, self.state, columns, offsets, losses)
-        lost = losses[: self.state[k.S_LOSSES]]
-        found = Columns(*columns, offsets, np.full(count, k.EVENT_BYTES))
-        return found.part(slice(0, int(self.state[k.S_EVENTS]))), Lost(
-            lost, np.full(len(lost), k.EVENT_BYTES), lambda _: _NO_OVERFLOW
-        )
+    def _places(self, first: int, stop: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        offsets = np.arange(first, stop, k.EVENT_BYTES)
+        if self._state[k.S_MARKED]:
+            offsets = offsets[self._data[offsets + 1] != k.OVERFLOW_ROW]
+        return offsets, np.full(len(offsets), k.EVENT_BYTES)
 
-    def salvaged(self, piece: tuple[int, int]) -> Columns:
-        """Return the events of some rows that are in step; report the others as lost."""
-        columns, lost = self.unchecked(piece)
-        self._losses.lose_all(*lost)
+    def _kept(self, block: DecodedBlock) -> DecodedBlock:
+        """Return the events that are in step; report the others, and rows of overflow, as lost."""
+        columns = block.placed()
+        for lost in block.lost:
+            self._losses.lose_all(lost.offsets, lost.lengths, lost.problem)
+            columns = columns.part(columns.y != k.OVERFLOW_ROW)
         middle = self._data[columns.offsets + 3]
         long = (self._data[columns.offsets + 2] & 0x7F != 0) | (middle >= k.OVERFLOW_US >> 8)
-        marks = self._in_step.lost(columns, long & (self.state[k.S_MARKED] != 0))
-        return columns.part(~marks) if marks.any() else columns
+        marks = self._in_step.lost(columns, long & (self._state[k.S_MARKED] != 0))
+        if not block.lost and not marks.any():
+            return block
+        return block_of(columns.part(~marks))
 
 
 class _File(NamedTuple):
@@ -208,9 +204,9 @@ def _survey(path: Path, data: NDArray[np.uint8], *, strict: bool) -> _Survey:
         return _Survey(*k.survey(data, *NMNIST_SIZE))
     found = _Survey()
     decoder = _Decoder(data, _LARGEST, Losses(path, strict=False))
-    for part in map(decoder.salvaged, decoder.whole_rows(0)):
-        if len(part.t):
-            x, y = part.x, part.y
+    for block in decoder.blocks(ReusedStorage()):
+        _, x, y, _ = block.columns
+        if len(x):
             fit = int(((x < NMNIST_SIZE.width) & (y < NMNIST_SIZE.height)).sum())
             found = _Survey(
                 max(found.width, int(x.max()) + 1),
@@ -227,15 +223,13 @@ def _fitting_first(path: Path, data: NDArray[np.uint8]) -> int:
     0 if they are few, or if time does not run back near the start of the file. The rows after
     missing bytes look like those of a larger sensor; for some of them, time goes on.
     """
-    decoder = _Decoder(data, _LARGEST, Losses(path, strict=False))
-    for piece in decoder.whole_rows(0):
-        columns, _ = decoder.unchecked(piece)
-        back = np.flatnonzero(columns.t[1:] < columns.t[:-1])
-        count = int(back[0]) + 1 if len(back) else 0
-        x, y = columns.x[:count], columns.y[:count]
-        fit = int(((x < NMNIST_SIZE.width) & (y < NMNIST_SIZE.height)).sum())
-        return fit if fit >= max(_FIRST_EVENTS, _FIRST_FIT * count) else 0
-    return 0
+    # Strict decoding drops no rows; the file has a whole one.
+    decoder = _Decoder(data, _LARGEST, Losses(path, strict=True))
+    t, x, y, _ = next(decoder.blocks(ReusedStorage())).columns
+    back = np.flatnonzero(t[1:] < t[:-1])
+    count = int(back[0]) + 1 if len(back) else 0
+    fit = int(((x < NMNIST_SIZE.width) & (y < NMNIST_SIZE.height))[:count].sum())
+    return fit if fit >= max(_FIRST_EVENTS, _FIRST_FIT * count) else 0
 
 
 def open_recording(path: Path, options: ReadOptions) -> NmnistRecording:

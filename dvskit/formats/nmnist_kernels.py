@@ -18,9 +18,8 @@ OVERFLOW_US = 1 << 13
 _FIRST_ROWS = 512  # that show whether times have 13 bits
 _MARKED_ROWS = 1 << 16  # that then hold an overflow: cameras do not send so many in 8 ms
 
-# Places in the state of a pass: the time of the latest overflow, whether the file has overflows;
-# and the events and losses of the latest piece.
-S_CLOCK, S_MARKED, S_EVENTS, S_LOSSES, STATE_FIELDS = range(5)
+# Places in the state of a pass: the time of the latest overflow, whether the file has overflows.
+S_CLOCK, S_MARKED, STATE_FIELDS = range(3)
 
 
 @njit(cache=True, nogil=True)
@@ -55,19 +54,20 @@ def decode(
     data: NDArray[np.uint8],
     start: int,
     stop: int,
-    earliest_us: int,
     width: int,
     height: int,
     state: NDArray[np.int64],
     columns: EventColumns,
-) -> int:
-    """Decode the rows of data[start:stop]; return the number of events, -1 if a row is invalid.
+    all_valid: bool,
+) -> tuple[int, bool]:
+    """Decode the rows of data[start:stop]; return the number of events, and if all are valid.
 
-    Valid events are on the sensor, and in order from `earliest_us` on. Invalid rows leave the state
-    unchanged.
+    Valid events are on the sensor and in order. Where overflows do not advance the time, each row
+    gives an event, and one of overflow an invalid one. `all_valid` may stop at an invalid event:
+    the number is then 0, and the state unchanged.
     """
     t, x, y, p = columns
-    clock, last = state[S_CLOCK], earliest_us
+    clock, last = state[S_CLOCK], np.int64(0)
     n, one = np.uintp(0), np.uintp(1)
     bad = False
     if state[S_MARKED] == 0:
@@ -79,20 +79,20 @@ def decode(
             bad |= (column >= width) | (row >= height) | (row == OVERFLOW_ROW) | (now < last)
             last = now
             t[i], x[i], y[i], p[i] = now, column, row, _byte(data, at, 2) > 0x7F
-        return -1 if bad else np.int64(count)
+        return np.int64(count), not bad
     for at in range(start, stop, EVENT_BYTES):
         column, row = _byte(data, at, 0), _byte(data, at, 1)
         if row == OVERFLOW_ROW:
             clock += OVERFLOW_US
             continue
         now = clock + _field(data, at)
-        if column >= width or row >= height or now < last:
-            return -1
+        if all_valid and (column >= width or row >= height or now < last):
+            return 0, False
         last = now
         t[n], x[n], y[n], p[n] = now, column, row, _byte(data, at, 2) > 0x7F
         n += one
     state[S_CLOCK] = clock
-    return np.int64(n)
+    return np.int64(n), all_valid
 
 
 @njit(cache=True, nogil=True)
@@ -118,40 +118,8 @@ def decode_files(
         room = t[first:], x[first:], y[first:], p[first:]
         counts[k] = -1
         if len(file) % EVENT_BYTES == 0:
-            counts[k] = decode(file, 0, len(file), -1, width, height, state, room)
-
-
-@njit(cache=True, nogil=True)
-def decode_all(
-    data: NDArray[np.uint8],
-    start: int,
-    stop: int,
-    state: NDArray[np.int64],
-    columns: EventColumns,
-    offsets: NDArray[np.int64],
-    losses: NDArray[np.int64],
-) -> None:
-    """Decode the rows of data[start:stop], with events off the sensor and out of order.
-
-    `losses` gets the offsets of invalid rows; state[S_EVENTS] and state[S_LOSSES] are the counts.
-    """
-    t, x, y, p = columns
-    marked = state[S_MARKED] != 0
-    clock = state[S_CLOCK]
-    n = lost = 0
-    for at in range(start, stop, EVENT_BYTES):
-        row = np.int64(data[at + 1])
-        if row == OVERFLOW_ROW:
-            if marked:
-                clock += OVERFLOW_US
-            else:
-                losses[lost] = at
-                lost += 1
-            continue
-        t[n], x[n], y[n], p[n] = clock + _field(data, at), data[at], row, data[at + 2] > 0x7F
-        offsets[n] = at
-        n += 1
-    state[S_CLOCK], state[S_EVENTS], state[S_LOSSES] = clock, n, lost
+            count, valid = decode(file, 0, len(file), width, height, state, room, True)
+            counts[k] = count if valid else -1
 
 
 @njit(cache=True, nogil=True)

@@ -18,12 +18,20 @@ from numpy.typing import NDArray
 
 from dvskit.errors import ConfigError, FormatError
 from dvskit.events import Events, Size
-from dvskit.formats.in_order import Columns, InOrder, InStep, Lost, extent, push
 from dvskit.formats.index_cache import count_early
 from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.recording import BLOCK_EVENTS, ReadOptions, Recording, SizeOrigin
 from dvskit.formats.storage import Storage
 from dvskit.formats.stored_array import read_array_header
+from dvskit.formats.validate import (
+    Columns,
+    DecodedBlock,
+    InStep,
+    Validator,
+    block_of,
+    extent,
+    lost_where,
+)
 
 # Names of the columns of events, as fields or as arrays.
 COLUMN_NAMES = {
@@ -137,18 +145,16 @@ class NpyRecording(Recording):
         return self._decoded(decoder, damage, first)
 
     def _decoded(self, decoder: _Decoder, damage: Damage, first: int = 0) -> Iterator[Events]:
-        order = InOrder(self._losses(damage), self.size)
         losses = self._losses(damage)
-        blocks = decoder.blocks(first) if self.strict else decoder.in_step(losses, self.size)
-        for block in blocks:
-            bad = block.bad
-            good = block.columns.part(~bad) if bad.any() else block.columns
-            yield from push(order, losses, good, block.lost(np.flatnonzero(bad)))
+        validator = Validator(losses, self.size)
+        rows = decoder.rows(first) if self.strict else decoder.in_step(losses, self.size)
+        for each in rows:
+            yield from validator.push(each.block())
         decoder.lose_end(losses)
-        yield from order.rest()
+        yield from validator.rest()
 
 
-class _Block(NamedTuple):
+class _Rows(NamedTuple):
     """Events of some rows, and masks (3, n) of invalid rows: one per problem of _FAULTS."""
 
     columns: Columns
@@ -159,10 +165,12 @@ class _Block(NamedTuple):
         """Mark the invalid rows."""
         return np.asarray(self.faults.any(axis=0))
 
-    def lost(self, bad: NDArray[np.int64]) -> Lost:
-        """Return the problems of the bad rows."""
-        offsets, widths = self.columns.offsets[bad], self.columns.widths[bad]
-        return Lost(offsets, widths, lambda i: _FAULTS[int(self.faults[:, bad[i]].argmax())])
+    def block(self) -> DecodedBlock:
+        """Return the events, and the invalid rows as lost."""
+        lost = lost_where(
+            self.columns, self.bad, lambda row: _FAULTS[int(self.faults[:, row].argmax())]
+        )
+        return block_of(self.columns, (lost,))
 
 
 def _picker(path: Path, table: _Table) -> Callable[[str], Any]:
@@ -211,19 +219,19 @@ class _Decoder:
         self._pick = _picker(path, table)
         self._off: int | None = None
 
-    def blocks(self, start: int = 0) -> Iterator[_Block]:
+    def rows(self, start: int = 0) -> Iterator[_Rows]:
         """Yield the events of all rows from number `start` on."""
         for first in range(start, len(self._table.rows), BLOCK_EVENTS):
             offset = self._table.start + first * self._table.width
             yield self._decode(self._table.rows[first : first + BLOCK_EVENTS], offset)
 
-    def in_step(self, losses: Losses, size: Size) -> Iterator[_Block]:
+    def in_step(self, losses: Losses, size: Size) -> Iterator[_Rows]:
         """Yield the events of the rows that are in step."""
         in_step = InStep(losses, size)
-        for block in self.blocks():
-            kept = ~in_step.lost(block.columns, block.bad)
+        for rows in self.rows():
+            kept = ~in_step.lost(rows.columns, rows.bad)
             whole = bool(kept.all())
-            yield (block if whole else _Block(block.columns.part(kept), block.faults[:, kept]))
+            yield rows if whole else _Rows(rows.columns.part(kept), rows.faults[:, kept])
 
     def lose_end(self, losses: Losses) -> None:
         """Report rows missing at the end, and bytes after it, as lost."""
@@ -235,7 +243,7 @@ class _Decoder:
             problem = f"{table.extra} bytes stand behind the last row that the header tells"
             losses.lose(table.end, table.extra, problem)
 
-    def _decode(self, rows: NDArray[Any], offset: int) -> _Block:
+    def _decode(self, rows: NDArray[Any], offset: int) -> _Rows:
         """Return the events of rows that begin at a byte offset."""
         width = self._table.width
         t, bad_t = _whole(self._times(rows), _LATEST_US)
@@ -248,7 +256,7 @@ class _Decoder:
         bad_p |= (p != 1) & (p != self._off)
         offsets = offset + np.arange(len(rows)) * width
         columns = Columns(t, x, y, p == 1, offsets, np.full(len(rows), width))
-        return _Block(columns, np.stack([bad_t, bad_x | bad_y, bad_p]))
+        return _Rows(columns, np.stack([bad_t, bad_x | bad_y, bad_p]))
 
     def _times(self, rows: NDArray[Any]) -> NDArray[Any]:
         """Return the times of rows, in microseconds."""
@@ -260,8 +268,8 @@ class _Decoder:
 
     def find_off(self) -> None:
         """Find the value of OFF in the first row that is not ON."""
-        for block in self.blocks():
-            if not block.columns.p.all():
+        for rows in self.rows():
+            if not rows.columns.p.all():
                 return
 
     def time(self, row: int) -> int | float:
@@ -272,8 +280,10 @@ class _Decoder:
     def size(self, options: ReadOptions) -> Size:
         """Return the smallest size that holds the events."""
         anywhere = Losses(self._path, strict=False, any_order=options.any_order)
-        blocks = self.blocks() if options.strict else self.in_step(anywhere, _ANY_SIZE)
-        width, height = extent((block.columns, block.bad) for block in blocks)
+        found = self.rows() if options.strict else self.in_step(anywhere, _ANY_SIZE)
+        width, height = extent(
+            (rows.columns.x[~rows.bad], rows.columns.y[~rows.bad]) for rows in found
+        )
         if not width:
             fields, why = self._table.rows.dtype.names, ""
             if fields and self._table.rows.dtype[self._pick("t")].kind == "f":
@@ -299,7 +309,7 @@ def _named_columns(path: Path, table: _Table, variant: str) -> _Table:
 def _misfits(path: Path, table: _Table, *, any_order: bool) -> int:
     """Count the invalid values in the rows of a table."""
     count, last = 0, None
-    for columns, faults in _Decoder(path, table).blocks():
+    for columns, faults in _Decoder(path, table).rows():
         count += int(np.count_nonzero(faults))
         count += int(np.count_nonzero((columns.x < 0) | (columns.y < 0)))
         if not any_order:

@@ -13,15 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.errors import EventsError, FormatError, GeometryError
-from dvskit.events import Events, Size, as_size, polarity_column
+from dvskit.events import Events, Size, as_size
+from dvskit.events.columns import polarity_column
 from dvskit.formats.file_sink import FileSink
-from dvskit.formats.in_order import Columns, InOrder
 from dvskit.formats.losses import Damage
 from dvskit.formats.npy import COLUMN_NAMES
 from dvskit.formats.recording import BLOCK_EVENTS, ReadOptions, Recording, SizeOrigin
 from dvskit.formats.sensor_size import choose_size
 from dvskit.formats.storage import Storage
 from dvskit.formats.stored_array import StoredArray, open_archive
+from dvskit.formats.validate import DecodedBlock, Validator
 
 _KINDS = {"t": "<i8", "x": "<i2", "y": "<i2", "p": "?"}
 _COLUMNS: dict[str, np.dtype[Any]] = {name: np.dtype(kind) for name, kind in _KINDS.items()}
@@ -64,12 +65,12 @@ class NpzRecording(Recording):
                 column: StoredArray(archive, name, self.path)
                 for column, name in self._names.items()
             }
-            order = InOrder(losses, self.size)
+            validator = Validator(losses, self.size)
             for start in range(0, count, BLOCK_EVENTS):
                 rows = min(BLOCK_EVENTS, count - start)
                 columns = {column: members[column].read(rows) for column in _COLUMNS}
-                yield from order.push(self._block(columns, start))
-            yield from order.rest()
+                yield from validator.push(self._block(columns, start))
+            yield from validator.rest()
 
     def _check(self) -> None:
         """Raise FormatError if an array is damaged."""
@@ -79,20 +80,19 @@ class NpzRecording(Recording):
                 for start in range(0, count, BLOCK_EVENTS):
                     member.read(min(BLOCK_EVENTS, count - start))
 
-    def _block(self, columns: dict[str, NDArray[Any]], start: int) -> Columns:
+    def _block(self, columns: dict[str, NDArray[Any]], start: int) -> DecodedBlock:
         width, rows = columns["t"].dtype.itemsize, len(columns["t"])
+
+        def places() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+            return np.arange(start, start + rows) * width, np.full(rows, width)
+
         try:
             polarity = polarity_column(columns["p"])
         except EventsError as error:
             raise FormatError(f"{self.path}: {error}") from error
-        return Columns(
-            self._integers("t", columns["t"], np.int64),
-            self._integers("x", columns["x"], np.int16),
-            self._integers("y", columns["y"], np.int16),
-            polarity,
-            np.arange(start, start + rows) * width,
-            np.broadcast_to(np.int64(width), rows),
-        )
+        t = self._integers("t", columns["t"], np.int64)
+        x, y = (self._integers(name, columns[name], np.int16) for name in "xy")
+        return DecodedBlock((t, x, y, polarity), places)
 
     def _integers(self, name: str, values: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
         converted = values.astype(dtype, copy=False)

@@ -1,5 +1,9 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""Bits, losses and order of time, for the compiled loops of several formats."""
+"""Numbers at any byte, bits, losses and order of time, for the compiled loops of several formats.
+
+Numbers at any byte need no alignment, and are not checked: the caller has made sure that the bytes
+are inside the array. Loads give int64.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,25 @@ from numba import njit
 from numba.core import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+
+def _loader(bits: int) -> Any:
+    @intrinsic
+    def load(typing_context: Any, array: Any, at: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+            octets = builder.bitcast(data, ir.IntType(8).as_pointer())
+            place = builder.gep(octets, [arguments[1]])
+            value = builder.load(builder.bitcast(place, ir.IntType(bits).as_pointer()))
+            value.align = 1
+            return value if bits == 64 else builder.zext(value, ir.IntType(64))
+
+        return types.int64(array, types.int64), generate
+
+    return load
+
+
+load_u8, load_u16, load_u32, load_i64 = _loader(8), _loader(16), _loader(32), _loader(64)
 
 
 @intrinsic
@@ -95,6 +118,19 @@ def longest_in_order(t: NDArray[np.int64], floor: int) -> NDArray[np.bool_]:
         marks[i] = True
         i = link[i]
     return marks
+
+
+@njit(cache=True, nogil=True)
+def is_valid(
+    t: NDArray[np.int64], x: NDArray[Any], y: NDArray[Any], width: int, height: int
+) -> bool:
+    """Return whether all events are on the sensor and none is back in time."""
+    bad = 0
+    before = t[0] if len(t) else np.int64(0)
+    for i in range(len(t)):
+        bad |= (t[i] < before) | (x[i] < 0) | (x[i] >= width) | (y[i] < 0) | (y[i] >= height)
+        before = t[i]
+    return bad == 0
 
 
 NEVER = -(1 << 62)

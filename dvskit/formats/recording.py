@@ -146,13 +146,19 @@ class Recording(ReadableSource, ABC):
 
     def _losses(self, damage: Damage | None = None) -> Losses:
         """Return the handler of errors: it raises, or adds to `damage` in salvage mode."""
-        order = {"sortable": self.sortable, "any_order": self._any_order}
-        return Losses(self.path, strict=self.strict, damage=damage, **order)
+        return Losses(
+            self.path,
+            strict=self.strict,
+            damage=damage,
+            sortable=self.sortable,
+            any_order=self._any_order,
+        )
 
     def _ordered(
         self, damage: Damage, storage: Storage, start_us: int | None = None
     ) -> Iterator[Events]:
         """Yield nonempty blocks in time order, from any place before `start_us` on."""
+        storage = self._held_storage(storage)
         if self._any_order:
             read = partial(self._sorted, damage)
         elif start_us is None:
@@ -169,6 +175,10 @@ class Recording(ReadableSource, ABC):
             last = int(block.t[-1])
             yield block
             self._check_map()
+
+    def _held_storage(self, storage: Storage) -> Storage:
+        """Return a storage whose blocks stay valid in salvage, which holds them back."""
+        return storage if self.strict else Storage()
 
     def _note_map(self) -> None:
         """Note the length of a file that is mapped now."""
@@ -189,7 +199,8 @@ class Recording(ReadableSource, ABC):
     def _sorted(self, damage: Damage) -> Iterator[Events]:
         """Yield all events, sorted by time; equal times keep their order."""
         storage = WholeStorage(self._room())
-        events, self.late = storage.sorted_events(self._blocks(damage, storage), self.size)
+        blocks = self._blocks(damage, self._held_storage(storage))
+        events, self.late = storage.sorted_events(blocks, self.size)
         note = f"{self.late:,} of its events stood behind later ones; all were sorted by time"
         if self.late and note not in self.assumptions:
             self.assumptions.append(note)

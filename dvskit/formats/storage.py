@@ -48,6 +48,10 @@ class TriggerColumns(NamedTuple):
         """Return views of some of the rows."""
         return TriggerColumns(self.t[which], self.id[which], self.p[which])
 
+    def fill(self, rows: TriggerColumns) -> None:
+        """Copy as many rows into these columns as they have."""
+        self.t[:], self.id[:], self.p[:] = rows
+
 
 def new_columns(count: int) -> EventColumns:
     """Return uninitialised columns of `count` events."""

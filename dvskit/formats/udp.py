@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from dvskit.errors import ConfigError, FormatError, GeometryError, did_you_mean
 from dvskit.events import Events
 from dvskit.formats.addresses import LiveAddress, LiveRecording
-from dvskit.formats.forward_time import JUMP_US, Columns, ForwardTime, SureTime
+from dvskit.formats.forward_time import JUMP_US, Columns, ForwardTime, SureTime, on_sensor
 from dvskit.formats.losses import Damage
 from dvskit.formats.recording import ReadOptions
 from dvskit.formats.storage import Storage
@@ -108,28 +108,17 @@ class UdpRecording(LiveRecording):
         with self._socket:
             for datagrams in self._arrivals(damage):
                 decoded = (
-                    self._on_sensor(reader.decode(data, damage), damage) for data in datagrams
+                    on_sensor(reader.decode(data, damage), self.size, damage) for data in datagrams
                 )
                 sure = times.push([columns for columns in decoded if len(columns[0])])
                 if not sure:
                     continue
-                t, x, y, p = (np.concatenate(column) for column in zip(*sure, strict=True))
-                t, late = clock.onward(t)
+                columns = tuple(np.concatenate(column) for column in zip(*sure, strict=True))
+                events = clock.events(columns, self.size)
                 if clock.shift_us > _LATEST_US:
                     raise FormatError(f"{self.path}: times jump on and back without end; stop it")
-                events = Events.from_checked(
-                    t, x.astype(np.int16), y.astype(np.int16), p, self.size
-                )
-                yield events if late is None else events[~late]
+                yield events
             times.drop()
-
-    def _on_sensor(self, columns: Columns, damage: Damage) -> Columns:
-        _, x, y, _ = columns
-        off = (x >= self.size.width) | (y >= self.size.height)
-        if not off.any():
-            return columns
-        damage.tally(int(np.count_nonzero(off)), "event", "off the sensor left out")
-        return tuple(column[~off] for column in columns)
 
     def _arrivals(self, damage: Damage) -> Iterator[list[bytes]]:
         """Yield lists of datagrams that arrive within a short time."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dvskit.errors import ConfigError, count_of
 from dvskit.events import Events, as_size
 from dvskit.formats.addresses import DeviceRecording, LiveAddress
-from dvskit.formats.forward_time import ForwardTime
+from dvskit.formats.forward_time import Columns, ForwardTime, on_sensor
 from dvskit.formats.losses import Damage
 from dvskit.formats.recording import ReadOptions
 from dvskit.formats.storage import Storage
@@ -68,19 +68,9 @@ class UsbCamera(DeviceRecording):
 
     def _block(self, rows: NDArray[Any], clock: ForwardTime, damage: Damage) -> Events:
         # The driver reuses its memory: columns are copies.
-        t, late = clock.onward(rows["t"].astype(np.int64))
-        x, y = rows["x"].astype(np.int16), rows["y"].astype(np.int16)
-        p = rows["on"].astype(np.bool_)
-        off = None
-        if x.max() >= self.size.width or y.max() >= self.size.height or min(x.min(), y.min()) < 0:
-            off = (x < 0) | (x >= self.size.width) | (y < 0) | (y >= self.size.height)
-            damage.tally(int(np.count_nonzero(off)), "event", "off the sensor left out")
-        if late is not None or off is not None:
-            bad = np.zeros(len(t), bool)
-            bad |= False if late is None else late
-            bad |= False if off is None else off
-            t, x, y, p = t[~bad], x[~bad], y[~bad], p[~bad]
-        return Events.from_checked(t, x, y, p, self.size)
+        dtypes = {"t": np.int64, "x": np.int16, "y": np.int16, "on": np.bool_}
+        columns: Columns = tuple(rows[name].astype(dtype) for name, dtype in dtypes.items())
+        return clock.events(on_sensor(columns, self.size, damage), self.size)
 
     def _keep_triggers(self, packet: Any, clock: ForwardTime) -> None:
         rows = getattr(packet, "trigger_events", None)

@@ -286,7 +286,7 @@ def fit_recording(events: Events, size: Size) -> tuple[Events, float | None]:
 
     Events of another size are fitted, with a FittedWarning. Otherwise the weight is None.
     """
-    fit = SensorFit(events.size, size)
+    fit = SensorFit(events.sensor_size, size)
     fitted = fit(events)
     fit.warn("the recording")
     return fitted, fit.weight

@@ -71,7 +71,7 @@ def described(
         height, width = whole.image(0).shape
         size = Size(width, height)
     else:
-        size = whole.events(0).size
+        size = whole.events(0).sensor_size
     channels = (taken or InputConfig()).channels
     return ModuleNetwork(
         module=given,

@@ -6,29 +6,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from dvskit.reconstruction.complementary import ComplementaryFilter
-from dvskit.reconstruction.exposure import AutoExposure, Exposure
 from dvskit.reconstruction.image_times import (
+    AutoExposure,
     EventsPerPixel,
+    Exposure,
     GivenTimes,
     ImageTimes,
     SteadyTimes,
     listed_times,
 )
-from dvskit.reconstruction.named import load_reconstructor
-from dvskit.reconstruction.reconstructed import Reconstructed, reconstruct
-from dvskit.reconstruction.reconstructor import ReconstructionPass, Reconstructor
+from dvskit.reconstruction.reconstructed import (
+    Reconstructed,
+    ReconstructionPass,
+    Reconstructor,
+    load_reconstructor,
+    reconstruct,
+)
 from dvskit.reconstruction.scores import ImageScores, judge, score_images
 
 if TYPE_CHECKING:
-    from dvskit.reconstruction.model import (
+    from dvskit.reconstruction.network import (
+        NetworkReconstructor,
         ReconstructionModel,
+        ReconstructionNetwork,
+        VoxelInput,
         load_reconstruction_model,
         to_onnx,
     )
-    from dvskit.reconstruction.network import ReconstructionNetwork
-    from dvskit.reconstruction.network_reconstructor import NetworkReconstructor
-    from dvskit.reconstruction.onnx_network import OnnxReconstructor
-    from dvskit.reconstruction.voxels import VoxelInput
+    from dvskit.reconstruction.onnx import OnnxReconstructor
     from dvskit.reconstruction.writing import SavedImages, SeenEvents, save_images
 
 __all__ = [
@@ -62,16 +67,16 @@ __all__ = [
 
 # Modules that load torch or matplotlib, by the names they define.
 _SLOW = {
-    "NetworkReconstructor": "network_reconstructor",
-    "OnnxReconstructor": "onnx_network",
-    "ReconstructionModel": "model",
+    "NetworkReconstructor": "network",
+    "OnnxReconstructor": "onnx",
+    "ReconstructionModel": "network",
     "ReconstructionNetwork": "network",
     "SavedImages": "writing",
     "SeenEvents": "writing",
-    "VoxelInput": "voxels",
-    "load_reconstruction_model": "model",
+    "VoxelInput": "network",
+    "load_reconstruction_model": "network",
     "save_images": "writing",
-    "to_onnx": "model",
+    "to_onnx": "network",
 }
 
 if not TYPE_CHECKING:  # which would accept any name

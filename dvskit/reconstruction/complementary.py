@@ -1,4 +1,4 @@
-"""The complementary filter: log intensity summed from events, held near frames or mid grey."""
+"""The complementary filter: log intensity summed from events, held near frames or mid gray."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dvskit._checks import check_fields, check_number, checked
 from dvskit.emulator.params import EmulatorParams, as_params
 from dvskit.errors import ShapeError
 from dvskit.events import Events, Size
-from dvskit.reconstruction.complementary_kernels import (
+from dvskit.reconstruction.image_kernels import (
     CELL,
     OFFSET,
     add_squares,
@@ -31,7 +31,7 @@ _THRESHOLD = 0.15  # until frames show another; low, since noise is summed too
 _NEVER = -(1 << 61)  # microseconds; before all events
 _GRAY = 0.42  # of white: without frames
 _NEAR_LIMIT = 0.05  # share of white within which a frame counts as saturated
-_EDGE = 0.2  # brightness; larger differences between neighbours are kept
+_EDGE = 0.2  # brightness; larger differences between neighbors are kept
 _SLOWEST = 0.1  # share of the cutoff at saturation
 _VALUES = np.arange(256)
 _LOGS = np.log(_VALUES + OFFSET).astype(np.float32)
@@ -42,7 +42,7 @@ _SHARES = _SLOWEST + (1 - _SLOWEST) * np.minimum(
 
 @dataclass(frozen=True, slots=True)
 class ComplementaryFilter:
-    """Log intensity from events, pulled towards the latest frame, or mid grey without frames.
+    """Log intensity from events, pulled towards the latest frame, or mid gray without frames.
 
     cutoff_hz      of the pull: below it frames count, above it events. None: 8 Hz with frames,
                    1 Hz until the first one

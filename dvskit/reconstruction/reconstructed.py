@@ -1,23 +1,185 @@
-"""Reconstructed images of a stream as a clip."""
+"""Reconstructed images of a stream as a clip; the protocol of reconstructors, and their names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import EventsError, GeometryError, VideoError
-from dvskit.events import Events, Source, as_source
+from dvskit.errors import (
+    ConfigError,
+    EventsError,
+    GeometryError,
+    VideoError,
+    did_you_mean,
+    one_line,
+)
+from dvskit.events import Events, Size, Source, as_source
+from dvskit.filters.names import described, values_of
 from dvskit.formats import Recording, RecordingPart
-from dvskit.reconstruction.exposure import Exposure
-from dvskit.reconstruction.image_times import ImageTimes, as_times, count_until
-from dvskit.reconstruction.named import load_reconstructor
-from dvskit.reconstruction.reconstructor import ReconstructionPass, Reconstructor
+from dvskit.reconstruction.image_times import Exposure, ImageTimes, as_times, count_until
 from dvskit.video import FrameSource
 from dvskit.video.images import full_scale, middle_us
-from dvskit.video.pictures import gray_picture
+from dvskit.video.source import gray_picture
+
+
+class ReconstructionPass(Protocol):
+    """One pass over a stream; it holds the state of that pass.
+
+    A custom pass has three methods:
+
+        class SumPass:  # each event changes the brightness of its pixel by 0.1
+            def __init__(self, size):
+                self.sums = np.full((size.height, size.width), 0.5, np.float32)
+
+            def add(self, events):
+                np.add.at(self.sums, (events.y, events.x), np.where(events.p, 0.1, -0.1))
+
+            def see(self, t_us, frame):
+                self.sums[:] = frame / 255
+
+            def image(self, t_us):
+                return self.sums.clip(0, 1)
+
+        events = dvskit.load_events("events.raw").between(0, 500_000)
+        run = SumPass(events.size)
+        run.add(events)
+        run.image(500_000)  # (128, 128) float32
+    """
+
+    def add(self, events: Events) -> None:
+        """Take in events. They come in time order; the borders of blocks have no meaning."""
+
+    def see(self, t_us: int, frame: NDArray[Any]) -> None:
+        """Take in a frame of the same sensor, (height, width) uint8, taken at `t_us`.
+
+        A pass that uses events only ignores it.
+        """
+
+    def image(self, t_us: int) -> NDArray[np.float32]:
+        """Return the brightness at `t_us`, (height, width), 0 black to 1 white.
+
+        All events up to `t_us` were added before, and no later ones.
+        """
+
+
+class Reconstructor(Protocol):
+    """Frozen parameters of a way from events to images.
+
+    Its passes receive frames only if it has an attribute `uses_frames` that is true. A custom
+    reconstructor returns a new pass for each stream. This one chooses a parameter by the size of
+    the sensor:
+
+        class FilterBySize:
+            uses_frames = True
+
+            def start(self, size):
+                smooth_px = 1.0 if size.width < 640 else 2.0
+                return dvskit.reconstruction.ComplementaryFilter(smooth_px=smooth_px).start(size)
+
+        recording = dvskit.open_events("davis")
+        images = dvskit.reconstruction.reconstruct(recording, FilterBySize(), [100_000, 200_000])
+    """
+
+    def start(self, size: Size) -> ReconstructionPass:
+        """Return one pass over a stream of a sensor's size."""
+
+
+def _filter(arguments: str) -> Reconstructor:
+    from dvskit.reconstruction.complementary import ComplementaryFilter
+
+    try:
+        return ComplementaryFilter(**values_of(ComplementaryFilter, arguments))
+    except ConfigError as error:
+        usage = described("filter", ComplementaryFilter)
+        raise ConfigError(f"{one_line(error)} (usage: {usage})") from error
+
+
+def _onnx(path: str, convention: str | None) -> Reconstructor:
+    from dvskit.reconstruction.onnx import OnnxReconstructor
+
+    return OnnxReconstructor(path, convention=convention or "e2vid")
+
+
+def _network(name: str) -> Reconstructor:
+    """Return the network in a folder, or of a shipped model's name."""
+    from dvskit.reconstruction.network import NetworkReconstructor, load_reconstruction_model
+
+    return NetworkReconstructor(load_reconstruction_model(name))
+
+
+# A name and its maker, which is called with the text after "NAME:".
+NAMES: dict[str, Callable[[str], Reconstructor]] = {"filter": _filter}
+_ONNX = re.compile(r"(?P<path>.+\.onnx)(:(?P<convention>.*))?", re.IGNORECASE)
+
+
+def load_reconstructor(name: str) -> Reconstructor:
+    """Return a reconstructor by name.
+
+    filter            the complementary filter; arguments follow: "filter:cutoff_hz=2"
+    reconstruct       a shipped network; or the folder of one that `dvskit train` wrote
+    FILE.onnx         a network in the layout of E2VID or FireNet; its convention of voxels may
+                      follow: "net.onnx:firenet+". See `OnnxReconstructor`
+
+    Raises ConfigError for an unknown name and for wrong arguments, ModelError for a classifier and
+    for damaged models, and the errors of a file.
+
+        method = dvskit.reconstruction.load_reconstructor("filter:cutoff_hz=2")
+        events = dvskit.load_events("events.raw")
+        for t_us, image in dvskit.reconstruction.reconstruct(events, method, [500_000, 1_000_000]):
+            image  # (128, 128) uint8
+    """
+    made = find_reconstructor(name)
+    if made is not None:
+        return made
+    from dvskit.networks.model_folder import shipped_models
+
+    text = str(name).strip()
+    if Path(text).is_dir() or text in shipped_models():
+        return _network(text)  # raises: it is no network for images
+    raise ConfigError(
+        f"unknown reconstructor {text!r}; {did_you_mean(text, reconstructor_names())}, a file "
+        "*.onnx, a model folder"
+    )
+
+
+def reconstructor_names() -> tuple[str, ...]:
+    """Return the names that `load_reconstructor` takes, without files and folders."""
+    try:
+        from dvskit.networks.model_folder import shipped_models
+    except ModuleNotFoundError:  # in a light install, without torch
+        return tuple(NAMES)
+    return *NAMES, *shipped_models("reconstruction")
+
+
+def find_reconstructor(name: str) -> Reconstructor | None:
+    """Return a reconstructor by name, as `load_reconstructor`; None for other names and models."""
+    text = str(name).strip()
+    file = _ONNX.fullmatch(text)
+    if file is not None:
+        return _onnx(file["path"], file["convention"])
+    word, _, arguments = text.partition(":")
+    kind = NAMES.get(word.strip().lower())
+    if kind is None:
+        return _network(text) if _is_network(text) else None
+    try:
+        return kind(arguments.strip())
+    except ConfigError as error:
+        raise ConfigError(f"{text}: {one_line(error)}") from error
+
+
+def _is_network(name: str) -> bool:
+    from dvskit.networks.model_folder import MODEL_TOML, read_toml, shipped_models
+
+    toml = Path(name, MODEL_TOML)
+    if toml.is_file():
+        return read_toml(toml).get("task") == "reconstruction"
+    return name in shipped_models("reconstruction")
+
 
 TimedImages = Iterable[tuple[int, NDArray[Any]]]
 Given = Recording | RecordingPart | FrameSource | TimedImages
@@ -93,7 +255,7 @@ class Reconstructed(FrameSource):
         run = self.reconstructor.start(self.size)
         expose = None if self._exposure is None else self._exposure.start()
         clock = self._times.start(self.size)
-        merged = _Merged(run, self._seen_frames())
+        merged = _EventsAndFrames(run, self._seen_frames())
 
         def image(t_us: int) -> tuple[int, NDArray[np.float32]]:
             seen = np.clip(run.image(t_us), 0, 1)
@@ -118,15 +280,15 @@ class Reconstructed(FrameSource):
     def _blocks(self) -> Iterator[Events]:
         last_us: int | None = None
         for block in self.source:
-            if block.size != self.size:
-                raise GeometryError(f"a block is {block.size}, its source {self.size}")
+            if block.sensor_size != self.size:
+                raise GeometryError(f"a block is {block.sensor_size}, its source {self.size}")
             if len(block):
                 if last_us is not None and block.t[0] < last_us:
                     raise EventsError(f"a block starts at {block.t[0]} us, before {last_us} us")
                 last_us = int(block.t[-1])
                 yield block
 
-    def _seen_frames(self) -> Iterator[_Seen]:
+    def _seen_frames(self) -> Iterator[_ExposedFrame]:
         """Yield the frames to show, checked, in order of time."""
         if not getattr(self.reconstructor, "uses_frames", False):
             return
@@ -142,7 +304,7 @@ class Reconstructed(FrameSource):
             if last_us is not None and t_us < last_us:
                 raise VideoError(f"a frame at {t_us} us follows one at {last_us} us; sort them")
             last_us = t_us
-            yield _Seen(t_us, stop_us, frame)
+            yield _ExposedFrame(t_us, stop_us, frame)
 
     def _given_frames(self) -> Iterator[tuple[int, int, Any]]:
         given = self.source if self._frames is None else self._frames
@@ -154,7 +316,7 @@ class Reconstructed(FrameSource):
                 yield t_us, t_us, picture
 
 
-class _Seen(NamedTuple):
+class _ExposedFrame(NamedTuple):
     """A frame, the middle and the end of its exposure."""
 
     t_us: int
@@ -162,14 +324,14 @@ class _Seen(NamedTuple):
     frame: NDArray[np.uint8]
 
 
-class _Merged:
+class _EventsAndFrames:
     """Adds events to a pass and shows it the frames between them.
 
     A frame is shown after the events up to the middle of its exposure. Later events wait until the
     exposure has ended, or an image comes before that: the frame is then shown after the image.
     """
 
-    def __init__(self, run: ReconstructionPass, frames: Iterator[_Seen]) -> None:
+    def __init__(self, run: ReconstructionPass, frames: Iterator[_ExposedFrame]) -> None:
         self._run, self._frames = run, frames
         self._next = next(frames, None)
         self._waiting: list[Events] = []

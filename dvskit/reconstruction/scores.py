@@ -17,16 +17,15 @@ from dvskit.errors import ConfigError, GeometryError, ShapeError, VideoError, co
 from dvskit.events import Source
 from dvskit.formats import Recording, RecordingPart
 from dvskit.reconstruction.image_times import GivenTimes
-from dvskit.reconstruction.reconstructed import Reconstructed, as_gray
-from dvskit.reconstruction.reconstructor import Reconstructor
+from dvskit.reconstruction.reconstructed import Reconstructed, Reconstructor, as_gray
 from dvskit.video import FrameSource
 from dvskit.video.images import full_scale, middle_us
+from dvskit.video.motion_search import LEAST_SIDE, MotionSearch
 
 Image = NDArray[Any]
 
 _WINDOW_PX, _SIGMA_PX = 11, 1.5  # of SSIM
 _C1, _C2 = 0.01**2, 0.03**2
-_LEAST_PX = 16  # a side; the search for flow fails for less
 _OCCLUDED = 50.0  # weight of a change of the reference: exp(-50 d^2) is 0.6 for a change of 0.1
 
 
@@ -86,7 +85,7 @@ def temporal_error(
     M |I2 - W I1| over the mean of M, where M = exp(-50 (R2 - W R1)^2) excludes what is covered or
     uncovered (Lai et al. 2018, "Learning blind video temporal consistency"); M is 0 where the flow
     leaves the image or is unknown. The error of the reference itself is not 0. Raises ShapeError
-    for images of less than 16 pixels a side without `flow`.
+    for images of less than 12 pixels a side without `flow`.
     """
     first, second = _checked(before, image)
     was, now = _checked(reference_before, reference)
@@ -107,13 +106,12 @@ def temporal_error(
 
 def _flow_back(before: Image, after: Image) -> NDArray[np.float32]:
     """Return the flow from the second image to the first."""
-    if min(before.shape) < _LEAST_PX:
-        raise ShapeError(f"flow needs images of at least 16x16 pixels, not of {before.shape}")
-    search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    if min(before.shape) < LEAST_SIDE:
+        raise ShapeError(f"flow needs images of {LEAST_SIDE} pixels a side, not of {before.shape}")
     first, second = (
         np.rint(np.clip(each, 0, 1) * 255).astype(np.uint8) for each in (before, after)
     )
-    return np.asarray(search.calc(second, first, None), np.float32)
+    return MotionSearch()(second, first)
 
 
 def _checked(image: Image, reference: Image) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -161,7 +159,7 @@ class ImageScores:
     def summary(self) -> dict[str, tuple[float, float]]:
         """Return the mean of each score and its standard error; NaN without values.
 
-        The standard error takes the images as independent. Neighbouring images are not, so the true
+        The standard error takes the images as independent. Neighboring images are not, so the true
         error of a recording with few scenes is larger.
         """
         return {name: _mean(values) for name, values in self.columns().items()}

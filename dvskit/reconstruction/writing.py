@@ -20,10 +20,9 @@ from dvskit._files import check_output, whole_file
 from dvskit.errors import ConfigError, VideoError
 from dvskit.events import Events, ReadableSource, Size, Source, as_source
 from dvskit.render.colormap import DARK
-from dvskit.render.frames import Moment
-from dvskit.render.frames.canvas import Beside, Canvas, lay_out, whole_palette
-from dvskit.render.frames.styles import LatestPolarity
-from dvskit.render.frames.writers import MOVING_SUFFIXES, Film, InThread
+from dvskit.render.event_frames import LatestPolarity, Moment
+from dvskit.render.videos import Canvas, ImagesBeside, lay_out, whole_palette
+from dvskit.render.writers import MOVING_SUFFIXES, Film, InThread
 from dvskit.streams import Frame
 from dvskit.video.writing import write_images
 
@@ -205,10 +204,10 @@ def _member(
 
 def _write_video(seen: _Seen, target: Path, beside: SeenEvents | None, overwrite: bool) -> None:
     gif = target.suffix.lower() == ".gif"
-    drawn = _Plain(seen.size) if beside is None else _WithEvents(beside, in_colour=not gif)
+    drawn = _Plain(seen.size) if beside is None else _WithEvents(beside, in_color=not gif)
     film = Film(
         target.suffix.lower(), drawn.size, drawn.palette, Fraction(_FPS), _CRF, _PRESET,
-        in_colour=beside is not None and not gif, timed=True,
+        in_color=beside is not None and not gif, timed=True,
     )  # fmt: skip
     check_output(target, overwrite=overwrite)
     with (
@@ -236,8 +235,8 @@ class _Plain:
 class _WithEvents:
     """Each image, and at its right the events since the one before, by their latest polarity."""
 
-    def __init__(self, events: SeenEvents, *, in_colour: bool) -> None:
-        self._events, self._in_colour = events, in_colour
+    def __init__(self, events: SeenEvents, *, in_color: bool) -> None:
+        self._events, self._in_color = events, in_color
         style, sensor = LatestPolarity(), events.size
         self.palette = whole_palette(style.palette(DARK), DARK)
         self._run = style.start(sensor, 1)
@@ -252,10 +251,10 @@ class _WithEvents:
         """Return RGB, or rows of the palette."""
         self._run.add(self._events.take(t_us), t_us + 1)
         self._run.draw(t_us + 1, t_us + 1, self._index)
-        self._shown.image = np.repeat(image[..., None], 3, axis=2) if self._in_colour else image
+        self._shown.image = np.repeat(image[..., None], 3, axis=2) if self._in_color else image
         picture = self._canvas.draw(Moment(t_us, self._index, 0, 0))
-        if self._in_colour:
-            picture = self._canvas.in_colour(self.palette)
+        if self._in_color:
+            picture = self._canvas.in_color(self.palette)
         width = self._layout.sensor.width * self._layout.scale
         end = self._layout.gap_px + 2 * width
         # The canvas has the events first.
@@ -263,11 +262,11 @@ class _WithEvents:
         return np.concatenate([*(picture[:, part] for part in parts), picture[:, end:]], axis=1)
 
 
-class _Shown(Beside):
+class _Shown(ImagesBeside):
     """The image of the moment."""
 
     def __init__(self, size: Size) -> None:
-        self.size, self.colours = size, None
+        self.size, self.colors = size, None
         self.image = np.zeros((size.height, size.width), np.uint8)
 
     def advance(self, t_us: int, size: Size) -> NDArray[np.uint8]:

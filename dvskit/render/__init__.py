@@ -8,38 +8,37 @@ from __future__ import annotations
 
 from dvskit.render import plots
 from dvskit.render._scene import CloudView
-from dvskit.render.cloud import CloudReport, Turn, TurnReport, cloud, cloud_image, turntable
+from dvskit.render.clouds import CloudReport, Turn, TurnReport, cloud, cloud_image, turntable
 from dvskit.render.colormap import (
-    ColourBar,
-    Colouring,
-    Colours,
+    ColorBar,
+    Coloring,
+    Colors,
     Theme,
     by_count,
     by_polarity,
     by_time,
 )
-from dvskit.render.frames import RenderedFrames, frames
-from dvskit.render.frames.corner_tracks import CornerTracks
-from dvskit.render.frames.flow_style import FlowArrows, FlowColors
-from dvskit.render.frames.object_tracks import ObjectTracks
-from dvskit.render.frames.styles import (
+from dvskit.render.event_frames import (
     Count,
     Decay,
     FrameStyle,
     LatestPolarity,
     LinearFade,
+    RenderedFrames,
     Surface,
+    frames,
     styles,
 )
-from dvskit.render.page import PageReport, ShownEvents, page
-from dvskit.render.video import VideoReport, VideoView, video
+from dvskit.render.motion_styles import CornerTracks, FlowArrows, FlowColors, ObjectTracks
+from dvskit.render.pages import PageReport, ShownEvents, page
+from dvskit.render.videos import VideoReport, VideoView, video
 
 __all__ = [
     "CloudReport",
     "CloudView",
-    "ColourBar",
-    "Colouring",
-    "Colours",
+    "ColorBar",
+    "Coloring",
+    "Colors",
     "CornerTracks",
     "Count",
     "Decay",

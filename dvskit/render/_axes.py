@@ -52,7 +52,7 @@ def box_axes(size: Size, span_us: int) -> tuple[Axis, Axis, Axis]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelEdge:
-    """The edge where an axis is labelled: its ends on the screen and the outward direction."""
+    """The edge where an axis is labeled: its ends on the screen and the outward direction."""
 
     fixed: NDArray[np.float64]  # a corner on the edge, in box coordinates
     start: NDArray[np.float64]
@@ -72,7 +72,7 @@ def label_edge(camera: BoxCamera, halves: NDArray[np.float64], axis: int) -> Lab
     """
     eye = camera.eye
     first, second = (i for i in range(3) if i != axis)
-    centre = camera.project(np.zeros((1, 3)))[0, :2]
+    center = camera.project(np.zeros((1, 3)))[0, :2]
     found: list[tuple[bool, float, LabelEdge]] = []
     for one, other in product((-1.0, 1.0), repeat=2):
         outline = (one * eye[first] > halves[first]) != (other * eye[second] > halves[second])
@@ -84,7 +84,7 @@ def label_edge(camera: BoxCamera, halves: NDArray[np.float64], axis: int) -> Lab
         along = screen[1] - screen[0]
         outward = np.array([-along[1], along[0]]) / max(float(np.hypot(*along)), 1e-9)
         middle = screen.mean(axis=0)
-        if outward @ (middle - centre) < 0:
+        if outward @ (middle - center) < 0:
             outward = -outward
         rank = -middle[0] if axis == 1 else middle[1]
         # Of two equally low edges, the right one: this does not depend on rounding or order.
@@ -95,7 +95,7 @@ def label_edge(camera: BoxCamera, halves: NDArray[np.float64], axis: int) -> Lab
 
 @dataclass(frozen=True, slots=True)
 class CloudStyle:
-    """Colours of a picture of `size_px`, and pixels per unit: a tick label is 12.5 units high."""
+    """Colors of a picture of `size_px`, and pixels per unit: a tick label is 12.5 units high."""
 
     theme: Theme
     unit_px: float
@@ -151,14 +151,14 @@ def bounds(words: TextLine) -> tuple[float, float, float, float]:
 
 
 def _beside(
-    at: NDArray[np.float64], outward: NDArray[np.float64], text: str, size_px: float, colour: str
+    at: NDArray[np.float64], outward: NDArray[np.float64], text: str, size_px: float, color: str
 ) -> TextLine:
     """Return text just outside of a point; its position varies smoothly with the direction."""
     width, height = text_width(text, size_px), CAP * size_px
     across, down = np.clip(1.4 * outward, -1, 1) / 2
     middle = at + np.array([across * width, down * height])
     return TextLine(
-        text, float(middle[0] - width / 2), float(middle[1] + height / 2), size_px, colour
+        text, float(middle[0] - width / 2), float(middle[1] + height / 2), size_px, color
     )
 
 
@@ -188,7 +188,7 @@ def draw_box(camera: BoxCamera, size: Size, span_us: int, style: CloudStyle) -> 
         points[:, i] = [axes[i].place(value) for value, _ in ticks[i]]
         at = camera.project(points)[:, :2]
         faint, text, line = (
-            mix(colour, theme.ground, shown) for colour in (theme.faint, theme.text, theme.line)
+            mix(color, theme.ground, shown) for color in (theme.faint, theme.text, theme.line)
         )
         faded = replace(theme, faint=faint, text=text, line=line)
         texts = [name for _, name in ticks[i]]

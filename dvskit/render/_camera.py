@@ -1,6 +1,6 @@
 """The box of a cloud, its camera, and events as points in the pictures.
 
-The box is centred on the origin. Its first axis is time (early at negative values), the second
+The box is centerd on the origin. Its first axis is time (early at negative values), the second
 points up (row 0 is the top), the third is x. Seen from the early side, a cloud looks as on the
 sensor. The page has the same in JavaScript.
 """
@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from dvskit._threads import run_parts, run_ranges, thread_count
 from dvskit.events import Events, Size
 from dvskit.render import cloud_kernels
-from dvskit.render.colormap import Colours, rgb
+from dvskit.render.colormap import Colors, rgb
 
 TIME_LENGTH = 1.7  # of the box; the longer side of the sensor is 1
 FOCAL = 3.0  # cotangent of half the angle of view: a mild perspective
 _FAR_AWAY = 1e6  # distance of the eye in a parallel projection, practically at infinity
 
 OVERSAMPLE = 2
-_HAZE = 0.3  # share of the ground in the colour of the farthest points
+_HAZE = 0.3  # share of the ground in the color of the farthest points
 _HAZE_STEPS = 64
 _EVENTS_A_PART = 1 << 18
 _CROWD = 1  # events per pixel above which marks are cheaper
@@ -52,7 +52,7 @@ def rotation(azimuth_deg: float, elevation_deg: float) -> NDArray[np.float64]:
 class BoxCamera:
     """A pinhole camera: maps box coordinates to pixels of a picture.
 
-    u = centre_u + scale * right / depth,  v = centre_v - scale * up / depth,
+    u = center_u + scale * right / depth,  v = center_v - scale * up / depth,
     depth = distance - perspective * towards
 
     `perspective` is 1, or 0 for a parallel projection, in which equal sizes are drawn equally.
@@ -61,8 +61,8 @@ class BoxCamera:
     turn: NDArray[np.float64]
     distance: float
     scale: float
-    centre_u: float
-    centre_v: float
+    center_u: float
+    center_v: float
     perspective: float = 1.0
 
     @property
@@ -75,8 +75,8 @@ class BoxCamera:
         """Return (n, 3) u, v (pixels) and depth of (n, 3) box coordinates."""
         seen = points @ self.turn.T
         depth = self.distance - self.perspective * seen[:, 2]
-        u = self.centre_u + self.scale * seen[:, 0] / depth
-        v = self.centre_v - self.scale * seen[:, 1] / depth
+        u = self.center_u + self.scale * seen[:, 0] / depth
+        v = self.center_v - self.scale * seen[:, 1] / depth
         return np.stack([u, v, depth], axis=1)
 
 
@@ -104,7 +104,7 @@ def fit(
 ) -> list[BoxCamera]:
     """Return the nearest cameras, for each of (n, 3, 3) `turns`, that see the whole box in `rect`.
 
-    They share one distance, one scale and one centre, so that a turned box neither moves nor
+    They share one distance, one scale and one center, so that a turned box neither moves nor
     changes its size.
     """
     left, top, right, bottom = rect
@@ -138,7 +138,7 @@ def empty_layers(count: int, size_px: tuple[int, int]) -> Layers:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Points:
-    """Events with their colours, (n,) uint8, the time span of the box, and a point's side."""
+    """Events with their colors, (n,) uint8, the time span of the box, and a point's side."""
 
     events: Events
     index: NDArray[np.uint8]
@@ -156,7 +156,7 @@ class Points:
 
 
 def layers_of(points: Points, camera: BoxCamera, size_px: tuple[int, int]) -> Layers:
-    """Return points in new layers; of many events the centres are marked, then spread."""
+    """Return points in new layers; of many events the centers are marked, then spread."""
     count = len(points.events)
     if count < _CROWD * size_px[0] * size_px[1]:
         layers = empty_layers(count, size_px)
@@ -179,7 +179,7 @@ def layers_of(points: Points, camera: BoxCamera, size_px: tuple[int, int]) -> La
 def splat_points(points: Points, camera: BoxCamera, layers: Layers) -> None:
     """Draw points into layers, over their content, each thread into its own.
 
-    Of two at the same depth (in 2^24 steps) the one with the first colour is visible.
+    Of two at the same depth (in 2^24 steps) the one with the first color is visible.
     """
     _splat(points, camera, points.brush, layers)
 
@@ -187,10 +187,10 @@ def splat_points(points: Points, camera: BoxCamera, layers: Layers) -> None:
 def _splat(points: Points, camera: BoxCamera, brush: NDArray[np.int64], layers: Layers) -> None:
     """Draw the pixels (k, 2) of a brush around each point."""
     events = points.events
-    to_camera = _event_matrix(events.size, camera, max(1, points.span_us))
-    reach = camera.perspective * _radius(events.size)
+    to_camera = _event_matrix(events.sensor_size, camera, max(1, points.span_us))
+    reach = camera.perspective * _radius(events.sensor_size)
     lens = np.array(
-        [camera.scale * OVERSAMPLE, camera.centre_u * OVERSAMPLE, camera.centre_v * OVERSAMPLE,
+        [camera.scale * OVERSAMPLE, camera.center_u * OVERSAMPLE, camera.center_v * OVERSAMPLE,
          camera.distance + reach, 2 * reach]
     )  # fmt: skip
     cuts = [len(events) * part // len(layers) for part in range(len(layers) + 1)]
@@ -224,34 +224,34 @@ def _event_matrix(size: Size, camera: BoxCamera, span_us: int) -> NDArray[np.flo
     return np.asarray(seen)
 
 
-def _shades(colours: Colours, ground: str) -> NDArray[np.float32]:
+def _shades(colors: Colors, ground: str) -> NDArray[np.float32]:
     """Return (64, 256, 3): the palette from the farthest, in haze, to the nearest."""
     fog = _HAZE * (1 - (np.arange(_HAZE_STEPS) + 0.5) / _HAZE_STEPS)[:, None, None]
     palette = np.zeros((256, 3))
-    palette[: len(colours.palette)] = colours.palette
+    palette[: len(colors.palette)] = colors.palette
     return (palette * (1 - fog) + np.array(rgb(ground)) * fog).astype(np.float32)
 
 
 def shade_over(
     layers: Layers,
-    colours: Colours,
+    colors: Colors,
     ground: str,
     picture: NDArray[np.uint8],
     threads: int | None = None,
 ) -> None:
     """Draw the layers over a picture, (height, width, 3), or a transparent one, (..., 4)."""
-    shades = _shades(colours, ground)
+    shades = _shades(colors, ground)
     _by_rows(
         lambda fine, rows: cloud_kernels.shade(layers[:, fine], OVERSAMPLE, shades, picture[rows]),
         len(picture), threads,
     )  # fmt: skip
 
 
-def shade_alone(layers: Layers, colours: Colours, ground: str) -> NDArray[np.uint8]:
+def shade_alone(layers: Layers, colors: Colors, ground: str) -> NDArray[np.uint8]:
     """Return the layers alone, (height, width, 4): RGB and alpha, 0 without events."""
     _, height, width = layers.shape
     alone = np.zeros((height // OVERSAMPLE, width // OVERSAMPLE, 4), np.uint8)
-    shade_over(layers, colours, ground, alone)
+    shade_over(layers, colors, ground, alone)
     return alone
 
 

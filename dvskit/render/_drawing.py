@@ -1,4 +1,4 @@
-"""The background of the events as a list of shapes; rasterising them; fonts.
+"""The background of the events as a list of shapes; rasterizing them; fonts.
 
 The same list becomes pixels here and vectors in `cloud`. Positions are in pixels from the upper
 left corner: pixel (0, 0) extends from 0 to 1.
@@ -31,7 +31,7 @@ class Segments:
     """Straight lines: (n, 4) u, v of their starts and of their ends."""
 
     ends: NDArray[np.float64]
-    colour: str
+    color: str
     width_px: float
 
 
@@ -43,7 +43,7 @@ class TextLine:
     left: float
     baseline: float
     size_px: float
-    colour: str
+    color: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +53,12 @@ class Dot:
     u: float
     v: float
     radius_px: float
-    colour: str
+    color: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Strip:
-    """A colour bar from left to right, of a (k, 3) uint8 palette."""
+    """A color bar from left to right, of a (k, 3) uint8 palette."""
 
     left: float
     top: float
@@ -86,9 +86,9 @@ def moved(drawing: Drawing, right: float, down: float) -> Drawing:
     return found
 
 
-def mix(colour: str, ground: str, share: float) -> str:
-    """Return `share` of a colour on a ground."""
-    pairs = zip(rgb(colour), rgb(ground), strict=True)
+def mix(color: str, ground: str, share: float) -> str:
+    """Return `share` of a color on a ground."""
+    pairs = zip(rgb(color), rgb(ground), strict=True)
     return "#" + "".join(f"{round(b + (a - b) * share):02x}" for a, b in pairs)
 
 
@@ -99,14 +99,14 @@ def paint(drawing: Drawing, size_px: tuple[int, int], ground: str) -> NDArray[np
     picture[1:] = picture[0]  # whole rows: four times as fast as pixel by pixel
     for item in drawing:
         match item:
-            case Segments(ends, colour, width):
-                cloud_kernels.stroke(ends, width / 2, _levels(colour), picture)
-            case Dot(u, v, radius, colour):
-                cloud_kernels.stroke(np.array([[u, v, u, v]]), radius, _levels(colour), picture)
-            case TextLine(text, start, baseline, size, colour):
+            case Segments(ends, color, width):
+                cloud_kernels.stroke(ends, width / 2, _levels(color), picture)
+            case Dot(u, v, radius, color):
+                cloud_kernels.stroke(np.array([[u, v, u, v]]), radius, _levels(color), picture)
+            case TextLine(text, start, baseline, size, color):
                 mask, left, top = ink(text, size)
                 top, left = round(baseline) + top, round(start) + left
-                cloud_kernels.tint(mask, top, left, _levels(colour), picture)
+                cloud_kernels.tint(mask, top, left, _levels(color), picture)
             case Strip():
                 left, right = round(item.left), round(item.right)
                 row = cv2.resize(item.palette[None], (right - left, 1))
@@ -114,8 +114,8 @@ def paint(drawing: Drawing, size_px: tuple[int, int], ground: str) -> NDArray[np
     return picture
 
 
-def _levels(colour: str) -> NDArray[np.float64]:
-    return np.array(rgb(colour), np.float64)
+def _levels(color: str) -> NDArray[np.float64]:
+    return np.array(rgb(color), np.float64)
 
 
 @lru_cache(maxsize=1)

@@ -1,6 +1,6 @@
 """The view of a cloud, and a cloud in its box, for any camera.
 
-Titles and the colour key are at the top, the box below, as large as fits.
+Titles and the color key are at the top, the box below, as large as fits.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from dvskit.render._drawing import (
     text_width,
 )
 from dvskit.render._numbers import number_text, time_unit
-from dvskit.render._thin import Thinned
+from dvskit.render._thinning import ThinnedEvents
 from dvskit.render.colormap import (
     DARK,
     LIGHT,
     PAPER,
-    ColourBar,
-    Colouring,
-    Colours,
+    ColorBar,
+    Coloring,
+    Colors,
     Theme,
     by_count,
     by_time,
@@ -91,7 +91,7 @@ class CloudView:
 
     azimuth_deg: float = checked(check_number, -36_000, 36_000, default=48.0)
     elevation_deg: float = checked(check_number, -90, 90, default=24.0)
-    color: Colouring = by_time
+    color: Coloring = by_time
     point_px: float | None = checked(check_number, 0.5, 64, default=None)
     dark: bool = True
     title: str = ""
@@ -118,25 +118,25 @@ class CloudView:
 
 
 class Scene:
-    """Events, their colours and axes in a picture of `size_px`; `note` is a line of text."""
+    """Events, their colors and axes in a picture of `size_px`; `note` is a line of text."""
 
     def __init__(
-        self, kept: Thinned, view: CloudView, size_px: tuple[int, int], note: str = ""
+        self, kept: ThinnedEvents, view: CloudView, size_px: tuple[int, int], note: str = ""
     ) -> None:
         check_size_px(size_px)
         self.size_px, self.events, self.style = size_px, kept.events, view.style(size_px)
         self.kept = kept
-        self.colours = view.color(kept.events, self.style.theme)
+        self.colors = view.color(kept.events, self.style.theme)
         self._view = view
         lines = _lines(kept, view, self.style, note)
-        self._header, self._top_px = _lay_out_header(self.style, lines, self.colours)
+        self._header, self._top_px = _lay_out_header(self.style, lines, self.colors)
 
     def still(self) -> BoxCamera:
         """Return the camera of a still picture, as near as the view allows."""
         return self.cameras([(self._view.azimuth_deg, self._view.elevation_deg)])[0]
 
     def cameras(self, angles: list[tuple[float, float]]) -> list[BoxCamera]:
-        """Return a camera for each azimuth and elevation, all at one distance and with one centre.
+        """Return a camera for each azimuth and elevation, all at one distance and with one center.
 
         In none of them is a corner of the box or a label outside of the picture or in the header;
         the box is as large as that allows. If all look along an axis of the box, the projection is
@@ -144,7 +144,7 @@ class Scene:
         """
         straight = all(looks_along_an_axis(*angle) for angle in angles)
         perspective = 0.0 if straight else 1.0
-        halves = box_halves(self.events.size)
+        halves = box_halves(self.events.sensor_size)
         turns = np.stack([rotation(*angle) for angle in angles])
         if not self.style.worded:
             return fit(halves, turns, self._inner(np.zeros(4)), perspective)
@@ -170,7 +170,7 @@ class Scene:
 
     def _overhang(self, found: list[BoxCamera]) -> NDArray[np.float64]:
         """Return how far labels extend beyond the box: left, top, right, bottom."""
-        ends = corners(box_halves(self.events.size))
+        ends = corners(box_halves(self.events.sensor_size))
         box = np.concatenate([camera.project(ends)[:, :2] for camera in found])
         low, high = box.min(axis=0), box.max(axis=0)
         tried = found[:: max(1, len(found) // _TRIED)]
@@ -185,14 +185,14 @@ class Scene:
         return np.asarray(np.maximum(over + safe, 0.0))
 
     def _box(self, camera: BoxCamera) -> Drawing:
-        return draw_box(camera, self.events.size, self.kept.span_us, self.style)
+        return draw_box(camera, self.events.sensor_size, self.kept.span_us, self.style)
 
     def point_px(self, camera: BoxCamera, share: float = 1.0) -> float:
         """Return the side of a point in pixels, if `share` of the events are visible at once."""
         if self._view.point_px is not None:
             return self._view.point_px
         # Half a sensor pixel as it appears, less for many events in the box, more for a few.
-        pitch = camera.scale / camera.distance / max(self.events.size)
+        pitch = camera.scale / camera.distance / max(self.events.sensor_size)
         crowd = (200_000 / max(share * len(self.events), 1)) ** 0.25
         # A point is never smaller than a pixel, or than print can show.
         least = max(1.0, 0.8 * self.style.unit_px)
@@ -210,7 +210,7 @@ class Scene:
     ) -> _camera.Points:
         """Return a part of the events to draw, if `share` of all are visible at once."""
         kept, px = self.kept, self.point_px(camera, share)
-        index = self.colours.index[part]
+        index = self.colors.index[part]
         return _camera.Points(self.events[part], index, kept.start_us, kept.span_us, px)
 
     def layers(self, camera: BoxCamera) -> _camera.Layers:
@@ -224,12 +224,12 @@ class Scene:
     def picture(self, camera: BoxCamera) -> NDArray[np.uint8]:
         """Return the picture, (height, width, 3) uint8, RGB."""
         picture = self.ground(camera)
-        _camera.shade_over(self.layers(camera), self.colours, self.style.theme.ground, picture)
+        _camera.shade_over(self.layers(camera), self.colors, self.style.theme.ground, picture)
         return picture
 
     def alone(self, camera: BoxCamera) -> NDArray[np.uint8]:
         """Return the events alone, (height, width, 4) uint8, RGB and alpha."""
-        return _camera.shade_alone(self.layers(camera), self.colours, self.style.theme.ground)
+        return _camera.shade_alone(self.layers(camera), self.colors, self.style.theme.ground)
 
 
 def check_size_px(size_px: tuple[int, int]) -> None:
@@ -242,16 +242,16 @@ def check_size_px(size_px: tuple[int, int]) -> None:
 
 
 def _lines(
-    kept: Thinned, view: CloudView, style: CloudStyle, note: str
+    kept: ThinnedEvents, view: CloudView, style: CloudStyle, note: str
 ) -> list[tuple[str, str, float]]:
-    """Return the text of a picture: text, colour, and height in units."""
+    """Return the text of a picture: text, color, and height in units."""
     theme, small = style.theme, 12.0 if style.compact else 13.5
     title = drawable(view.title)
     lines = [(title, theme.text, 16.0 if style.compact else 21.0)] if title else []
     unit_name, length = time_unit(kept.span_us)
     count = f"{kept.total:,} event{'s' * (kept.total != 1)}" if kept.total else "no events"
     span = f"{number_text(kept.span_us / length)} {unit_name}"
-    size = kept.events.size
+    size = kept.events.sensor_size
     lines.append((f"{count}   {span}   {size.width} × {size.height} px", theme.faint, small))
     if note:
         lines.append((note, theme.faint, small))
@@ -262,7 +262,7 @@ def _lines(
 
 
 def _lay_out_header(
-    style: CloudStyle, lines: list[tuple[str, str, float]], colours: Colours
+    style: CloudStyle, lines: list[tuple[str, str, float]], colors: Colors
 ) -> tuple[Drawing, float]:
     """Return lines of text with the key beside or below them, and their lower end."""
     unit, pad, width = style.unit_px, style.pad_px, style.size_px[0]
@@ -270,17 +270,17 @@ def _lay_out_header(
         return [], pad
     drawing: Drawing = []
     down, right = pad, 0.0
-    for text, colour, units in lines:
+    for text, color, units in lines:
         # A line too long for the picture is written smaller.
         size = units * unit * min(1.0, (width - 2 * pad) / text_width(text, units * unit))
         down += CAP * units * unit
-        drawing.append(TextLine(text, pad, down, size, colour))
+        drawing.append(TextLine(text, pad, down, size, color))
         right = max(right, pad + text_width(text, size))
         down += 0.6 * units * unit
     room = width - pad - right - 20 * unit
     beside = room >= _LEAST_KEY_UNITS * unit
     key, key_width, key_height = _key(
-        colours, style, min(220 * unit, room if beside else width - 2 * pad)
+        colors, style, min(220 * unit, room if beside else width - 2 * pad)
     )
     if beside and key_width <= room:
         drawing += moved(key, width - pad - key_width, pad)
@@ -289,20 +289,20 @@ def _lay_out_header(
     return drawing, down + 2 * unit + key_height
 
 
-def _key(colours: Colours, style: CloudStyle, most_px: float) -> tuple[Drawing, float, float]:
-    """Return the legend or the colour bar with its upper left corner at (0, 0), and its size."""
+def _key(colors: Colors, style: CloudStyle, most_px: float) -> tuple[Drawing, float, float]:
+    """Return the legend or the color bar with its upper left corner at (0, 0), and its size."""
     unit, theme = style.unit_px, style.theme
-    if not isinstance(colours.key, ColourBar):
-        return _legend(colours.key, style)
-    title, size, small = colours.key.title, 12.5 * unit, 11.5 * unit
+    if not isinstance(colors.key, ColorBar):
+        return _legend(colors.key, style)
+    title, size, small = colors.key.title, 12.5 * unit, 11.5 * unit
     drawing: Drawing = [
         TextLine(title, 0.0, CAP * size, size, theme.text),
-        Strip(0.0, 16 * unit, most_px, 25 * unit, colours.palette),
+        Strip(0.0, 16 * unit, most_px, 25 * unit, colors.palette),
     ]
     taken: list[TextLine] = []
     marks = []
     # The ends first: labels in between are omitted if they would touch.
-    ticks = sorted(colours.key.ticks, key=lambda tick: (tick[0] not in (0, 1), tick[0]))
+    ticks = sorted(colors.key.ticks, key=lambda tick: (tick[0] not in (0, 1), tick[0]))
     for place, text in ticks:
         wide = text_width(text, small)
         left = min(max(place * most_px - wide / 2, 0.0), most_px - wide)
@@ -323,8 +323,8 @@ def _legend(key: tuple[tuple[str, str], ...], style: CloudStyle) -> tuple[Drawin
     drawing: Drawing = []
     left, size = 0.0, 14 * unit
     middle = CAP * size / 2
-    for name, colour in key:
-        drawing.append(Dot(left + 5 * unit, middle, 4.5 * unit, colour))
+    for name, color in key:
+        drawing.append(Dot(left + 5 * unit, middle, 4.5 * unit, color))
         drawing.append(TextLine(name, left + 16 * unit, CAP * size, size, style.theme.text))
         left += 16 * unit + text_width(name, size) + 20 * unit
     return drawing, left - 20 * unit, CAP * size

@@ -1,4 +1,4 @@
-"""Loops over events and pixels for pictures of clouds: lines, text, colours, points."""
+"""Loops over events and pixels for pictures of clouds: lines, text, colors, points."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 def stroke(
     ends: NDArray[np.float64],  # (n, 4): u, v of the starts and of the ends
     half: float,
-    colour: NDArray[np.float64],
+    color: NDArray[np.float64],
     picture: NDArray[np.uint8],
 ) -> None:
     """Draw lines with round ends, 2 * half wide.
 
-    The coverage of a pixel is the depth of its centre inside the line: half + 1/2 - distance,
+    The coverage of a pixel is the depth of its center inside the line: half + 1/2 - distance,
     clipped to 0 and 1; lines thinner than a pixel are fainter in proportion.
     """
     height, width = picture.shape[0], picture.shape[1]
@@ -51,7 +51,7 @@ def stroke(
                 if cover > 0.0:
                     for c in range(3):
                         was = picture[v, u, c]
-                        picture[v, u, c] = int(was + (colour[c] - was) * cover + 0.5)
+                        picture[v, u, c] = int(was + (color[c] - was) * cover + 0.5)
 
 
 @njit(cache=True, nogil=True)
@@ -59,17 +59,17 @@ def tint(
     mask: NDArray[np.uint8],
     top: int,
     left: int,
-    colour: NDArray[np.float64],
+    color: NDArray[np.float64],
     picture: NDArray[np.uint8],
 ) -> None:
-    """Blend a colour into a picture with the opacity of a mask (255: opaque)."""
+    """Blend a color into a picture with the opacity of a mask (255: opaque)."""
     for v in range(max(0, -top), min(mask.shape[0], picture.shape[0] - top)):
         for u in range(max(0, -left), min(mask.shape[1], picture.shape[1] - left)):
             if mask[v, u]:
                 share = mask[v, u] / 255.0
                 for c in range(3):
                     was = picture[top + v, left + u, c]
-                    value = was + (colour[c] - was) * share + 0.5
+                    value = was + (color[c] - was) * share + 0.5
                     picture[top + v, left + u, c] = int(value)
 
 
@@ -109,7 +109,7 @@ def pick(
 
 @njit(cache=True, nogil=True)
 def look_up(picture: NDArray[np.uint8], table: NDArray[np.uint8], index: NDArray[np.uint8]) -> None:
-    """Set index to the table's (32, 32, 32) entry for the upper five bits of each colour."""
+    """Set index to the table's (32, 32, 32) entry for the upper five bits of each color."""
     for v in range(picture.shape[0]):
         for u in range(picture.shape[1]):
             index[v, u] = table[picture[v, u, 0] >> 3, picture[v, u, 1] >> 3, picture[v, u, 2] >> 3]
@@ -118,10 +118,10 @@ def look_up(picture: NDArray[np.uint8], table: NDArray[np.uint8], index: NDArray
 _STEPS = 16777213.0  # 2^24 - 3: nearness is 1..2^24 - 2
 _AT_ONCE = 512
 Points = tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.int16], NDArray[np.uint8]]
-"""t, x and y of events, and the indices of their colours."""
+"""t, x and y of events, and the indices of their colors."""
 CameraAndLens = tuple[NDArray[np.float64], NDArray[np.float64]]
 """The camera, (3, 4): rows right, up and nearness 0..1; columns t - start_us, x, y and 1. And the
-lens, (5,): scale, centre_u, centre_v, farthest depth, depth of the box.
+lens, (5,): scale, center_u, center_v, farthest depth, depth of the box.
 """
 
 
@@ -139,13 +139,13 @@ def _project(
     a0, a1, a2, a3 = to_camera[0, 0], to_camera[0, 1], to_camera[0, 2], to_camera[0, 3]
     b0, b1, b2, b3 = to_camera[1, 0], to_camera[1, 1], to_camera[1, 2], to_camera[1, 3]
     c0, c1, c2, c3 = to_camera[2, 0], to_camera[2, 1], to_camera[2, 2], to_camera[2, 3]
-    scale, centre_u, centre_v, far, reach = lens[0], lens[1], lens[2], lens[3], lens[4]
+    scale, center_u, center_v, far, reach = lens[0], lens[1], lens[2], lens[3], lens[4]
     for i in range(len(t)):
         time, column, row = float(t[i] - start_us), float(x[i]), float(y[i])
         near = c0 * time + c1 * column + c2 * row + c3
         by = scale / (far - near * reach)
-        u[i] = np.int32(math.floor(centre_u + by * (a0 * time + a1 * column + a2 * row + a3)))
-        v[i] = np.int32(math.floor(centre_v - by * (b0 * time + b1 * column + b2 * row + b3)))
+        u[i] = np.int32(math.floor(center_u + by * (a0 * time + a1 * column + a2 * row + a3)))
+        v[i] = np.int32(math.floor(center_v - by * (b0 * time + b1 * column + b2 * row + b3)))
         steps = np.uint32(np.int32(1.0 + near * _STEPS))
         keys[i] = (steps << np.uint32(8)) | (np.uint32(255) - np.uint32(index[i]))
 
@@ -160,9 +160,9 @@ def splat(
 ) -> None:
     """Draw events into a buffer (height, width) of the nearest one.
 
-    A value encodes an event: its nearness, from 1 on, in the upper 24 bits, and 255 less its colour
+    A value encodes an event: its nearness, from 1 on, in the upper 24 bits, and 255 less its color
     in the lower 8. So the nearest has the highest value, and of equally near ones the one with the
-    first colour; 0 means none.
+    first color; 0 means none.
     """
     t, x, y, index = points
     height, width = nearest.shape
@@ -170,7 +170,7 @@ def splat(
     low_v, high_v = -brush[:, 0].min(), height - brush[:, 0].max()
     low_u, high_u = -brush[:, 1].min(), width - brush[:, 1].max()
     offsets = brush[:, 0] * width + brush[:, 1]
-    # Positions of some events are computed first, vectorised. Then they are written, so that many
+    # Positions of some events are computed first, vectorized. Then they are written, so that many
     # memory accesses overlap; always, because a branch would be mispredicted.
     v, u = np.empty(_AT_ONCE, np.int32), np.empty(_AT_ONCE, np.int32)
     keys = np.empty(_AT_ONCE, np.uint32)
@@ -233,7 +233,7 @@ def _merge(nearest: NDArray[np.uint32], first: int, rows: NDArray[np.uint32]) ->
 def _add(
     rows: NDArray[np.uint32], u: int, shades: NDArray[np.float32], total: NDArray[np.float32]
 ) -> int:
-    """Set total to the sum of the colours in a column of pixels; return how many are covered."""
+    """Set total to the sum of the colors in a column of pixels; return how many are covered."""
     total[:] = 0
     covered = 0
     factor = rows.shape[0]
@@ -241,9 +241,9 @@ def _add(
         for b in range(u * factor, u * factor + factor):
             key = rows[a, b]
             if key:
-                colour = shades[key >> np.uint32(26), 255 - (key & np.uint32(255))]
+                color = shades[key >> np.uint32(26), 255 - (key & np.uint32(255))]
                 for c in range(3):
-                    total[c] += colour[c]
+                    total[c] += color[c]
                 covered += 1
     return covered
 

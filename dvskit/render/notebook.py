@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from html import escape
 from itertools import islice
-from os import PathLike
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._checks import check_whole
-from dvskit._files import check_output, write_whole
 from dvskit.errors import DvskitError, one_line
-from dvskit.events import Events, EventsSource, Source, SourcePart, Viewable, about, cut, file_name
+from dvskit.events import Events, EventsSource, Source, SourcePart, about, cut
 from dvskit.filters import FilteredSource
 from dvskit.formats import Recording, RecordingPart
-from dvskit.render._numbers import check_suffix, number_text
+from dvskit.render._numbers import number_text
 from dvskit.render.colormap import LIGHT, rgb
-from dvskit.render.page import PAGE_SUFFIXES, hold, page_html
 
 _WIDTH_PX = 240
 _HEIGHT_PX = 240
@@ -41,7 +35,7 @@ _ORIGINS = {
 }
 
 
-def html(shown: Viewable) -> str:
+def html(shown: Events | Source) -> str:
     """Return events or a source as HTML.
 
     Of a file, filtered or not, the beginning is read: a second, or a few blocks, whichever is less.
@@ -49,10 +43,9 @@ def html(shown: Viewable) -> str:
     """
     if isinstance(shown, Events):
         return _events_html(shown)
-    source: Source = shown  # type: ignore[assignment]
-    if isinstance(source, Recording | RecordingPart):
-        return _with_beginning(source, _about_recording(source))
-    return _with_beginning(source, [*about(source), ("sensor", f"{source.size} pixels")])
+    if isinstance(shown, Recording | RecordingPart):
+        return _with_beginning(shown, _about_recording(shown))
+    return _with_beginning(shown, [*about(shown), ("sensor", f"{shown.size} pixels")])
 
 
 def _events_html(events: Events) -> str:
@@ -62,7 +55,7 @@ def _events_html(events: Events) -> str:
     rows = [
         ("events", f"{len(events):,}"),
         ("ON, OFF", f"{on:,}, {len(events) - on:,}"),
-        ("sensor", f"{events.size} pixels"),
+        ("sensor", f"{events.sensor_size} pixels"),
     ]
     if len(events):
         rows.append(("time", f"{events.t[0]} to {events.t[-1]} µs"))
@@ -138,52 +131,6 @@ def _look_at(source: Source) -> Source | None:
     return source if isinstance(source, EventsSource) else None
 
 
-@dataclass(frozen=True, slots=True)
-class PageView:
-    """An interactive page in a notebook, in its own frame, with `kept` of `total` events."""
-
-    title: str
-    height_px: int
-    kept: int
-    total: int
-    text: str = field(repr=False)
-
-    def _repr_html_(self) -> str:
-        # Its scripts run, but cannot access the notebook.
-        return (
-            f'<iframe srcdoc="{escape(self.text)}" title="{escape(self.title)}" width="100%" '
-            f'height="{self.height_px}" sandbox="allow-scripts allow-downloads" '
-            'allow="fullscreen" style="border:0"></iframe>'
-        )
-
-    def save(self, path: str | PathLike[str], *, overwrite: bool = False) -> Path:
-        """Write the page as a self-contained .html or .htm file; return its path."""
-        target = check_output(check_suffix(path, PAGE_SUFFIXES, "a page"), overwrite=overwrite)
-        write_whole(target, self.text, overwrite=overwrite)
-        return target
-
-
-def page(
-    events_or_source: Events | Source,
-    *,
-    title: str | None = None,
-    height_px: int = 560,
-    max_events: int = 1_000_000,
-) -> PageView:
-    """Return a page on which a cloud of events can be turned, scrubbed and played.
-
-    `title` is the recording's file name by default. The content is that of `dvskit.render.page`,
-    shown in the notebook, whose file grows by about 3 MB per million events. Beyond `max_events` it
-    holds every 2nd, 4th, 8th, ... event and reports it.
-    """
-    check_whole("height_px", height_px, 100, 10_000)
-    held = hold(events_or_source, max_events=max_events)
-    if title is None:
-        title = file_name(events_or_source) or "Events"
-    kept = held[0].kept
-    return PageView(title, height_px, len(kept.events), kept.total, page_html(held, title))
-
-
 def _frame(picture: str, words: str) -> str:
     return (
         '<div style="display:flex;gap:14px;align-items:flex-start;font-size:13px;'
@@ -206,15 +153,15 @@ def _picture(events: Events) -> str:
     return (
         f'<img alt="events per pixel" src="data:image/png;base64,{data}" '
         f'style="width:{_WIDTH_PX}px;max-height:{_HEIGHT_PX}px;object-fit:contain;'
-        f"image-rendering:{'pixelated' if events.size.width < _WIDTH_PX else 'auto'};"
+        f"image-rendering:{'pixelated' if events.sensor_size.width < _WIDTH_PX else 'auto'};"
         'border:1px solid #8886">'
     )
 
 
 def png(events: Events) -> bytes:
     """Return a picture of the events as PNG: on white, orange if ON prevails, blue if OFF."""
-    step = -(-events.size.width // _FINEST_PX)
-    width, height = -(-events.size.width // step), -(-events.size.height // step)
+    step = -(-events.sensor_size.width // _FINEST_PX)
+    width, height = -(-events.sensor_size.width // step), -(-events.sensor_size.height // step)
     at = (events.y.astype(np.int32) // step) * width + events.x // step
     # Both polarities in one count: OFF at even indices, ON at odd ones.
     counts = np.bincount(2 * at + events.p, minlength=2 * width * height).reshape(-1, 2)
@@ -225,8 +172,8 @@ def png(events: Events) -> bytes:
     share[some] = np.maximum(share[some], 0.2)
     off, on = np.array(rgb(LIGHT.off), float), np.array(rgb(LIGHT.on), float)
     mix = counts[:, 1:] / np.maximum(total, 1)[:, None]
-    colour = 255 + share[:, None] * (off + mix * (on - off) - 255)
-    image: NDArray[np.uint8] = np.rint(colour).astype(np.uint8).reshape(height, width, 3)
+    color = 255 + share[:, None] * (off + mix * (on - off) - 255)
+    image: NDArray[np.uint8] = np.rint(color).astype(np.uint8).reshape(height, width, 3)
     _, data = cv2.imencode(".png", image[:, :, ::-1], (cv2.IMWRITE_PNG_COMPRESSION, 1))
     return data.tobytes()
 

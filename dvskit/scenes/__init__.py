@@ -13,7 +13,8 @@ They stand in for a camera where there is none: in the demo, in tests, and as tr
 whose label is known. They are drawings; nothing measured on them speaks for recordings of people.
 """
 
-from dvskit.scenes.depth import DepthClip, DepthScene, read_depth_clip
+from dvskit.scenes.depth import DepthScene
+from dvskit.scenes.depth_clip import DepthClip, read_depth_clip
 from dvskit.scenes.discs import DiscScene, MovingShape, ShapeTruth
 from dvskit.scenes.person import PERSON_GESTURES, PersonScene
 from dvskit.scenes.photographs import (

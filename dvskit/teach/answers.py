@@ -20,10 +20,10 @@ from dvskit.evaluation.live import filmed
 from dvskit.events import as_size
 from dvskit.models import Model, load_model
 from dvskit.render.colormap import DARK
-from dvskit.render.frames.styles import LinearFade
+from dvskit.render.event_frames import LinearFade
 from dvskit.training.folder_choices import CLIP_SIDE, CLIP_THRESHOLD
 from dvskit.video import FrameSource
-from dvskit.video.lossless import check_gray
+from dvskit.video.writing import check_gray
 
 _FADE_US = 150_000
 _FRAME_US = 33_333  # the usual time between frames

@@ -20,7 +20,7 @@ from dvskit import _files
 from dvskit.errors import DvskitError, MissingFileError, OutputError, VideoError, count_of, one_line
 from dvskit.formats.table import CLIP_SUFFIXES
 from dvskit.video import FrameSource, open_frames
-from dvskit.video.lossless import LosslessWriter
+from dvskit.video.writing import LosslessWriter
 
 LEAST_FRAMES = 2  # events are changes between frames
 _WIDE_PX = 160  # of thumbnails and previews

@@ -30,7 +30,7 @@ from dvskit.errors import (
 from dvskit.formats.table import CLIP_SUFFIXES
 from dvskit.teach.clip_files import Clip, ClipFacts, ClipFiles, rewritten, whole_video
 from dvskit.teach.hidden import DeletedFiles, DeletedItem, UnfinishedClips, take_lock, writing
-from dvskit.video.lossless import LosslessWriter
+from dvskit.video.writing import LosslessWriter
 
 _LONGEST = 60  # characters; systems take 255 bytes, and _t1.mkv follows
 _FORBIDDEN = '/\\:*?"<>|'

@@ -29,9 +29,9 @@ from dvskit import _files
 from dvskit._tables import read_value
 from dvskit.errors import ConfigError, DvskitError, OutputError, one_line
 from dvskit.formats.index_cache import cache_folder
-from dvskit.render.page import themed
+from dvskit.render.pages import themed
 from dvskit.render.serving import LocalServer, answering, in_thread, save_body
-from dvskit.render.view.viewed import message
+from dvskit.render.view import message
 from dvskit.teach.clip_folder import ClipFolder, ClipRecorder
 from dvskit.teach.plain_words import plain_errors, saved_commands
 from dvskit.teach.teach_training import TeachTraining

@@ -146,7 +146,7 @@ class Counts(PolarityPlanes):
         events = dvskit.load_events("events.raw")
         counts = dvskit.tensors.Counts(bins=20, dtype=torch.float32)
         counts(events)                    # (20, 2, 128, 128) float32
-        counts.shape(events.size)         # (20, 2, 128, 128)
+        counts.shape(events.sensor_size)         # (20, 2, 128, 128)
         batch = torch.empty(20, 4, 2, 128, 128)
         first = counts(events, out=batch[:, 0])    # written into place
     """
@@ -166,7 +166,7 @@ class Counts(PolarityPlanes):
 
     def _count_few(self, events: Events, bins: Bins, out: Tensor | None) -> Tensor:
         """Do the work of `_fill` at once, with one thread."""
-        width, height = events.size
+        width, height = events.sensor_size
         planes = planes_for((bins.count, self.channels, height, width), self.dtype, out)
         latest = min(bins.stop - 1, LATEST_US)
         full, missed = count_few(

@@ -70,7 +70,7 @@ def register_representation(name: str, kind: Callable[..., Any]) -> None:
         from dvskit.tensors import register_representation, representation_from
 
         def on_minus_off(events, *, bins=5, bin_us=10_000):
-            width, height = events.size
+            width, height = events.sensor_size
             frames = np.zeros((bins, 1, height, width), np.float32)
             place = events.t // bin_us, 0, events.y, events.x
             np.add.at(frames, place, 2.0 * events.p - 1)
@@ -241,8 +241,8 @@ class FunctionOfEvents:
             stop_us = start_us + self.window_us
             seen = cut(whole, start_us, stop_us)
             refuse_outside(len(whole) - len(seen), (start_us, stop_us), self.outside)
-        seen = Events.from_checked(seen.t - start_us, seen.x, seen.y, seen.p, seen.size)
-        tensor = self._tensor(seen) if len(seen) else torch.zeros(self.shape(seen.size))
+        seen = Events.from_checked(seen.t - start_us, seen.x, seen.y, seen.p, seen.sensor_size)
+        tensor = self._tensor(seen) if len(seen) else torch.zeros(self.shape(seen.sensor_size))
         if out is None:
             return tensor
         try:

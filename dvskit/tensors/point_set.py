@@ -138,5 +138,5 @@ def _chosen(
         low, high = np.searchsorted(rows, (seen, seen + len(block)))
         which = rows[low:high] - seen
         columns = (block.t[which], block.x[which], block.y[which], block.p[which])
-        yield Events.from_checked(*columns, block.size)
+        yield Events.from_checked(*columns, block.sensor_size)
         seen += len(block)

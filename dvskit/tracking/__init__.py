@@ -13,9 +13,14 @@ score_tracks            places and the truth -> errors
 """
 
 from dvskit.tracking.clusters import CLUSTER_ROW, Clusters, components, dbscan
-from dvskit.tracking.crossings import CROSSING_ROW, LineCounter, count_crossings
 from dvskit.tracking.mean_shift import MeanShift
-from dvskit.tracking.scores import TrackScores, score_tracks
+from dvskit.tracking.track_rows import (
+    CROSSING_ROW,
+    LineCounter,
+    TrackScores,
+    count_crossings,
+    score_tracks,
+)
 from dvskit.tracking.tracker import OBJECT_ROW, Tracker, TrackerStep, object_blocks, track
 
 __all__ = [

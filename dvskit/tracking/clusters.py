@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from dvskit._checks import check_number, check_whole
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Events
-from dvskit.filters.selecting import columns
+from dvskit.filters.base import columns
 
 CLUSTER_ROW = np.dtype(
     [("t", "<i8"), ("x", "<f8"), ("y", "<f8"), ("width", "<f4"), ("height", "<f4"),
@@ -39,7 +39,7 @@ class Clusters(NamedTuple):
 def components(events: Events, *, join_px: int = 1, least_events: int = 1) -> Clusters:
     """Return the connected components of the pixels with events.
 
-    join_px       pixels at most this many columns and rows apart are connected; 1: neighbours,
+    join_px       pixels at most this many columns and rows apart are connected; 1: neighbors,
                   diagonal ones too
     least_events  components with fewer events are none: their events have the label -1
 
@@ -56,11 +56,14 @@ def components(events: Events, *, join_px: int = 1, least_events: int = 1) -> Cl
     from dvskit.tracking.component_kernels import labels_of, mark_pixels
 
     _, x, y, _ = columns(events)
-    words, of = np.zeros(_words(events.size[::-1]), np.uint64), np.empty(len(events), np.int32)
+    words, of = (
+        np.zeros(_words(events.sensor_size[::-1]), np.uint64),
+        np.empty(len(events), np.int32),
+    )
     mark_pixels(x, y, words)
     if join_px > 1:
         bits = np.unpackbits(words.view(np.uint8), axis=1, bitorder="little")
-        words = _packed(joined(bits[:, : events.size[0]], join_px))
+        words = _packed(joined(bits[:, : events.sensor_size[0]], join_px))
     begins, before, parent, count = _runs(words)
     labels_of(x, y, begins, before, parent, of)
     found = _rows_of(events, of, count)
@@ -76,9 +79,9 @@ def dbscan(
 ) -> Clusters:
     """Return the clusters of DBSCAN (Ester et al. 1996) in x, y and scaled time, by scikit-learn.
 
-    within_px     events at most this far apart are neighbours
+    within_px     events at most this far apart are neighbors
     us_per_px     a difference in time of this many microseconds counts as one pixel
-    least_events  an event with so many neighbours, itself included, is in the core of a cluster
+    least_events  an event with so many neighbors, itself included, is in the core of a cluster
 
     Clusters are in the order of their first core events. It takes seconds for 100,000 events. Needs
     the extra "dbscan". Raises ConfigError without it, and for values out of range.

@@ -67,8 +67,8 @@ class MeanShiftStep(WindowedStep):
         return self._place is None
 
     def _complete(self, now_us: int) -> Rows:
-        from dvskit.filters.selecting import columns
-        from dvskit.tracking.mean_shift_kernels import shift_to_mean
+        from dvskit.filters.base import columns
+        from dvskit.tracking.object_kernels import shift_to_mean
 
         window = Events.concatenate(self._held, size=self._size)
         self._held = []

@@ -1,4 +1,4 @@
-"""Rigid templates of events: prediction, shares, the most likely shift, learning, and the box.
+"""Rigid templates of events: prediction, shares, likely shifts, learning, the box; mean shift.
 
 Events are (t, x, y, p). An event that was `ago` seconds before `now` is at x + ago vx - x0 in a
 template at x0 with velocity vx. A template is (2, h, w), OFF and ON.
@@ -267,3 +267,30 @@ def supported(x: Array, y: Array, p: Array, least: int, counts: Array, kept: Arr
         kept[i] = near >= least
     for i in range(len(x)):
         counts[np.int64(p[i]), y[i], x[i]] = 0
+
+
+@njit(cache=True, nogil=True)
+def shift_to_mean(
+    x: Array, y: Array, start: tuple[float, float], radius: float, most: int
+) -> tuple[float, float, int]:
+    """Return the place that is the mean of the events within a radius, and the number of events.
+
+    It starts at `start`, and ends when the mean moves by less than 0.01 px, or after `most` means.
+    """
+    at_x, at_y = start
+    count = 0
+    for _ in range(most):
+        sum_x, sum_y, count = 0.0, 0.0, 0
+        for i in range(len(x)):
+            dx, dy = x[i] - at_x, y[i] - at_y
+            if dx * dx + dy * dy <= radius * radius:
+                sum_x += dx
+                sum_y += dy
+                count += 1
+        if count == 0:
+            break
+        at_x += sum_x / count
+        at_y += sum_y / count
+        if abs(sum_x) + abs(sum_y) < 0.01 * count:
+            break
+    return at_x, at_y, count

@@ -13,19 +13,26 @@ from dvskit.errors import FormatError, VideoError
 from dvskit.formats import Format, find_format
 from dvskit.formats.found import PathKind, identify, is_image_arrays
 from dvskit.formats.image_list import IMAGE_SUFFIXES, IMAGES_NAME
-from dvskit.video.arrays import ImageArrays
 from dvskit.video.camera import CameraFrames
 from dvskit.video.file import Clock, VideoFrames
 from dvskit.video.fitting import Bordered, ClipPart, Cropped, Resized, Trimmed, resized
 from dvskit.video.images import (
     AnimatedImage,
+    ImageArrays,
     ImageFolder,
     RecordedFrames,
     is_animation,
 )
 from dvskit.video.light import Light, luminance
-from dvskit.video.pictures import ScaleCheck, gray_picture
-from dvskit.video.source import ArrayFrames, FileFrames, FrameLosses, FrameSource, TimedFrames
+from dvskit.video.source import (
+    ArrayFrames,
+    FileFrames,
+    FrameLosses,
+    FrameSource,
+    ScaleCheck,
+    TimedFrames,
+    gray_picture,
+)
 from dvskit.video.writing import write_images, write_video
 
 __all__ = [
@@ -82,8 +89,8 @@ def open_frames(
             mean = frame.mean()
     """
     file = Path(path)
-    for recognises, kind in _KINDS:
-        if recognises(file):
+    for recognizes, kind in _KINDS:
+        if recognizes(file):
             return kind(path, fps=fps, light=light, strict=strict)
     try:
         return VideoFrames(path, fps=fps, light=light, clock=clock, strict=strict)
@@ -103,7 +110,7 @@ def _is_recording_folder(path: Path) -> bool:
     return path.is_dir() and _format_of(path) is not None
 
 
-# Kinds that a look at the path recognises, in this order; anything else is tried as a video.
+# Kinds that a look at the path recognizes, in this order; anything else is tried as a video.
 _KINDS: tuple[tuple[Callable[[Path], bool], type[FileFrames]], ...] = (
     (_is_recording_folder, RecordedFrames),
     (Path.is_dir, ImageFolder),

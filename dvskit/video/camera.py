@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dvskit.errors import VideoError
 from dvskit.events import as_size
 from dvskit.formats.image_list import silent_opencv
+from dvskit.video.light import gray_of
 from dvskit.video.source import FrameSource
 
 _WAITING = 2  # frames that may wait, which bounds the delay
@@ -67,7 +68,7 @@ class CameraFrames(FrameSource):
             self._capture.release()
             raise VideoError(f"camera {device}: cannot be opened; is it connected, and not in use?")
         self._began = time.monotonic_ns()
-        self._first = _gray(first)
+        self._first = gray_of(first, bgr=True)
         self.size = as_size((self._first.shape[1], self._first.shape[0]))
 
     def stop(self) -> None:
@@ -90,7 +91,7 @@ class CameraFrames(FrameSource):
                     ) from None
                 if item is None:
                     return
-                yield item[0], _gray(item[1])
+                yield item[0], gray_of(item[1], bgr=True)
         finally:
             self._stopped.set()
             thread.join(_PATIENCE_S)
@@ -118,9 +119,3 @@ class CameraFrames(FrameSource):
                     self.dropped += 1
                 except Empty:
                     pass
-
-
-def _gray(image: NDArray[Any]) -> NDArray[np.uint8]:
-    if image.ndim == 3:
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-    return np.asarray(image, np.uint8)

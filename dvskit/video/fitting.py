@@ -139,7 +139,7 @@ class Resized(_Changed):
 
 
 class Bordered(_Changed):
-    """Whole frames centred in frames of `size`, with a border of mid gray, which never changes.
+    """Whole frames centered in frames of `size`, with a border of mid gray, which never changes.
 
     They are scaled to fit, as `Resized` scales; the border is at two sides, or there is none.
 

@@ -1,13 +1,11 @@
-"""Images with times: folders of them, animated GIF and WebP, and the frames of recordings.
-
-Animations use Pillow: FFmpeg ignores their damage, or does not support them.
-"""
+"""Images with times: folders, arrays in archives, animations, and frames of recordings."""
 
 from __future__ import annotations
 
 import struct
+import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dvskit.errors import MissingFileError, VideoError, one_line
+from dvskit.errors import FormatError, MissingFileError, VideoError, count_of, one_line
 from dvskit.events import as_size
 from dvskit.formats import Recording, RecordingPart, open_events
 from dvskit.formats.image_list import (
@@ -26,14 +24,15 @@ from dvskit.formats.image_list import (
     images_in,
     read_image,
 )
+from dvskit.formats.stored_array import StoredArray, open_archive
 from dvskit.streams import Frame
-from dvskit.video.container import cut_short
-from dvskit.video.light import LINEAR_PNG, PNG_HEAD, luminance
-from dvskit.video.source import FileFrames, nth_time_us
+from dvskit.video.light import LINEAR_PNG, PNG_HEAD, gray_of, luminance
+from dvskit.video.source import FileFrames, checked_times, nth_time_us
 
 _MOST_OF_12_BITS = 4095  # cameras of 10 or 12 bits are often stored so, unscaled
 _SUDDEN_MS, _USUAL_MS = 10, 100  # browsers show a frame of at most 10 ms for 100 ms
 _STRIP = 1 << 24  # values
+_LAST_BLOCK = b";"  # of GIF
 _DAMAGE = (
     OSError, ValueError, IndexError, SyntaxError, EOFError, struct.error,
     Image.DecompressionBombError, Image.DecompressionBombWarning,
@@ -54,7 +53,7 @@ class ImageFolder(FileFrames):
     image_timestamps_left.txt (TUM-VIE)    microseconds per line
 
     Names are relative to the list, and the images need not lie in the folder itself: a folder that
-    holds images.txt and images/ works. Without names, images are in natural order. Colours become
+    holds images.txt and images/ works. Without names, images are in natural order. Colors become
     gray (Rec. 601); 16-bit and float images keep their dtype. The EXIF orientation is applied;
     transparent pixels are shown on black. With light="linear" frames are float32 of linear light
     instead (1.0 is white): float images are assumed to be linear already.
@@ -121,7 +120,7 @@ class ImageFolder(FileFrames):
         if self._light == "linear":
             rgb = image[..., ::-1] if image.ndim == 3 else image
             return luminance(rgb, transfer=self.transfer)
-        return image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
+        return gray_of(image, bgr=True)
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
         return self._pass(self._read)
@@ -255,14 +254,20 @@ class AnimatedImage(FileFrames):
                 shown_ms = image.info.get("duration") or 0
                 t_us += round((shown_ms if shown_ms > _SUDDEN_MS else _USUAL_MS) * 1000)
                 number += 1
-        cut = cut_short(self.path, "webp" if image.format == "WEBP" else "gif")
-        if cut is not None:
-            self.damage.lose(f"{cut}, after frame {number - 1}")
+        if self._is_cut_short():
+            self.damage.lose(f"the file is cut short, after frame {number - 1}")
+
+    def _is_cut_short(self) -> bool:
+        """Return whether a WebP is shorter than its header says, or a GIF has no last block."""
+        data = self.path.read_bytes()
+        if data[:4] == b"RIFF":
+            return len(data) < int.from_bytes(data[4:8], "little") + 8
+        return not data.rstrip(b"\0").endswith(_LAST_BLOCK)
 
     def _picture(self, rgba: NDArray[np.uint8]) -> NDArray[Any]:
         if self._light == "linear":
             return luminance(rgba[..., :3]) * (rgba[..., 3] / np.float32(255))
-        return np.asarray(cv2.cvtColor(_rgb_on_black(rgba), cv2.COLOR_RGB2GRAY))
+        return gray_of(_rgb_on_black(rgba))
 
 
 def _rgb_on_black(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -276,7 +281,7 @@ def _rgb_on_black(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
 class RecordedFrames(FileFrames):
     """Frames of an event file or a bag, on the clock of its events.
 
-    The time of a frame is the middle of its exposure, rounded down; `fps` replaces it. Colour
+    The time of a frame is the middle of its exposure, rounded down; `fps` replaces it. Color
     becomes gray (Rec. 601), or with light="linear" float32 of linear light. A frame of another size
     than the first is damage: with strict=False it is skipped, and `damage` counts it. Frames of 10
     bits are scaled to 16. Raises VideoError for a recording without frames, and the errors of
@@ -315,7 +320,7 @@ class RecordedFrames(FileFrames):
     def _gray(self, image: NDArray[Any]) -> NDArray[Any]:
         if self._light == "linear":
             return luminance(image, transfer=self.transfer)
-        return image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+        return gray_of(image)
 
     def _pass(
         self, made: Callable[[NDArray[Any]], NDArray[Any]]
@@ -343,3 +348,83 @@ def full_scale(recording: Recording | RecordingPart) -> Iterator[Frame]:
 def middle_us(frame: Frame) -> int:
     """Return the middle of a frame's exposure, in whole microseconds."""
     return (frame.t_us + frame.stop_us) // 2
+
+
+_MOST_IMAGES = 1 << 22
+_DTYPES = ("uint8", "uint16", "float32", "float64")
+
+
+class ImageArrays(FileFrames):
+    """Gray frames of an .npz file, one at a time.
+
+    t_us    (N,) whole microseconds; `fps` replaces them
+    images  (N, height, width) uint8, uint16 (65535 is white) or float (1.0 is white)
+
+    With light="linear" frames are float32 of linear light; float images are assumed to be linear
+    already. Raises VideoError for a file without these arrays, for other shapes and dtypes, and for
+    a damaged array; with strict=False, the frames before the damage are read and `damage` reports
+    its position.
+
+        images = np.random.default_rng(0).random((20, 48, 64), np.float32)
+        np.savez("clip.npz", t_us=np.arange(20) * 10_000, images=images)
+        frames = dvskit.video.ImageArrays("clip.npz")
+        frames.frame_count, frames.size    # (20, Size(width=64, height=48))
+    """
+
+    def _look(self) -> None:
+        if not self.path.exists():
+            raise MissingFileError(self.path)
+        with self._archive() as archive:
+            times, images = self._array(archive, "t_us"), self._array(archive, "images", 3)
+            count, height, width = images.shape
+            self.size, self.frame_count = frame_size(self.path, width, height), count
+            if count > _MOST_IMAGES:
+                raise VideoError(
+                    f"{self.path}: holds {count:,} images; at most {_MOST_IMAGES:,} are read; "
+                    "split it"
+                )
+            try:
+                stamps = times.read(min(count, times.shape[0]))
+            except FormatError as error:
+                raise VideoError(one_line(error)) from error
+        if images.dtype.name not in _DTYPES:
+            raise VideoError(
+                f"{self.path}: images are {images.dtype}; {', '.join(_DTYPES)} are expected"
+            )
+        if not count or times.shape[0] != count:
+            raise VideoError(
+                f"{self.path}: holds {count_of(count, 'image')} and "
+                f"{count_of(times.shape[0], 'time')}; one of each is needed"
+            )
+        self._times = checked_times(stamps)
+
+    def _array(self, archive: zipfile.ZipFile, name: str, dimensions: int = 1) -> StoredArray:
+        try:
+            return StoredArray(archive, name, self.path, dimensions=dimensions)
+        except FormatError as error:
+            raise VideoError(one_line(error)) from error
+
+    @contextmanager
+    def _archive(self) -> Iterator[zipfile.ZipFile]:
+        with ExitStack() as stack:
+            try:
+                archive = stack.enter_context(open_archive(self.path))
+            except FormatError as error:
+                raise VideoError(one_line(error)) from error
+            yield archive
+
+    def __iter__(self) -> Iterator[tuple[int, NDArray[Any]]]:
+        self.damage = losses = self._no_losses()
+        width, height = self.size
+        with self._archive() as archive:
+            images = self._array(archive, "images", 3)
+            for number, t_us in enumerate(self._times):
+                try:
+                    image = images.read(width * height).reshape(height, width)
+                except FormatError as error:
+                    left = len(self._times) - number
+                    problem = one_line(error).removeprefix(f"{self.path}: ")
+                    losses.lose(f"image {number}: {problem}", frames=left)
+                    return
+                frame = luminance(image) if self._light == "linear" else image
+                yield (t_us if self._fps is None else nth_time_us(number, self._fps)), frame

@@ -132,6 +132,16 @@ def luminance(
     return np.asarray(linear @ np.array(_WEIGHTS[primaries], np.float32), np.float32)
 
 
+def gray_of(image: NDArray[Any], *, bgr: bool = False) -> NDArray[Any]:
+    """Return Y' = 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601) of an image; a gray one as it is.
+
+    image  (H, W), or (H, W, 3) in the order of red, green and blue, or with `bgr` of OpenCV
+    """
+    if image.ndim == 2:
+        return image
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY if bgr else cv2.COLOR_RGB2GRAY))
+
+
 _LIMITED, _FULL = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
 _HIGH_BITS_FIRST = ("p0", "p2", "p4")  # p010le and its relatives: the low bits are zeros
 _TRANSFERS: dict[int, Transfer] = {  # AVCOL_TRC_*; what says none is seen as sRGB
@@ -172,7 +182,7 @@ def gray_frame(frame: Any, light: Light) -> NDArray[Any]:
     return np.asarray(seen if light == "linear" else np.rint(seen), picture.dtype)
 
 
-def colour_frame(frame: Any) -> NDArray[np.uint8]:
+def color_frame(frame: Any) -> NDArray[np.uint8]:
     """Return the image of a PyAV frame for display, contiguous, with its own gamma.
 
     (height, width, 3) uint8 RGB, or (height, width) of a gray format. Transparent pixels are
@@ -239,7 +249,7 @@ def _luminance(frame: Any) -> NDArray[np.float32]:
 
 def _luma(frame: Any) -> NDArray[Any]:
     if _is_color(frame):
-        return np.asarray(cv2.cvtColor(_rgb(frame), cv2.COLOR_RGB2GRAY))
+        return gray_of(_rgb(frame))
     if sum(component.plane == 0 for component in frame.format.components) > 1:
         frame = _unpacked(frame)
     bits = int(frame.format.components[0].bits)

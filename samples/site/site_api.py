@@ -111,7 +111,7 @@ def _public(
     """Yield the names in `__all__`, or all public names that the module defines, and the objects.
 
     A name in `__all__` that is not found is an error. A function has precedence over the module of
-    its name, as `from dvskit.render.cloud import cloud` has in dvskit.render.
+    its name, as `from dvskit.render.clouds import cloud` has in dvskit.render.
     """
     names = module.exports
     if names is None:

@@ -81,11 +81,12 @@ BENCHMARKS = {
     "fitting": Benchmark("DATA/mnist", ("filters",)),
     "saccades": Benchmark("DATA", ("emulator/saccades.py", "emulator")),
     "camera": Benchmark("", ("formats",)),
+    "prophesee_damage": Benchmark("DATA/recordings", ("formats/prophesee",)),
     "cluster": Benchmark("", ("cli",), ("distributed",)),
     "live": Benchmark("", ("evaluation", "neurons")),
     "page": Benchmark("", ("render",)),
     "hostile_memory": Benchmark(
-        "", ("formats", "video", "scenes/depth", "_files.py"),
+        "", ("formats", "video", "scenes/depth.py", "scenes/depth_clip.py", "_files.py"),
         ("opencv-python-headless", "pillow", "av", "onnxruntime", "h5py", "torch"),
     ),
 }  # fmt: skip

@@ -40,7 +40,7 @@ def same(events: Events, stream: Any) -> tuple[float, float]:
     shape = LAYER.shape(2)
     padded = _padded(swapped(peer.feature_images()).reshape(shape))
     thresholds = swapped(peer.thresholds)
-    _Pass(LAYER, padded, thresholds, 2, events.size).learn(_columns(events))
+    _Pass(LAYER, padded, thresholds, 2, events.sensor_size).learn(_columns(events))
     weights = padded[:, : shape[1], : shape[3]].reshape(shape)
     peer.fit(stream)
     found = Features((FittedLayer(LAYER, weights, thresholds, 0.0),)).transform(events)

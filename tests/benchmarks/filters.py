@@ -84,7 +84,7 @@ def to_eventcv(events: Events) -> Any:
     import eventcv
 
     array = np.stack([events.x, events.y, events.t, events.p], 1).astype(np.int64)
-    return eventcv.from_numpy(array, sensor_size=tuple(events.size), time_unit="us")
+    return eventcv.from_numpy(array, sensor_size=tuple(events.sensor_size), time_unit="us")
 
 
 def to_faery(events: Events) -> Any:
@@ -92,7 +92,7 @@ def to_faery(events: Events) -> Any:
 
     array = events.to_array("faery")
     return faery.events_stream_from_array(
-        np.array(array, faery.EVENTS_DTYPE), dimensions=tuple(events.size)
+        np.array(array, faery.EVENTS_DTYPE), dimensions=tuple(events.sensor_size)
     )
 
 
@@ -163,7 +163,7 @@ class HotByDeviation(CallableFilter):
     def of_events(self, events: Events) -> Events:
         from dvskit.filters.denoising import add_per_pixel
 
-        counts = np.zeros((events.size.height, events.size.width), np.int64)
+        counts = np.zeros((events.sensor_size.height, events.sensor_size.width), np.int64)
         add_per_pixel(events, counts)
         fired = np.count_nonzero(counts)
         mean = counts.sum() / fired
@@ -184,7 +184,7 @@ def _tonic_of_size(name: str, *args: Any) -> Callable[[Any, Events], Any]:
     def call(array: Any, events: Events) -> Any:
         import tonic.transforms
 
-        return getattr(tonic.transforms, name)((*events.size, 2), *args)(array)
+        return getattr(tonic.transforms, name)((*events.sensor_size, 2), *args)(array)
 
     return call
 
@@ -197,7 +197,7 @@ def _times(events: Events) -> tuple[int, int]:
 ROWS = [
     Row("background activity, 8", lambda _: BackgroundActivity(1_000),
         {"eventcv": lambda s, _: s.background_activity_filter(1_000)}),
-    Row("background activity, 4", lambda _: BackgroundActivity(999, neighbours=4),
+    Row("background activity, 4", lambda _: BackgroundActivity(999, neighbors=4),
         {"eventcv": lambda s, _: s.background_activity_filter(999, neighbourhood="cross"),
          "tonic": _tonic("Denoise", filter_time=1_000)}, loops=("tonic",)),
     Row("refractory", lambda _: Refractory(100_000),
@@ -211,15 +211,15 @@ ROWS = [
         {"eventcv": lambda s, _: s.hot_pixel_filter(3.0),
          "faery": lambda s, _: s.filter_hot_pixels(3.0).to_array()}, same=False,
         remark="another rule each"),
-    Row("crop", lambda e: Crop(10, 10, e.size.width // 2, e.size.height // 2),
-        {"eventcv": lambda s, e: s.crop(10, 10, e.size.width // 2, e.size.height // 2),
+    Row("crop", lambda e: Crop(10, 10, e.sensor_size.width // 2, e.sensor_size.height // 2),
+        {"eventcv": lambda s, e: s.crop(10, 10, e.sensor_size.width // 2, e.sensor_size.height // 2),
          "faery": lambda s, e: s.crop(
-             10, 10 + e.size.width // 2, 10, 10 + e.size.height // 2).to_array()}),
-    Row("mask", lambda e: Mask(_mask(e.size)),
-        {"eventcv": lambda s, e: s.mask(_mask(e.size)),
-         "faery": lambda s, e: s.mask(_mask(e.size)).to_array()}),
-    Row("fit to half the size", lambda e: Fit((e.size.width // 2, e.size.height // 2)),
-        {"eventcv": lambda s, e: s.resize(e.size.width // 2, e.size.height // 2)}),
+             10, 10 + e.sensor_size.width // 2, 10, 10 + e.sensor_size.height // 2).to_array()}),
+    Row("mask", lambda e: Mask(_mask(e.sensor_size)),
+        {"eventcv": lambda s, e: s.mask(_mask(e.sensor_size)),
+         "faery": lambda s, e: s.mask(_mask(e.sensor_size)).to_array()}),
+    Row("fit to half the size", lambda e: Fit((e.sensor_size.width // 2, e.sensor_size.height // 2)),
+        {"eventcv": lambda s, e: s.resize(e.sensor_size.width // 2, e.sensor_size.height // 2)}),
     Row("flip", lambda _: Flip("x"),
         {"eventcv": lambda s, _: s.flip_x(),
          "faery": lambda s, _: s.transpose("flip_left_right").to_array()}),
@@ -228,11 +228,11 @@ ROWS = [
          "faery": lambda s, _: s.transpose("flip_up_diagonal").to_array()}),
     Row("quarter turn", lambda _: QuarterTurn(1), {"eventcv": lambda s, _: s.rotate90(1)}),
     Row("rotate", lambda _: Rotate(8),
-        {"eventcv": lambda s, e: s.warp_affine(_affine(Rotate(8), e.size))}),
+        {"eventcv": lambda s, e: s.warp_affine(_affine(Rotate(8), e.sensor_size))}),
     Row("zoom", lambda _: Zoom(1.1),
-        {"eventcv": lambda s, e: s.warp_affine(_affine(Zoom(1.1), e.size))}),
-    Row("undistort", lambda e: Undistort(*_lens(e.size)),
-        {"eventcv": lambda s, e: s.undistort(_eventcv_camera(e.size))}),
+        {"eventcv": lambda s, e: s.warp_affine(_affine(Zoom(1.1), e.sensor_size))}),
+    Row("undistort", lambda e: Undistort(*_lens(e.sensor_size)),
+        {"eventcv": lambda s, e: s.undistort(_eventcv_camera(e.sensor_size))}),
     Row("polarity", lambda _: Polarity("on"),
         {"eventcv": lambda s, _: s.filter_polarity(True),
          "faery": lambda s, _: s.remove_off_events().to_array()}),
@@ -258,7 +258,7 @@ ROWS = [
     Row("time shift", lambda _: TimeShift(5_000), {"eventcv": lambda s, _: s.time_shift(5_000)}),
     Row("time reversal", lambda _: TimeReversal(),
         {"eventcv": lambda s, _: s.time_reversal(1.0)}),
-    Row("noise, a tenth more", lambda e: Noise(1e5 / (e.size.width * e.size.height)),
+    Row("noise, a tenth more", lambda e: Noise(1e5 / (e.sensor_size.width * e.sensor_size.height)),
         {"tonic": lambda s, e: _tonic_of_size("UniformNoise", len(e) // 10)(s, e)}, same=False,
         remark="drawn otherwise"),
     Row("event rate limit", lambda _: EventRateLimit(5e5)),

@@ -163,7 +163,7 @@ FAERY, EVUTILS = ("faery, all", "faery, blocks"), ("evutils, all", "evutils, blo
 
 
 def shifted(events: Events, by_us: int) -> Events:
-    return Events.from_checked(events.t + by_us, events.x, events.y, events.p, events.size)
+    return Events.from_checked(events.t + by_us, events.x, events.y, events.p, events.sensor_size)
 
 
 def tiles(events: Events, count: int) -> Iterator[Events]:
@@ -176,7 +176,7 @@ def tiles(events: Events, count: int) -> Iterator[Events]:
 def tile_events(source: Path, target: Path, count: int, **options: Any) -> None:
     """Repeat the events of a recording one after the other, in the target's format."""
     events = load_events(source)
-    with open_sink(target, events.size, **options) as sink:
+    with open_sink(target, events.sensor_size, **options) as sink:
         for tile in tiles(events, count):
             sink.write(tile)
 
@@ -207,7 +207,7 @@ def aedat4(compression: str) -> Callable[[Path, Path, int], None]:
         from dvskit.formats.aedat4 import Aedat4Sink, Compression
 
         events = load_events(source)
-        with Aedat4Sink(target, events.size, compression=Compression[compression]) as sink:
+        with Aedat4Sink(target, events.sensor_size, compression=Compression[compression]) as sink:
             for tile in tiles(events, count):
                 sink.write(tile)
 
@@ -360,7 +360,7 @@ def report_writing(path: Path, times: int) -> str:
             options = {"version": name} if path.suffix == ".raw" else {}
 
             def theirs() -> None:
-                stream = faery.events_stream_from_array(rows, dimensions=tuple(events.size))
+                stream = faery.events_stream_from_array(rows, dimensions=tuple(events.sensor_size))
                 stream.to_file(target, **options)
 
             theirs()

@@ -24,7 +24,7 @@ import numpy as np
 from dvskit.emulator import EmulatorParams, emulate
 from dvskit.events import Events
 from dvskit.formats import load_events, save_events
-from dvskit.motion import maximise_contrast
+from dvskit.motion import maximize_contrast
 from dvskit.scenes.planes import (
     Patch,
     PlaneScene,
@@ -85,7 +85,7 @@ def draw(model: str, number: int, folder: Path | None) -> Case:
 def of_dvskit(events: Events, model: str) -> np.ndarray:
     """The motion that dvskit finds."""
     camera = LENS if model == "rotation" else None
-    return maximise_contrast(events, model, camera=camera).parameters  # type: ignore[arg-type]
+    return maximize_contrast(events, model, camera=camera).parameters  # type: ignore[arg-type]
 
 
 def of_eventcv(stream: Any, model: str) -> np.ndarray:

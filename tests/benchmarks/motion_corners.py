@@ -237,7 +237,7 @@ def accuracy(seeds: int, presets: tuple[str, ...] = ("clean", "noisy")) -> Itera
         for name, rival in DETECTORS.items():
 
             def of(events: Events, rival: Rival = rival) -> np.ndarray:
-                return rival.rows(rival.detect(rival.take(events), events.size))
+                return rival.rows(rival.detect(rival.take(events), events.sensor_size))
 
             pairs = np.array([near_corners(of(events), shapes) for shapes, events in scenes])
             wrong = sum(np.count_nonzero(of(e)[:, 0] >= WARM_US) for e in edges)
@@ -264,7 +264,7 @@ def speeds(path: Path) -> Iterator[str]:
         given, best = rival.take(events), float("inf")
         for run in range(4):  # the first compiles
             started = time.process_time()
-            found = rival.detect(given, events.size)
+            found = rival.detect(given, events.sensor_size)
             best = min(best, time.process_time() - started if run else best)
         kept[name] = rival.rows(found)
         share = len(kept[name]) / len(events)

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 import dvskit
 from dvskit.events import Events
 from dvskit.motion import Flow as EventFlow
-from dvskit.motion import dense_flow, plane_flow, pooled_flow
+from dvskit.motion import PooledFlow, dense_flow, plane_flow
 from dvskit.scenes import PlaneScene
 
 Flow = NDArray[Any]
@@ -98,7 +98,7 @@ def lucas_kanade(events: Events) -> Flow:
     import eventcv
 
     rows = np.stack([events.x, events.y, events.t, events.p], 1).astype(np.int64)
-    stream = eventcv.from_numpy(rows, sensor_size=tuple(events.size), time_unit="us")
+    stream = eventcv.from_numpy(rows, sensor_size=tuple(events.sensor_size), time_unit="us")
     flow = np.moveaxis(stream.optical_flow().numpy(), 0, -1) * 1e3
     flow[(flow == 0).all(-1)] = np.nan
     return flow
@@ -106,7 +106,7 @@ def lucas_kanade(events: Events) -> Flow:
 
 def mean_at_pixels(flow: EventFlow) -> Flow:
     """Return the mean velocity of the events at each pixel, px/s; NaN where there is none."""
-    known, size = flow.known, flow.events.size
+    known, size = flow.known, flow.events.sensor_size
     sums = np.zeros((size.height, size.width, 3))
     rows = np.stack([flow.vx, flow.vy, np.ones_like(flow.vx)], 1)[known]
     np.add.at(sums, (flow.events.y[known], flow.events.x[known]), rows)
@@ -119,7 +119,7 @@ METHODS: dict[str, Callable[[Events], Flow]] = {
     "dvskit": dense_flow,
     "eventcv": lucas_kanade,
     "planes": lambda events: mean_at_pixels(plane_flow(events)),
-    "pooled": lambda events: mean_at_pixels(pooled_flow(events)),
+    "pooled": lambda events: mean_at_pixels(plane_flow(events, PooledFlow())),
 }
 
 
@@ -183,7 +183,7 @@ def main() -> None:
         events = dvskit.emulate(scene, params=dvskit.EmulatorParams.preset("clean")).load()
         for count in (args.events, 10 * args.events):
             part = events[-count:]
-            print(f"{len(part):,} events at {events.size}: {cost(part):.2f} s")
+            print(f"{len(part):,} events at {events.sensor_size}: {cost(part):.2f} s")
 
 
 if __name__ == "__main__":

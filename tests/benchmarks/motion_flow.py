@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 import dvskit
 from dvskit.events import Events
 from dvskit.filters import TemporalJitter
-from dvskit.motion import Flow, frame_flow, plane_flow, pooled_flow
+from dvskit.motion import Flow, PlaneFlow, PooledFlow, frame_flow, plane_flow
 from dvskit.scenes import PlaneScene
 
 SPEEDS, ANGLES, JITTERS_US = (50, 100, 200, 500, 1000), (0.0, 0.5, 1.9, 3.5), (0, 1000)
@@ -56,7 +56,7 @@ def timed(method: Callable[[Events], Flow], events: Events, repeats: int = 3) ->
     times = []
     for _ in range(repeats):
         begun = time.process_time()
-        flow = method(events)
+        flow = plane_flow(events, method)
         times.append(time.process_time() - begun)
     return flow, min(times)
 
@@ -87,7 +87,7 @@ def lucas_kanade(events: Events) -> Table:
 
     part = events.between(END_US - WINDOW_US, None)
     array = np.stack([part.x, part.y, part.t, part.p], 1).astype(np.int64)
-    stream = eventcv.from_numpy(array, sensor_size=tuple(events.size), time_unit="us")
+    stream = eventcv.from_numpy(array, sensor_size=tuple(events.sensor_size), time_unit="us")
     found: Any = np.asarray(stream.optical_flow(window=3).numpy(), np.float32)
     if found.shape[0] == 2:
         found = np.moveaxis(found, 0, -1)
@@ -104,8 +104,8 @@ def scene_rows(seed: int, params: str) -> Iterator[str]:
     speed = np.hypot(*exact.T)
     found: dict[str, Table] = {}
     words = {}
-    for name, method in (("plane", plane_flow), ("pooled", pooled_flow)):
-        flow, took = timed(method, events, 2)
+    for name, method in (("plane", PlaneFlow()), ("pooled", PooledFlow())):
+        flow, took = timed(lambda given, way=method: plane_flow(given, way), events, 2)
         found[name] = np.stack([flow.vx, flow.vy], 1)[late]
         words[name] = f"{len(events) / took / 1e6:5.1f} Mev/s"
     begun = time.process_time()
@@ -132,8 +132,8 @@ def street_row(path: str) -> Iterator[str]:
     recording = dvskit.open_events(path)
     events = recording.load()
     delay_us = 7_000  # of the events after the frames' stamps, as the data's page says
-    for name, method in (("plane", plane_flow), ("pooled", pooled_flow)):
-        flow = method(events)
+    for name, method in (("plane", PlaneFlow()), ("pooled", PooledFlow())):
+        flow = plane_flow(events, method)
         own, other = [], []
         for pair in frame_flow(recording.frames()):
             span = (pair.start_us + delay_us, pair.stop_us + delay_us)

@@ -99,7 +99,7 @@ class Place:
 
 def within(events: Events, span_us: tuple[int, int], start_us: int = 0) -> Events:
     t = events.t - start_us
-    moved = Events.from_checked(t, events.x, events.y, events.p, events.size)
+    moved = Events.from_checked(t, events.x, events.y, events.p, events.sensor_size)
     return moved[slice(*np.searchsorted(t, span_us))]
 
 
@@ -216,7 +216,7 @@ def patches(recordings: list[Events]) -> Patches:
     """Return the patches of a fixed grid that have events enough."""
     found: Patches = {}
     for number, events in enumerate(recordings):
-        rows, columns = events.size.height // SIDE, events.size.width // SIDE
+        rows, columns = events.sensor_size.height // SIDE, events.sensor_size.width // SIDE
         row, column = events.y // SIDE, events.x // SIDE
         cell = (events.t // SPAN_US * rows + row) * columns + column
         cell[(row >= rows) | (column >= columns)] = -1
@@ -395,7 +395,7 @@ def intervals(recordings: list[Events]) -> Array:
     """Return the intervals of pixels, as log10 of microseconds."""
     found = []
     for events in recordings:
-        pixel = events.y.astype(np.int64) * events.size.width + events.x
+        pixel = events.y.astype(np.int64) * events.sensor_size.width + events.x
         order = np.argsort(pixel, kind="stable")
         found.append(np.diff(events.t[order])[np.diff(pixel[order]) == 0])
     return np.log10(np.concatenate(found) + 1)

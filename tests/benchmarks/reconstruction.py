@@ -47,7 +47,7 @@ def ours(events: Events, chosen: Reconstructor, period_us: int, frames: Any = No
 
 def frames_of(events: Events) -> list[tuple[int, np.ndarray]]:
     rng = np.random.default_rng(1)
-    shape = (events.size.height, events.size.width)
+    shape = (events.sensor_size.height, events.sensor_size.width)
     first, last = int(events.t[0]), int(events.t[-1])
     return [(t, rng.integers(0, 256, shape).astype(np.uint8)) for t in range(first, last, 40_000)]
 

@@ -88,7 +88,7 @@ def _write_frames(path: Path, events: Events) -> None:
     from dvskit.formats import open_sink
     from dvskit.streams import Frame
 
-    with open_sink(path, events.size) as sink:
+    with open_sink(path, events.sensor_size) as sink:
         sink.write_frames(Frame(t_us, t_us, image) for t_us, image in moving_square(3))
         sink.write(events)
 

@@ -35,7 +35,7 @@ import numpy as np
 from dvskit import render
 from dvskit._threads import thread_count
 from dvskit.events import Events, Size
-from dvskit.render.frames.writers import H264Writer, InThread
+from dvskit.render.writers import H264Writer, InThread
 from tests.benchmarks.measured import Passes, in_turn, release, versions
 
 SIZE = (1280, 720)

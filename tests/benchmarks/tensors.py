@@ -113,7 +113,7 @@ def frames2py_run(layouts: Layouts, kernel: Callable[[], Any]) -> Run:
     import frames2py
 
     def run() -> Any:
-        accumulator = frames2py.Accumulator(tuple(layouts.events.size), kernel())
+        accumulator = frames2py.Accumulator(tuple(layouts.events.sensor_size), kernel())
         accumulator.accumulate(layouts.frames2py)
         return accumulator.read()
 
@@ -121,7 +121,7 @@ def frames2py_run(layouts: Layouts, kernel: Callable[[], Any]) -> Run:
 
 
 def binning(e: Events, at: Layouts) -> Case:
-    width, height = e.size
+    width, height = e.sensor_size
     window = {"bins": 20, "bin_us": BIN_US, "start_us": 0, "outside": "ignore"}
     out = torch.empty(20, 4, 2, height, width, dtype=torch.int32)
     bytes_ = tensors.Counts(bins=20, bin_us=BIN_US, outside="ignore", dtype=torch.uint8)
@@ -174,7 +174,7 @@ def count_image(e: Events, at: Layouts) -> Case:
 
 
 def voxels(e: Events, at: Layouts) -> Case:
-    width, height = e.size
+    width, height = e.sensor_size
     grid = tensors.VoxelGrid(bins=5)
     case = Case("voxel grid, 5 bins", lambda: grid(e))
     if has("tonic"):
@@ -222,7 +222,7 @@ def surface(e: Events, at: Layouts) -> Case:
 
 
 def surfaces(e: Events, at: Layouts) -> Case:
-    width, height = e.size
+    width, height = e.sensor_size
     chosen = tensors.TimeSurface(tau_us=TAU_US, bins=20, bin_us=BIN_US, outside="ignore")
     case = Case("time surfaces, 20", lambda: chosen(e))
     if has("tonic"):
@@ -254,7 +254,7 @@ def decayed(e: Events, at: Layouts) -> Case:
 
 
 def frames(e: Events, at: Layouts) -> Case:
-    width, height = e.size
+    width, height = e.sensor_size
     chosen = tensors.EventFrames(frames=20)
     case = Case("frames of equal numbers of events, 20", lambda: chosen(e))
     if has("tonic"):
@@ -277,7 +277,7 @@ def points(e: Events, at: Layouts) -> Case:
 
 
 def averaged(e: Events, at: Layouts) -> Case:
-    width, height = e.size
+    width, height = e.sensor_size
     few = e[:3_000]
     chosen = tensors.AveragedTimeSurface(tau_us=TAU_US, window_us=BIN_US)
     case = Case("averaged time surfaces, 3,000 events", lambda: chosen(few), events=len(few))

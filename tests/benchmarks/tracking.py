@@ -131,7 +131,7 @@ def compare_components() -> None:
     for name, events in cases.items():
         stream = to_eventcv(events)
         frame = eventcv.count(stream)
-        mask = np.zeros(events.size[::-1], np.uint8)
+        mask = np.zeros(events.sensor_size[::-1], np.uint8)
         mask[events.y, events.x] = 1
         labels, theirs, clusters, counted = least_ms(
             lambda mask=mask: label_mask(mask),

@@ -2,7 +2,7 @@
 
 The agreement validates the estimates. If the frames do not explain single events, it also gives
 estimates: ON and OFF thresholds match the numbers of ON and OFF events of an emulation with those
-of the recording, and the log map and the low-pass maximise the correlation of their places.
+of the recording, and the log map and the low-pass maximize the correlation of their places.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.emulator.calibration.observed import PixelRecord, Seen, motion_from
-from dvskit.emulator.calibration.search import OFFSET
+from dvskit.emulator.calibration.observed import FrameSamples, PixelRecord, motion_from
+from dvskit.emulator.calibration.response import OFFSET
 from dvskit.emulator.calibration.table import Agreement, Estimate, params_of, unknown
 from dvskit.emulator.params import EmulatorParams
 from dvskit.emulator.source import emulate
-from dvskit.emulator.upsample import LEAST_SIDE, Upsampled
+from dvskit.emulator.upsample import Upsampled
 from dvskit.events import Events, cut
+from dvskit.video.motion_search import LEAST_SIDE
 
 BIN_US = 5000
 _SIGMA_PX = 1.0
@@ -37,7 +38,7 @@ _EXPLAINED, _LACK, _APART = 0.07, 0.25, 0.1
 _OFFSETS: tuple[float | None, ...] = (None, 2.0, 5.0, 10.0, 20.0, 40.0)
 _CUTOFFS = (0.0, 300.0, 100.0, 40.0)
 _BETTER = 0.005  # least significant gain of a correlation
-_CHANCE = 1.5  # the same, times the square root of the number of events
+_CHANCE = 1.5  # least gain of a correlation, times the square root of the number of events
 _TURNS = 8
 _NEAR = 0.02  # of the counts
 _FALL, _SHARE = 1.4, 1.2  # exponents by which counts fall with thresholds, and their ratio
@@ -86,7 +87,7 @@ class Stage:
         """
         shown = [*self.ahead, *self.frames] if running else self.frames
         moved = [(t + round(later_us), image) for t, image in shown]
-        events = Events.concatenate(list(emulate(moved, params)), self.recorded.size)
+        events = Events.concatenate(list(emulate(moved, params)), self.recorded.sensor_size)
         return cut(events, self.start_us, self.stop_us)
 
     def counts(self, events: Events) -> NDArray[np.int64]:
@@ -111,7 +112,7 @@ class Stage:
 
     def correlation(self, emulated: Events) -> float:
         """Return the correlation of signed, smoothed voxels."""
-        width, height = self.recorded.size
+        width, height = self.recorded.sensor_size
         bins = -(-(self.stop_us - self.start_us) // BIN_US)
         step = max(1, _CHUNK // (width * height))
         sums = np.zeros(5)
@@ -127,7 +128,9 @@ class Stage:
         return float((ab - a_sum * b_sum) / spread) if spread else 0.0
 
 
-def stage(observed: PixelRecord, seen: Seen, most_numbers: int = _MOST_NUMBERS) -> Stage | None:
+def stage(
+    observed: PixelRecord, seen: FrameSamples, most_numbers: int = _MOST_NUMBERS
+) -> Stage | None:
     """Return the frames to emulate; a busy part if not all.
 
     None if the frames are too small, or without recorded events.
@@ -170,7 +173,7 @@ def _changes(frames: Images) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     return times[numbers], np.stack(live)
 
 
-def _ahead(seen: Seen, first: int, most: int) -> Images:
+def _ahead(seen: FrameSamples, first: int, most: int) -> Images:
     """Return frames of the interval before a given one, extrapolated with its motion."""
     motion = motion_from(seen, first)
     interval = seen.t[first + 1] - seen.t[first]
@@ -182,7 +185,7 @@ def _ahead(seen: Seen, first: int, most: int) -> Images:
     return found
 
 
-def _from(seen: Seen, first: int) -> Any:
+def _from(seen: FrameSamples, first: int) -> Any:
     before = None
     for t, image in zip(seen.t[first : len(seen.images)], seen.images[first:], strict=True):
         if before is None or round(t) > before:
@@ -202,7 +205,7 @@ def _recorded(observed: PixelRecord, start_us: int, stop_us: int) -> Events:
 
 
 def _voxels(events: Events, start_us: int, bins: int) -> NDArray[np.float64]:
-    width, height = events.size
+    width, height = events.sensor_size
     part = cut(events, start_us, start_us + bins * BIN_US)
     place = (part.t - start_us) // BIN_US * (width * height) + part.y.astype(int) * width + part.x
     signed = np.bincount(place, np.where(part.p, 1.0, -1.0), bins * width * height)
@@ -277,7 +280,7 @@ def _delay_us(params: EmulatorParams, light: float) -> float:
 
 def closed(
     observed: PixelRecord,
-    seen: Seen,
+    seen: FrameSamples,
     table: tuple[Estimate, ...],
     scatter: float,
     light: float,

@@ -1,7 +1,7 @@
 """The input of a calibration: events of each pixel, frames there, and the light between them.
 
-Light between distant frames is interpolated along the motion, estimated by dense inverse search
-(Kroeger et al. 2016, OpenCV's DISOpticalFlow) in both directions. Each pixel is sampled at its
+Light between distant frames is interpolated along the motion, estimated in both directions by
+`video.motion_search`. Each pixel is sampled at its
 moved place in the previous and in the next frame, weighted by the distance in time (Jiang et al.
 2018, Super SloMo, eq. 4). Where the two disagree, as at occlusions, the light is unknown.
 """
@@ -19,17 +19,18 @@ from numpy.typing import NDArray
 
 from dvskit.emulator.calibration import rest_kernels as k
 from dvskit.emulator.calibration.row_kernels import Numbers, PixelEvents
-from dvskit.emulator.upsample import LEAST_SIDE, steps_of
+from dvskit.emulator.upsample import steps_of
 from dvskit.errors import EventsError, ShapeError, VideoError, count_of
 from dvskit.events import Events, Size, Source
 from dvskit.streams import Frame
 from dvskit.video.light import Light, Transfer, decoded, transfer_in
+from dvskit.video.motion_search import LEAST_SIDE, TwoWaySearch
+from dvskit.video.source import gray_picture
 
 _MOST_EVENTS = 20_000_000
 _MOST_NUMBERS = 32_000_000  # digital numbers of frames that are kept: pixels times frames
 _MOST_BYTES = 1 << 27  # of whole images that are kept
 _TILE = 8  # side in pixels: the pixels of a tile are resampled together in a bootstrap
-_GRAY = np.array([0.299, 0.587, 0.114])
 _DEPTHS = (1023, 4095, 65535)
 _SEARCHED_EVENTS = 30_000
 _STEP_PX = 0.5
@@ -46,14 +47,14 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FrameSamples:
     """Frames at some pixels.
 
     pixels   int64 (P,): y * width + x
     t        float64 (F,): microseconds, the middle of each exposure
     numbers  float32 (P, F): intensity, 0..255
-    sure     uint8 (P, F): whether the light is known between a frame and the previous one; of
-             length 0 if it is everywhere
+    sure     uint8 (P, F): whether the light is known between a frame and the previous frame; of
+             length 0 if the light is known everywhere
     images   the first frames, whole: (height, width), `scale` digital numbers a unit
     exposure_us  the usual exposure time; 0 if unknown
     """
@@ -112,15 +113,15 @@ class PixelView:
     """Some pixels: their events, and the frames there."""
 
     events: PixelEvents
-    seen: Seen
+    seen: FrameSamples
 
     @classmethod
-    def of(cls, observed: PixelRecord, seen: Seen) -> PixelView:
+    def of(cls, observed: PixelRecord, seen: FrameSamples) -> PixelView:
         """Return the view of the pixels in the frames."""
         return cls(observed.events.of(seen.pixels), seen)
 
     def later(self, later_us: float) -> PixelView:
-        """Return the same with shifted frames."""
+        """Return the view with shifted frames."""
         return PixelView(self.events, dataclasses.replace(self.seen, t=self.seen.t + later_us))
 
     def some(self) -> PixelView:
@@ -156,7 +157,7 @@ def observe(recording: Source) -> PixelRecord:
             f"the recording has {count_of(len(events), 'event')} in {events.duration_us} us; "
             "a calibration needs more, over a longer time"
         )
-    size = events.size
+    size = events.sensor_size
     order = np.empty(len(events), np.int64)
     starts = np.empty(size.width * size.height + 1, np.int64)
     pixel = events.y.astype(np.int32) * size.width + events.x
@@ -167,7 +168,7 @@ def observe(recording: Source) -> PixelRecord:
 
 def see(
     frames: Iterable[Any], observed: PixelRecord, later_us: float = 0.0, light: Light = "linear"
-) -> Seen | None:
+) -> FrameSamples | None:
     """Sample the frames at all pixels, or at a random subset that fits.
 
     frames    of (t_us, image) or Frame; images (height, width) or RGB, uint8, uint16 or float
@@ -212,7 +213,7 @@ def see(
         white, scale = 255.0 / scale, 255.0
         codes = decoded(codes / white, transfer)
         images = [decoded(each / white, transfer).astype(np.float32) for each in images]
-    return Seen(
+    return FrameSamples(
         pixels[order].astype(np.int64), np.array(times), (codes * scale).astype(np.float32), note,
         images=tuple(images), scale=scale, exposure_us=float(np.median(exposures)),
     )  # fmt: skip
@@ -226,7 +227,7 @@ def _timed(frame: Any, number: int, size: Size) -> tuple[float, float, NDArray[A
     else:
         t, image = float(frame[0]), np.asarray(frame[1])
     if image.ndim == 3 and image.shape[2] == 3:
-        image = np.rint(image @ _GRAY).astype(image.dtype)
+        image = gray_picture(image, number)
     if image.shape != (size.height, size.width):
         raise ShapeError(
             f"frame {number} has shape {image.shape}; the sensor is {size}, so (height, width) = "
@@ -269,10 +270,8 @@ class ImageMotion:
         self._onward, self._back = room, room
         if min(first.shape) < LEAST_SIDE or np.array_equal(first, last):
             return
-        search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        a, b = (_for_search(each) for each in (first, last))
-        self._onward = np.array(search.calc(a, b, room.copy()), np.float32)
-        self._back = np.array(search.calc(b, a, room.copy()), np.float32)
+        search = TwoWaySearch()
+        self._onward, self._back = search(_for_search(first), _for_search(last))
 
     @property
     def steps(self) -> int:
@@ -309,12 +308,12 @@ class ImageMotion:
         return np.asarray((1 - s) * ahead + s * behind, np.float32), known
 
 
-def motion_from(seen: Seen, number: int) -> ImageMotion:
+def motion_from(seen: FrameSamples, number: int) -> ImageMotion:
     """Return the motion from an image to the next."""
     return ImageMotion(seen.image(number), seen.image(number + 1))
 
 
-def fill_light(seen: Seen, observed: PixelRecord) -> Seen | None:
+def fill_light(seen: FrameSamples, observed: PixelRecord) -> FrameSamples | None:
     """Return frames with interpolated light in a busy part; None if nothing moves enough.
 
     Uses a random subset of pixels that fits, and a part of the frames if there are many. Unknown
@@ -349,7 +348,9 @@ def fill_light(seen: Seen, observed: PixelRecord) -> Seen | None:
     shown, trusted = (np.stack(kept)[:, order].T for kept in (numbers, sure))
     light = np.ascontiguousarray(shown, np.float32)
     _sharpen(np.array(times), light, seen.exposure_us)
-    return Seen(pixels[order], np.array(times), light, seen.note, np.ascontiguousarray(trusted))
+    return FrameSamples(
+        pixels[order], np.array(times), light, seen.note, np.ascontiguousarray(trusted)
+    )
 
 
 def _sharpen(t: NDArray[np.float64], light: Floats, exposure_us: float) -> None:

@@ -33,7 +33,7 @@ class Spans(NamedTuple):
     moved: Array
 
     def some(self, which: slice | Array) -> Spans:
-        """Return some of them."""
+        """Return some of the spans."""
         return Spans(*(column[which] for column in self))
 
 
@@ -49,7 +49,7 @@ class Gaps(NamedTuple):
 class LeakGaps(NamedTuple):
     """Gaps (n,) for the likelihood: their ends, the initial states of their pixels, the shot noise.
 
-    left, ahead, blur  of the gap's span, see `Still`; shot: events per microsecond
+    left, ahead, blur  of the gap's span, see `StillSpans`; shot: events per microsecond
     """
 
     length: Array
@@ -121,11 +121,13 @@ def still_spans(
 def beside_spans(
     events: PixelEvents, width: int, spans: Spans, near: Array, pixels: Array, own: Array
 ) -> None:
-    """Write the number of events of each span's neighbours in it, and the number of neighbours.
+    """Write the number of events that the neighbors of each span's pixel have in the span.
 
-    The neighbour with the most events is excluded, hot or not (`noise.hot_at_rest`); its own events
-    are written too. Neighbours are among all pixels of the sensor, `width` in a row: 8, fewer at
-    the border.
+    near    (spans,) events of the neighbors      pixels  (spans,) numbers of neighbors
+    own     (spans,) events of the pixel itself
+
+    The neighbor with the most events is excluded, hot or not (`noise.hot_at_rest`). A pixel has 8
+    neighbors on the sensor, `width` pixels in a row; fewer at the border.
     """
     t, _, starts = events
     span_pixel, span_start, span_stop, _, _ = spans
@@ -196,7 +198,7 @@ class Rests(NamedTuple):
 
     @classmethod
     def of(cls, place: Array, start: Array, light: Array) -> Rests:
-        """Return rests with uninitialised outputs."""
+        """Return rests with uninitialized outputs."""
         fresh = np.zeros(place.size, np.bool_)
         return cls(place, start, light, np.empty(place.size), np.empty(place.size), fresh)
 
@@ -309,9 +311,9 @@ def known_start(
 def unknown_start(
     left: float, ahead: float, gap: float, period: float, rate: float
 ) -> tuple[float, float]:
-    """Return the same for a pixel that was anywhere between two events, and moved to `left` - 1.
+    """Return both for a pixel that was anywhere between two events, and moved to `left` - 1.
 
-    It was last reset by a shot event (`rate` per microsecond) or by its leak.
+    A shot event (`rate` per microsecond) or the leak of the pixel reset it last.
     """
     whole = -math.expm1(-rate * period)
     age = left * period - ahead - gap  # the age at that time, if the gap ends with a leak event
@@ -380,9 +382,9 @@ def leak_likelihood(
 def coincidences(
     events: PixelEvents, width: int, spans: Spans, step: int, window: float
 ) -> tuple[int, int]:
-    """Return how many events in the spans coincide with one of the pixel `step` to the right.
+    """Return how many events in the spans coincide with an event of the pixel `step` to the right.
 
-    Also how many were checked: those of pixels with that pixel on the sensor.
+    Also returns how many events were checked: only pixels whose other pixel is on the sensor.
     """
     t, _, starts = events
     span_pixel, span_start, span_stop, _, _ = spans

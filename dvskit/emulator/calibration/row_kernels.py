@@ -77,7 +77,7 @@ class RowColumns(NamedTuple):
 
     @classmethod
     def of(cls, room: int, *, weighted: bool) -> RowColumns:
-        """Return uninitialised arrays for this many rows."""
+        """Return uninitialized arrays for this many rows."""
         on, off, change = (np.empty(room) for _ in range(3))
         return cls(np.empty(room, np.int64), on, off, change, np.empty(room if weighted else 0))
 
@@ -134,11 +134,12 @@ def rows_between_events(
 ) -> int:
     """Write the change of the signal between consecutive events of a pixel.
 
-    The signal is that of the frames, linear in log intensity between them, after a low-pass of
-    time constant pole / light. It is read at the event and at the end of the refractory period
-    `held` after the previous one: change = C_on row_on + C_off row_off, less the leak (events per
-    microsecond). Rows are skipped where `sure` (pixels, frames; of length 0 for all) is 0, because
-    the light between a frame and the previous one is unknown. Returns the number of rows.
+    The signal is the log intensity of the frames, linear in time between frames, after a low-pass
+    of time constant pole / light. The signal is read at the event and at the end of the refractory
+    period `held` after the previous event: change = C_on row_on + C_off row_off, less the leak
+    (events per microsecond). Rows are skipped where `sure` (pixels, frames; of length 0 for all) is
+    0, because the light between a frame and the previous frame is unknown. Returns the number of
+    rows.
     """
     t, p, starts = events
     frame_t, numbers, sure = shown
@@ -224,8 +225,8 @@ def _slopes(
 ) -> tuple[float, float, bool, bool]:
     """Return the slopes of a level at events i and i + 1, and whether a third event gave each.
 
-    They are those of the parabola through three events; if the outer one has the other polarity,
-    the slope is that of the gap between both, `same`.
+    A parabola through three events gives the slopes. If the outer event has the other polarity, the
+    slope is `same`, the slope of the gap between events i and i + 1.
     """
     gap = np.float64(t[i + 1] - t[i])
     begin, end = same, same

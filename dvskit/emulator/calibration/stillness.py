@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.emulator.calibration import rest_kernels as k
-from dvskit.emulator.calibration.observed import PixelRecord, PixelView, Seen
+from dvskit.emulator.calibration.observed import FrameSamples, PixelRecord, PixelView
 from dvskit.emulator.calibration.rest_kernels import Spans
 from dvskit.emulator.calibration.row_kernels import PixelEvents
 from dvskit.emulator.calibration.thresholds import (
@@ -33,14 +33,14 @@ _SETTLE_US = 10_000.0
 _ENOUGH_S = 20.0  # pixels times seconds
 _LIVELY = 2.5  # times the usual noise: the most for other pixels
 _QUIETEST = 0.3
-_TOGETHER = 2.0  # times as many events: the effect of light that neighbours share
+_TOGETHER = 2.0  # times as many events: the effect of light that neighbors share
 _WINDOWS = 40  # windows of a recording without frames
 _MORE = 8  # rows
 _USUAL_LIGHT = (255.0 * MIDDLE_GRAY + 20.0) / 275.0
 
 
 @dataclass(frozen=True, slots=True)
-class Still:
+class StillSpans:
     """Spans of time in which a pixel sees no change, and the gaps from event to event in them.
 
     pixel, start, light  of each span: place of the pixel in `pixels`, us, (I + 20) / 275
@@ -74,12 +74,12 @@ class Still:
         summed = np.cumsum(length)
         return float(length[np.searchsorted(summed, 0.5 * summed[-1])]) if length.size else 0.0
 
-    def without(self, hot: NDArray[np.bool_]) -> Still:
-        """Return the same without the pixels that `hot` marks (one value per pixel)."""
+    def without(self, hot: NDArray[np.bool_]) -> StillSpans:
+        """Return the spans without those of the pixels that `hot` marks, (pixels,)."""
         return self.gaps(~hot[self.pixel[self.gap_span]])
 
-    def gaps(self, keep: NDArray[np.bool_]) -> Still:
-        """Return the same with some of the gaps only."""
+    def gaps(self, keep: NDArray[np.bool_]) -> StillSpans:
+        """Return the spans with only the gaps that `keep` marks."""
         names = ("gap_span", "gap_length", "gap_end", "gap_begin")
         return dataclasses.replace(self, **{name: getattr(self, name)[keep] for name in names})
 
@@ -88,14 +88,16 @@ class Still:
         return np.bincount(self.pixel[self.gap_span], weight, self.pixels.size).astype(np.float64)
 
 
-def _with_gaps(pixels: NDArray[np.int64], events: PixelEvents, spans: Spans, held: float) -> Still:
+def _with_gaps(
+    pixels: NDArray[np.int64], events: PixelEvents, spans: Spans, held: float
+) -> StillSpans:
     count = spans.pixel.size
     room = count + len(events.t)
     ends = np.empty((2, room), np.int8)
     gaps = k.Gaps(np.empty(room, np.int64), np.empty(room), *ends)
     n = k.gaps_in_spans(events, spans, held, gaps)
     whole, nothing = np.ones(count), np.zeros(count)
-    return Still(
+    return StillSpans(
         pixels, spans.pixel, spans.start, spans.light, whole, nothing, nothing,
         *(column[:n] for column in gaps),
     )  # fmt: skip
@@ -103,7 +105,7 @@ def _with_gaps(pixels: NDArray[np.int64], events: PixelEvents, spans: Spans, hel
 
 def still_in_frames(
     observed: PixelRecord, view: PixelView, pixel: Pixel, threshold: float
-) -> Still | None:
+) -> StillSpans | None:
     """Return the spans without change in the frames: none at all, or, if rare, none beyond noise.
 
     `threshold` is the sensor's lowest. None without such spans, or if the pixels around them give
@@ -124,10 +126,11 @@ def still_in_frames(
 
 
 def _calm_around(observed: PixelRecord, spans: Spans) -> NDArray[np.bool_]:
-    """Return the spans whose neighbours give no more events than in their quietest time.
+    """Return the spans whose neighbors give no more events than in their quietest time.
 
-    The span's own pixel is excluded, because its events are to be counted. If they correlate with
-    those of its neighbours, which noise does not, only spans without events there are selected.
+    The pixel of the span is excluded, because its events are to be counted. Noise of a pixel does
+    not correlate with events of its neighbors. If the events do, only spans whose neighbors have no
+    events are selected.
     """
     near, around, own = np.empty((3, spans.pixel.size), np.int64)
     k.beside_spans(observed.events, observed.size.width, spans, near, around, own)
@@ -200,11 +203,13 @@ def quiet_half(
     return np.bincount(pixel[taken], minlength=pixels.size).astype(float), seconds
 
 
-def still_in_events(observed: PixelRecord, held: float, hot: NDArray[np.bool_]) -> Still | None:
+def still_in_events(
+    observed: PixelRecord, held: float, hot: NDArray[np.bool_]
+) -> StillSpans | None:
     """Return spans in which events alone look like noise, at middle gray; None without any.
 
     Tiles of pixels and windows of time with Poisson counts, without the pixels that `hot` marks.
-    They must not coincide with those of neighbours, as events of a moving edge do.
+    Events there must not coincide with events of neighbors, as events of a moving edge do.
     """
     counts, cold, window_us = _counts(observed, hot)
     calm = _calm(counts)
@@ -235,11 +240,13 @@ def _independent(observed: PixelRecord, spans: Spans) -> bool:
     return bool(near[0] < 1.5 * expected + 3 * np.sqrt(expected) + 0.02 * near[1] + 10)
 
 
-def with_remainder(still: Still, shown: Seen, view: PixelView, pixel: Pixel) -> Still:
-    """Return the same with `left` and `ahead`, where the candidate and its light give them.
+def with_remainder(
+    still: StillSpans, shown: FrameSamples, view: PixelView, pixel: Pixel
+) -> StillSpans:
+    """Return the spans with `left` and `ahead`, where the candidate and its light give them.
 
-    shown   the frames, whose pixels contain those of the spans
-    view    of all or some of them, in the same order, with the light at any time
+    shown   the frames, at all pixels of the spans
+    view    all or some of these pixels, in the same order, with the light at any time
     """
     rows = make_rows(pixel, view.events, view.seen)
     found = fit(rows, True)
@@ -267,7 +274,7 @@ def with_remainder(still: Still, shown: Seen, view: PixelView, pixel: Pixel) -> 
 def _coarse(light: NDArray[np.float64], scale: float, pixel: Pixel) -> NDArray[np.float64]:
     """Return the error of the level at rest due to integer frames, in e-folds.
 
-    Unlike at moving pixels, it is that of one number: larger in the dark.
+    At rest one number of a frame gives the level, so the error is larger in the dark.
     """
     step = scale if scale <= 1.0 else 0.0  # more distinct values: frames of floats
     number = 275.0 * light - 20.0
@@ -281,7 +288,7 @@ def _coarse(light: NDArray[np.float64], scale: float, pixel: Pixel) -> NDArray[n
 def _blur(rows: ChangeRows, found: ThresholdFit) -> NDArray[np.float64]:
     """Return the robust standard deviation of the residuals of each pixel's rows, in e-folds.
 
-    Each pixel gets some more rows with the usual residual.
+    A few rows with the usual residual are added to the rows of each pixel.
     """
     count, rest = np.diff(rows.starts), np.abs(found.rest)
     usual = np.median(rest)

@@ -66,7 +66,7 @@ def params_of(table: Iterable[Estimate]) -> tuple[EmulatorParams, tuple[Estimate
 class Agreement:
     """Agreement of an emulation with the recording, over the span of the frames.
 
-    counts       events of the emulation, relative to those of the recording
+    counts       number of events of the emulation, relative to the recording
     correlation  of signed events of each pixel in bins of 5 ms, smoothed with sigma 1 pixel
     on_recorded, on_emulated  ON shares of the events
     events       of the recording there

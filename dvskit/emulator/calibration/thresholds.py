@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dvskit._threads import run_ranges
 from dvskit.emulator.calibration import row_kernels as k
-from dvskit.emulator.calibration.observed import PixelRecord, PixelView, Seen
+from dvskit.emulator.calibration.observed import FrameSamples, PixelRecord, PixelView
 from dvskit.emulator.calibration.row_kernels import PixelEvents
 from dvskit.emulator.calibration.table import Estimate, unknown
 from dvskit.emulator.levels import log_map
@@ -67,7 +67,7 @@ class Pixel:
 
     @property
     def response(self) -> k.Response:
-        """The same as kernel arguments."""
+        """The candidate as kernel arguments."""
         response = log_map(EmulatorParams(log_offset=self.log_offset))
         return k.Response(response, self.pole_us, self.refractory_us, self.leak_hz * 1e-6)
 
@@ -80,8 +80,8 @@ class ChangeRows:
     pairs: k.Pairs
 
 
-def make_rows(pixel: Pixel, events: PixelEvents, seen: Seen) -> ChangeRows:
-    """Return the rows of a candidate; `events` are those of the pixels that `seen` shows."""
+def make_rows(pixel: Pixel, events: PixelEvents, seen: FrameSamples) -> ChangeRows:
+    """Return the rows of a candidate, from the events of the pixels that `seen` shows."""
     between = pixel.between_events
     room = len(events.t) if between else min(seen.numbers.size, len(events.t) + 1)
     columns = k.RowColumns.of(room, weighted=not between)
@@ -237,8 +237,8 @@ def resampled_error(
 def _fair(good: NDArray[np.bool_], tiles: NDArray[np.int64]) -> tuple[NDArray[np.bool_], float]:
     """Return the pixels with representative thresholds, and the missing share around them.
 
-    Pixels with low thresholds give more events, so that more of them are known. Where nearly all
-    around are known, there is no selection.
+    Pixels with low thresholds give more events, so that more of these pixels have known thresholds.
+    Where nearly all pixels around have known thresholds, there is no selection.
     """
     known = np.bincount(tiles, good) / np.maximum(1, np.bincount(tiles))
     for least in _NEARLY_ALL:
@@ -322,7 +322,7 @@ def _sigma(spreads: list[tuple[float, float]], found: ThresholdFit, share: float
 class IntervalEdge:
     """The least interval of a pixel, +- `error_us`; `near` intervals lie within twice it.
 
-    confirmed  whether intervals from ON to OFF begin where those of one polarity do: only a
+    confirmed  whether intervals from ON to OFF begin where intervals of one polarity begin: only a
                refractory period causes that
     below      whether the refractory period is shorter: no pixel is fast enough to show it
     """
@@ -334,7 +334,7 @@ class IntervalEdge:
     below: bool = False
 
     def estimate(self) -> Estimate:
-        """Return it as the estimate of the refractory period."""
+        """Return the edge as the estimate of the refractory period."""
         how = "least interval of a pixel; many lie just above it"
         if self.below:
             how = "least scatter of changes per event; no interval is that short"
@@ -346,7 +346,7 @@ class IntervalEdge:
         return self.at_us * (1.0 - min(_FAR, 2.0 / math.sqrt(self.near)))
 
     def moved(self, at_us: float, error_us: float) -> IntervalEdge:
-        """Return it moved to a better estimate from elsewhere."""
+        """Return the edge at a better estimate of the refractory period."""
         error_us = error_us if self.below else self.at_us / math.sqrt(self.near)
         return IntervalEdge(at_us, max(1.0, error_us), self.near, True, self.below)
 

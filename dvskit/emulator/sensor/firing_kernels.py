@@ -79,7 +79,8 @@ class Lanes(NamedTuple):
     """Arrays of the lanes.
 
     columns float64 (COLUMNS * PITCH,)
-    hit, last  int64: the next noise event of each lane among the hits, and the end of its own
+    hit, last  int64: the next noise event of each lane among the hits, and the end of the lane's
+               noise events
     """
 
     columns: Array
@@ -384,9 +385,12 @@ def fire(
 ) -> int:  # fmt: skip
     """Move the pixels of some lanes to the end of a step, except v and u.
 
-    counts    the numbers of lanes and of events so far; the hits are those of the lanes' tiles
+    counts    the numbers of lanes and of events so far
+    work      the hits of the tiles of all lanes, and the lanes
     follower  True with a source follower, None without
-    Appends their events; returns the number of events. There must be room for one more.
+
+    Appends the events of these pixels; returns the number of events. There must be room for one
+    more event.
     """
     (count, n), (model, pixels), (hits, lanes) = counts, known, work
     first, _, start, stop = step

@@ -2,9 +2,10 @@
 """Loops that draw the differences between pixels, and noise.
 
 The cost of noise is proportional to the events, not the pixels. Shot noise is a Poisson process
-over choices (pixel, polarity) and time. It is drawn along the choices of a tile, at a rate that few
-of them exceed, and thinned (Lewis and Shedler 1979): a candidate is kept with the ratio of its own
-rate to that. The times are uniform. The excess of the few is a second such process.
+over choices (pixel, polarity) and time. Candidates are drawn along the choices of a tile, at a rate
+that few choices exceed, and thinned (Lewis and Shedler 1979): a candidate is kept with the ratio of
+the rate of its choice to the common rate. The times are uniform. The excess of the few choices is a
+second such process.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ Array = NDArray[Any]
 _HEAVY = 64  # one in this many choices is above the cap
 _FEW = 16  # distance up to which a hit is moved by insertion
 
-# Streams of random numbers; 5 is that of the leak's jitter.
+# Streams of random numbers; stream 5 is for the jitter of the leak.
 R_ON, R_OFF, R_LEAK, R_PHASE = (np.int64(k) for k in range(1, 5))
 R_GAP, R_HOT, R_HEAVY = np.int64(6), np.int64(7), np.int64(8)
 _TIME, _CHOICE, _LUCK = np.int64(0), np.int64(1), np.int64(2)  # of a candidate
@@ -113,7 +114,7 @@ def start_pixels(
     """Initialise a slice of pixels, from pixel `first` on, that have seen `levels` forever.
 
     Thresholds and leaks are drawn. A leaking pixel begins anywhere on its way to a leak event;
-    shot noise has reset many of those that would be far along.
+    shot noise has reset many of the pixels that would be far on this way.
     """
     seed = model.seed
     for i in range(levels.size):

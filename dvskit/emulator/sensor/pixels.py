@@ -40,9 +40,9 @@ BLOCK = 16  # pixels per block
 TILE = 4096  # pixels per tile of noise, for any number of threads
 PARTS = TILE // BLOCK  # blocks of a tile
 TOGETHER = 4  # tiles whose pixels are followed together, for any number of threads
-# The position in a slice of pixels: the tile; 1 if its noise is drawn, -1 if that had no room; the
-# block; the start of the tile's hits; the number of lanes, of events reserved for them, and of
-# blocks to be checked after them.
+# The position in a slice of pixels, seven numbers: the tile; 1 if the noise of the tile is drawn,
+# -1 if there was no room for the noise; the block; the start of the tile's hits; and the numbers of
+# lanes, of events reserved for the lanes, and of blocks to check after the lanes.
 RESUME = 7
 RUN = 256  # most pixels moved together
 LATER = 1024  # blocks checked together after their events
@@ -204,7 +204,7 @@ class Tables(NamedTuple):
 class Scratch(NamedTuple):
     """Scratch memory of a thread's kernel: for a tile, but `loud`, `who` and `seen` for a run.
 
-    changed uint8, whether a pixel's code changed; words: the same, eight at a time
+    changed uint8, whether a pixel's code changed; words: `changed`, eight pixels at a time
     wakes   uint8, blocks to be moved
     loud    uint8, pixels that may fire; who: uint16, their indices in the run
     seen    float64, see `SEEN`
@@ -262,7 +262,7 @@ class Hits(NamedTuple):
         return cls(np.empty(room), np.empty(room, np.int32), start, np.empty(room))
 
     def grown(self) -> Hits:
-        """Return twice the room, with the same content."""
+        """Return hits with twice the room, and the same content."""
         more = Hits.of(2 * self.t.size)
         more.t[: self.t.size], more.choice[: self.t.size] = self.t, self.choice
         more.start[:] = self.start

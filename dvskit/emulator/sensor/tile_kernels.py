@@ -1,8 +1,13 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""Loops of the sensor model. Idle blocks of pixels cost one comparison.
+"""Loops of the sensor model over tiles of pixels, and over blocks of pixels that move together.
 
-A block without change is skipped until the earliest time at which one of its pixels may fire. Noise
-in an otherwise calm block only touches the time of the pixel's reset.
+Idle blocks of pixels cost one comparison. A block without change is skipped until the earliest time
+at which one of its pixels may fire. Noise in an otherwise calm block only touches the time of the
+pixel's reset.
+
+Bounds on the signals of a block select the pixels that may fire (loops without branches); only
+these pixels are followed event by event. If no event is due, the reference of a pixel is not
+touched: it follows from the time of the pixel's last reset.
 """
 
 from __future__ import annotations
@@ -14,8 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dvskit.emulator.level_kernels import MARK_NOISE, MARK_ON, MARK_PIXEL, Marked
-from dvskit.emulator.sensor.block_kernels import foresee, move, settle_idle
-from dvskit.emulator.sensor.firing_kernels import LANES, Follower, Lanes, fire
+from dvskit.emulator.sensor.firing_kernels import (
+    LANES,
+    WORST_JITTER,
+    Follower,
+    Lanes,
+    fire,
+    hand_out,
+    jittered,
+    take,
+)
 from dvskit.emulator.sensor.noise_kernels import (
     draw_hot,
     draw_shots,
@@ -27,9 +40,18 @@ from dvskit.emulator.sensor.pixels import (
     BLOCK,
     CALM,
     CALM_STALE,
+    HIGH,
+    KEPT,
+    LAG,
     LATER,
+    LEFT,
+    LEVEL,
+    LOW,
+    NEVER,
+    NEXT,
     PARTS,
     RUN,
+    SWING,
     TILE,
     TOGETHER,
     Codes,
@@ -40,15 +62,257 @@ from dvskit.emulator.sensor.pixels import (
     Scratch,
     Sensor,
     Step,
+    Tables,
     inlined,
     inner,
     kernel,
     merged,
     prefetch,
 )
-from dvskit.emulator.sensor.signal_kernels import lesser
+from dvskit.emulator.sensor.signal_kernels import curve, exp, greater, lesser, pole_of, value
 
 Array = NDArray[Any]
+
+SETTLED = 4.0  # units, 2e-7 e-folds: this near, a signal counts as settled
+_SLOWEST = 1e-30  # a leak, so that zero needs no special case
+
+
+@inner
+def _refresh(low: int, high: int, first: int, codes: Array, sensor: Sensor) -> None:
+    """Set reference and leak of a calm block's pixels that noise has reset."""
+    tables, model, pixels = sensor
+    since = pixels.calmed[low // BLOCK] + model.refractory
+    ref, begun, leak, factor = pixels.ref, pixels.begun, pixels.leak, pixels.factor
+    levels, tabled = tables.level, tables.level.size > 0
+    for i in range(low, high):
+        if begun[i] > since:
+            ref[i] = levels[codes[i]] if tabled else np.float64(codes[i])
+            leak[i] = jittered(np.float64(factor[i]), model, first + i, begun[i])
+
+
+@inner
+def _settle(low: int, high: int, codes: Array, gone: float, sensor: Sensor) -> None:
+    """Move the signals of a block without change by `gone` microseconds."""
+    tables, model, pixels = sensor
+    v, u = pixels.v, pixels.u
+    taus, tabled = tables.tau, tables.level.size > 0
+    for i in range(low, high):
+        if v[i] == 0.0 and (u.size == 0 or u[i] == 0.0):
+            continue
+        tau1 = taus[codes[i]] if tabled else pole_of(np.float64(codes[i]), model)
+        if u.size > 0:
+            signal = curve(0.0, 0.0, np.float64(v[i]), np.float64(u[i]), tau1, model.tau2)
+            u[i] = value(signal, gone)
+            if abs(u[i]) < SETTLED and abs(v[i]) < SETTLED:
+                u[i] = 0.0
+        v[i] = v[i] * exp(-gone / tau1) if tau1 > 0.0 else 0.0
+        if abs(v[i]) < SETTLED:
+            v[i] = 0.0
+
+
+@inner
+def settle_idle(
+    count: int, blocks: Array, codes: Array, tables: Tables, now: float, pixels: Pixels
+) -> None:
+    """Store, for `count` blocks without change, a time before which no pixel can fire.
+
+    The signal stays between its value and its target.
+    """
+    v, u, ref, begun = pixels.v, pixels.u, pixels.ref, pixels.begun
+    on, off, leaks = pixels.on, pixels.off, pixels.leak
+    levels, tabled = tables.level, tables.level.size > 0
+    for k in range(count):
+        block = blocks[k]
+        least, calm = NEVER, True
+        for i in range(block * BLOCK, lesser(codes.size, (block + 1) * BLOCK)):
+            level = levels[codes[i]] if tabled else np.float64(codes[i])
+            over, under = greater(0.0, v[i]), lesser(0.0, v[i])
+            if u.size > 0:
+                over, under = greater(over, u[i]), lesser(under, u[i])
+            highest, lowest = level + over, level + under
+            still = over == under
+            calm = calm and still
+            if begun[i] > now:
+                if still:
+                    ref[i] = level
+                else:
+                    least = now
+            leak = greater(leaks[i], _SLOWEST)
+            least = lesser(least, begun[i] + (on[i] + ref[i] - highest) / leak)
+            if ref[i] + leak * (begun[i] - now) - lowest >= off[i]:
+                least = now
+        pixels.quiet[block] = least
+        pixels.since[block], pixels.calmed[block] = CALM if calm else now, now
+
+
+@inlined
+def _see(low: int, length: int, codes: Codes, sensor: Sensor, interval: float, seen: Array) -> None:
+    """Look up the levels at both ends, and the response of the photoreceptors."""
+    (before, after), (tables, model, _) = codes, sensor
+    levels, lags, kepts = tables.level, tables.lag, tables.kept
+    if levels.size > 0:
+        for j in range(length):
+            now, following = before[low + j], after[low + j]
+            seen[LEVEL + j], seen[NEXT + j] = levels[now], levels[following]
+            seen[LAG + j], seen[KEPT + j] = lags[following], kepts[following]
+    else:
+        for j in range(length):
+            seen[LEVEL + j], seen[NEXT + j] = before[low + j], after[low + j]
+            tau = pole_of(seen[NEXT + j], model)
+            seen[LAG + j] = tau / interval
+            seen[KEPT + j] = exp(-interval / tau) if tau > 0.0 else 0.0
+
+
+@inlined
+def _foresee(low: int, length: int, step: Step, pixels: Pixels, scratch: Scratch) -> None:
+    """Mark in `loud` the pixels that may fire; fill LEFT, HIGH, LOW and SWING."""
+    seen = scratch.seen
+    v, u = pixels.v[low : low + length], pixels.u
+    for j in range(length):
+        now, following = seen[LEVEL + j], seen[NEXT + j]
+        delay = seen[LAG + j] * (following - now)
+        past = np.float64(v[j])
+        left = (past + delay) * seen[KEPT + j] - delay
+        settled = (now == following) & (abs(left) < SETTLED)
+        left = 0.0 if settled else left
+        # A signal without a turn stays between its ends; otherwise it turns where it meets L.
+        turns = past * left < 0.0
+        here, end = now + past, following + left
+        high, low_end = greater(here, end), lesser(here, end)
+        most, least = greater(now, following), lesser(now, following)
+        seen[LEFT + j] = left
+        seen[HIGH + j] = greater(high, most) if turns else high
+        seen[LOW + j] = lesser(low_end, least) if turns else low_end
+    if u.size > 0:
+        for j in range(length):
+            now, following = seen[LEVEL + j], seen[NEXT + j]
+            here, under = now + np.float64(v[j]), now + np.float64(u[low + j])
+            seen[HIGH + j] = greater(greater(now, following), greater(here, under))
+            seen[LOW + j] = lesser(lesser(now, following), lesser(here, under))
+    _exceed(low, length, step, pixels, scratch)
+
+
+@inlined
+def _exceed(low: int, length: int, step: Step, pixels: Pixels, scratch: Scratch) -> None:
+    """Mark the pixels whose highest or lowest signal reaches a threshold, and those held."""
+    (_, _, start, stop), seen, loud = step, scratch.seen, scratch.loud
+    begun, ref = pixels.begun[low : low + length], pixels.ref[low : low + length]
+    leak = pixels.leak[low : low + length]
+    on, off = pixels.on[low : low + length], pixels.off[low : low + length]
+    for j in range(length):
+        up = seen[HIGH + j] + leak[j] * (stop - begun[j]) - ref[j]
+        down = ref[j] + leak[j] * (begun[j] - start) - seen[LOW + j]
+        seen[SWING + j] = seen[HIGH + j] - seen[LOW + j]
+        seen[HIGH + j] = NEVER if begun[j] > start else up
+        seen[LOW + j] = down
+    for j in range(length):
+        loud[j] = (seen[HIGH + j] >= on[j]) | (seen[LOW + j] >= off[j])
+
+
+@inlined
+def _room(low: int, listed: int, interval: float, sensor: Sensor, scratch: Scratch) -> int:
+    """Return an upper bound of the events of the pixels in `who`, besides noise."""
+    (_, model, pixels), who, seen = sensor, scratch.who, scratch.seen
+    needed = 4 * listed
+    on, off, factor = pixels.on, pixels.off, pixels.factor
+    worst = (1.0 + WORST_JITTER * model.jitter) * interval
+    for m in range(listed):
+        i = np.uint32(low + who[m])
+        # A signal turns at most twice.
+        way = 3.0 * seen[SWING + who[m]] + factor[i] * worst
+        needed += np.int64(way / lesser(on[i], off[i]))
+    return needed
+
+
+@inlined
+def _follow(
+    low: int, length: int, after: Array, interval: float, sensor: Sensor, seen: Array
+) -> None:
+    """Move the source followers of a run."""
+    tables, model, pixels = sensor
+    v, u, taus, tabled = pixels.v, pixels.u, tables.tau, tables.level.size > 0
+    for j in range(length):
+        i = low + j
+        now, following = seen[LEVEL + j], seen[NEXT + j]
+        tau = taus[after[i]] if tabled else pole_of(following, model)
+        slope = (following - now) / interval
+        signal = curve(now, slope, now + v[i], now + u[i], tau, model.tau2)
+        left = value(signal, interval) - following
+        settled = now == following and seen[LEFT + j] == 0.0 and abs(left) < SETTLED
+        u[i] = 0.0 if settled else left
+
+
+@merged
+def foresee(
+    run: Run, step: Step, codes: Codes, sensor: Sensor, hits: Hits, scratch: Scratch
+) -> tuple[int, int]:
+    """Look ahead to the end of a step for some blocks of a tile, with its noise hits.
+
+    Fills `who`, and returns the number of pixels that may fire and an upper bound of their events.
+    """
+    (tile, part, parts), (first, _, start, stop) = run, step
+    (before, after), pixels = codes, sensor[2]
+    low = tile * TILE + part * BLOCK
+    length = lesser(after.size, low + parts * BLOCK) - low
+    since = pixels.since
+    loud, who = scratch.loud, scratch.who
+    for block in range(low // BLOCK, low // BLOCK + parts):
+        if since[block] == CALM_STALE:
+            high = lesser(low + length, (block + 1) * BLOCK)
+            _refresh(block * BLOCK, high, first, before, sensor)
+            since[block] = CALM
+            pixels.calmed[block] = start
+        if since[block] < start:
+            high = lesser(low + length, (block + 1) * BLOCK)
+            _settle(block * BLOCK, high, before, start - since[block], sensor)
+            since[block] = start
+    _see(low, length, codes, sensor, stop - start, scratch.seen)
+    _foresee(low, length, step, pixels, scratch)
+    from_hit, to_hit = hits.start[part], hits.start[part + parts]
+    for hit in range(from_hit, to_hit):
+        loud[(hits.choice[hit] >> 1) - part * BLOCK] = 1
+    listed = 0
+    for j in range(length):
+        who[listed] = j
+        listed += loud[j]
+    needed = _room(low, listed, stop - start, sensor, scratch)
+    return listed, needed + to_hit - from_hit
+
+
+@merged
+def move(
+    run: Run, step: Step, after: Array, sensor: Sensor, work: tuple[Hits, Scratch, Lanes],
+    places: tuple[int, int, int, int],
+) -> int:  # fmt: skip
+    """Put pixels of `who` into lanes, and move the signals of some blocks of a tile, with its hits.
+
+    places  the number of pixels in `who`, the start of the tile's hits, the first lane, and the
+            number of blocks in scratch.later
+
+    Blocks without change go to scratch.later, to be checked after their events; returns the number
+    of blocks there.
+    """
+    (tile, part, parts), (_, _, start, stop) = run, step
+    (hits, scratch, lanes), (listed, held, lane, later) = work, places
+    pixels, seen, words = sensor[2], scratch.seen, scratch.words
+    low = tile * TILE + part * BLOCK
+    length = lesser(after.size, low + parts * BLOCK) - low
+    take((low, listed, lane), start, after, sensor, scratch, lanes)
+    some = hits.start[part], hits.start[part + parts]
+    hand_out(lane, some, tile, held, hits.choice, lanes)
+    if pixels.u.size > 0:
+        _follow(low, length, after, stop - start, sensor, seen)
+    v = pixels.v[low : low + length]
+    for j in range(length):
+        v[j] = np.float32(seen[LEFT + j])
+    for own in range(part, part + parts):
+        block = tile * PARTS + own
+        pixels.since[block], pixels.quiet[block] = stop, 0.0
+        scratch.later[later] = block
+        later += (words[2 * own] | words[2 * own + 1]) == 0
+    return later
+
+
 Work = tuple[Hits, Scratch, Lanes, Array, Marked]
 """Scratch memory, resume, and room for events."""
 
@@ -200,7 +464,7 @@ def advance_tiles(
         count = lesser(TILE, size - base)
         parts = (count + BLOCK - 1) // BLOCK
         _changes(before[base : base + count], after[base : base + count], changed)
-        # After those of earlier tiles, which pixels in lanes may still need.
+        # After the hits of earlier tiles, which pixels in lanes may still need.
         own = Hits(hits.t[held:], hits.choice[held:], hits_from, hits.free)
         if drawn <= 0 and noisy:
             found = _draw(tile, step, after, sensor, noise, (own, scratch))
@@ -233,7 +497,7 @@ def advance_tiles(
             resume[4], resume[5], resume[6] = lane, kept, later
             return n
         drawn, part, held = 0, 0, held + hits_from[parts]
-        # Together with others, but always the same ones.
+        # Together with other tiles, but always the same tiles.
         if (first // TILE + tile) % TOGETHER == TOGETHER - 1 or base + count == size:
             n = _finish((lane, later, n), step, after, sensor, finishing, follower)
             held, lane, kept, later = 0, 0, 0, 0

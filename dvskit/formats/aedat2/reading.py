@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +28,19 @@ from dvskit.formats.aedat2.words import (
     read_words,
     scan_words,
 )
-from dvskit.formats.in_order import Columns, InOrder, InStep, Lost, decoded, push
 from dvskit.formats.index_cache import NEVER, Index, find_index, index_of
 from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.recording import ReadOptions, Recording, SizeOrigin
 from dvskit.formats.storage import Storage
+from dvskit.formats.validate import (
+    Columns,
+    DecodedBlock,
+    InStep,
+    LostRows,
+    Validator,
+    block_of,
+    runs_of,
+)
 from dvskit.streams import Frame, Imu, Triggers
 
 # The longest step across a wrap; damaged times must not count as wraps.
@@ -131,9 +140,9 @@ class Aedat2Recording(Recording):
     def _decoded(
         self, damage: Damage, storage: Storage, clock: Clock, start: int | None = None
     ) -> Iterator[Events]:
-        order = InOrder(self._losses(damage), self.size)
-        decoder = _Decoder(self, clock, order, self._losses(damage), storage)
-        return decoded(self._words(damage, start), order, decoder.quick, decoder.careful)
+        decoder = _Decoder(self, clock, storage)
+        blocks = map(decoder.block, self._words(damage, start))
+        return Validator(self._losses(damage), self.size).blocks(blocks)
 
     def _index(self) -> Index:
         """Build checkpoints, one per block."""
@@ -181,52 +190,43 @@ def _in_step(blocks: Iterable[WordBlock], chip: Chip, losses: Losses) -> Iterato
         )  # fmt: skip
         lost = in_step.lost(columns, words.impossible[events])
         kept = np.ones(len(block.raw), np.bool_)
-        for first, stop in _stretches(lost):
+        for first, stop in runs_of(lost).tolist():
             kept[events[first] : events[stop - 1] + 1] = False
-        for first, stop in _stretches(kept):
+        for first, stop in runs_of(kept).tolist():
             yield block._replace(
                 raw=block.raw[first:stop], offset=block.offset + first * block.width
             )
 
 
-def _stretches(marks: NDArray[np.bool_]) -> list[list[int]]:
-    """Return start and stop of each run of marks."""
-    edges: list[list[int]]
-    edges = np.flatnonzero(np.diff(marks, prepend=False, append=False)).reshape(-1, 2).tolist()
-    return edges
-
-
 class _Decoder:
     """One pass over words, which advances `clock`."""
 
-    def __init__(
-        self,
-        recording: Aedat2Recording,
-        clock: Clock,
-        order: InOrder,
-        losses: Losses,
-        storage: Storage,
-    ) -> None:
-        self._chip, self._size = recording.chip, recording.size
-        self._clock, self._order, self._losses, self._storage = clock, order, losses, storage
+    def __init__(self, recording: Aedat2Recording, clock: Clock, storage: Storage) -> None:
+        self._chip, self._strict = recording.chip, recording.strict
+        self._clock, self._storage = clock, storage
         self._layout = layout_row(recording.chip, recording.size)
 
-    def quick(self, block: WordBlock, earliest_us: int) -> Events | None:
-        """Return the events of a block; None, with the clock unchanged, if one is not clean."""
-        raw = block.raw
-        spare = self._chip.layout.spare
-        scanned = scan_words(raw, self._chip.layout.other)
-        count = scanned.events
-        if not count:
-            odd = spare and (block.address & spare).any()
-            return None if odd else Events.empty(self._size)
+    def block(self, block: WordBlock) -> DecodedBlock:
+        """Return the events of a block: by compiled loops if all are valid.
+
+        In salvage mode, only times that are sure advance the clock.
+        """
         before = self._clock.last
-        base_us = self._clock.goes_on(scanned)
+        found = self._by_loops(block) if self._strict else None
+        if found is None:
+            self._clock.last = before
+            found = self._by_columns(block)
+        return found
+
+    def _by_loops(self, block: WordBlock) -> DecodedBlock | None:
+        """Return the events of a block; None if a word or its clock is not plain."""
+        raw = block.raw
+        scanned = scan_words(raw, self._chip.layout.other)
+        base_us = self._clock.goes_on(scanned) if scanned.events else None
         if base_us is None:
             return None
-        columns = self._storage.columns(count)
-        bounds = scanned.bounds
-        stops = np.cumsum(scanned.counts)
+        columns = self._storage.columns(scanned.events)
+        bounds, stops = scanned.bounds, np.cumsum(scanned.counts)
         good = np.zeros(len(scanned.counts), np.bool_)
 
         def work(i: int) -> None:
@@ -234,20 +234,20 @@ class _Decoder:
             good[i] = k.decode(raw[bounds[i] : bounds[i + 1]], self._layout, base_us, room)
 
         run_parts(work, len(good))
-        events = columns.events(count, self._size)
-        if not good.all() or events.t[0] < earliest_us:
-            self._clock.last = before
-            return None
-        return events
+        places = partial(self._places, block)
+        return DecodedBlock(columns, places, (), is_valid=True) if good.all() else None
 
-    def careful(self, block: WordBlock) -> Iterator[Events]:
-        """Yield the certain events of a block that may be damaged."""
+    def _places(self, block: WordBlock) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        offsets = block.offsets()[self._chip.layout.decode(block.address).kind == EVENT]
+        return offsets, np.full(len(offsets), block.width)
+
+    def _by_columns(self, block: WordBlock) -> DecodedBlock:
+        """Return the events of a block, and the words that no camera sends as lost."""
         address = block.address
         words = self._chip.layout.decode(address)
         offsets = block.offsets()
         is_event = (words.kind == EVENT) & ~words.impossible
-        strict = self._order.strict
-        count_on = self._clock.count_on if strict else self._clock.count_on_sure
+        count_on = self._clock.count_on if self._strict else self._clock.count_on_sure
         columns = Columns(
             t=count_on(block.t[is_event]),
             x=self._chip.size.width - 1 - words.x[is_event],
@@ -262,8 +262,9 @@ class _Decoder:
             found = int(address[bad[number]])
             return f"address {found:#010x} cannot come from a {self._chip.name}"
 
-        lost = Lost(offsets[bad], np.full(len(bad), block.width), problem)
-        yield from push(self._order, self._losses, columns, lost)
+        rows = np.searchsorted(columns.offsets, offsets[bad])  # none of them has a row
+        lost = LostRows(rows, rows, offsets[bad], np.full(len(bad), block.width), problem)
+        return block_of(columns, (lost,))
 
 
 def open_recording(path: Path, options: ReadOptions) -> Aedat2Recording:

@@ -7,8 +7,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from dvskit.formats.order_kernels import load_i64, load_u16, load_u32
 from dvskit.formats.storage import EventColumns
-from dvskit.formats.unaligned import load_i64, load_u16, load_u32
 
 # Indices in a row of a table of packets, or of parts of them: the byte of the first event, ...
 P_START, P_KIND, P_SOURCE, P_SIZE, P_OVERFLOW, P_NUMBER, PACKET_FIELDS = range(7)
@@ -19,6 +19,7 @@ D_EVENTS, D_FIRST, D_LAST, D_GOOD, DECODE_FIELDS = range(5)
 
 REACH = 1 << 25
 HEAD_BYTES = 28
+WORD_BYTES = 8  # of a polarity or special event
 MOST_KINDS = 128
 MOST_PART = 1 << 20  # events of a packet that are recorded together
 
@@ -155,10 +156,9 @@ def decode(
             column = address >> np.uint32(17)
             line = (address >> np.uint32(2)) & np.uint32(0x7FFF)
             valid &= address
-            worst |= np.uint32(
-                (column >= columns) | (line >= rows) | (stamp < 0) | (base + stamp < before)
-            )
-            before = base + stamp
+            now = (base & ~(stamp >> 63)) + stamp  # a negative stamp is impossible: it stays so
+            worst |= np.uint32((column >= columns) | (line >= rows) | (now < before))
+            before = now
             t[k + i] = before
             x[k + i] = column
             y[k + i] = line
@@ -172,7 +172,7 @@ def decode(
         for i in range(first, first + number):
             if data[at + 8 * (i - first)] & 1:
                 now = t[i]
-                bad |= (x[i] >= width) | (y[i] >= height) | (now < base) | (now < last)
+                bad |= (x[i] >= width) | (y[i] >= height) | (now < last)
                 t[k], x[k], y[k], p[k] = now, x[i], y[i], p[i]
                 last = now
                 k += 1

@@ -3,7 +3,7 @@
 The flatbuffers' schemas are those of dv-processing (Apache-2.0).
 """
 
-from dvskit.formats.aedat4.compression import Compression
+from dvskit.formats.aedat4.layout import Compression
 from dvskit.formats.aedat4.reading import Aedat4Recording, open_recording
 from dvskit.formats.aedat4.writing import Aedat4Sink, open_sink
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from dvskit.events import Events, Size
 from dvskit.formats.aedat4 import unpacking_kernels as k
-from dvskit.formats.aedat4.compression import Compression
-from dvskit.formats.aedat4.side_streams import TRIGGER_TYPES
+from dvskit.formats.aedat4.layout import Compression
+from dvskit.formats.aedat4.reading import TRIGGER_TYPES
 from dvskit.streams import Frame, Imu, Triggers
 
 # The head of a packet: length, root at 16, its kind, a table of one field (a vector), its count.

@@ -11,15 +11,18 @@ from numpy.typing import NDArray
 
 from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events, Size
-from dvskit.formats.aedat4 import scratch
 from dvskit.formats.aedat4 import unpacking_kernels as k
-from dvskit.formats.aedat4.compression import Compression, CompressionError, decompressor
-from dvskit.formats.aedat4.layout import PACKET_HEADER, Aedat4Header
-from dvskit.formats.aedat4.packets import Group, Packets
-from dvskit.formats.checked_blocks import DecodedBlock, checked
-from dvskit.formats.in_order import InOrder
+from dvskit.formats.aedat4.layout import (
+    PACKET_HEADER,
+    Aedat4Header,
+    Compression,
+    CompressionError,
+    decompressor,
+)
+from dvskit.formats.aedat4.packets import Group, Packets, give_back, spare_array
 from dvskit.formats.losses import Losses
-from dvskit.formats.storage import EventColumns, Storage, WholeStorage
+from dvskit.formats.storage import EventColumns, Storage
+from dvskit.formats.validate import DecodedBlock, Validator
 
 LOOK_AHEAD = 1 << 16  # later events that may show that an event is ahead of its time
 Bytes = NDArray[np.uint8]
@@ -38,13 +41,9 @@ def read_events(
     start: int | None = None,
 ) -> Iterator[Events]:
     """Yield the events of one stream, some packets at a time, from the byte `start` on."""
-    # Salvage holds a block back: it must not be overwritten, unlike in a ReusedStorage.
-    if storage is None or not (losses.strict or isinstance(storage, WholeStorage)):
-        storage = Storage()
     packets = Packets(container, stream, losses, start)
-    decoder = _Decoder(container.compression, size, holds_back=not losses.strict)
-    blocks = decoder.blocks(packets, storage)
-    return checked(blocks, losses, InOrder(losses, size, look_ahead=LOOK_AHEAD))
+    blocks = _Decoder(container.compression, size).blocks(packets, storage or Storage())
+    return Validator(losses, size, look_ahead=LOOK_AHEAD).blocks(blocks)
 
 
 def first_time(container: Aedat4Header, stream: int, start: int) -> tuple[int, int] | None:
@@ -54,7 +53,7 @@ def first_time(container: Aedat4Header, stream: int, start: int) -> tuple[int, i
     """
     packets = Packets(container, stream, Losses(container.path, strict=False), start)
     for group in packets:
-        room = scratch.array(_LEAST_ROOM)
+        room = spare_array(_LEAST_ROOM)
         part = _unpack(group._replace(packets=group.packets[:1]), container.compression, room)
         if part.problem or not part.events[0, 1]:
             return None
@@ -82,37 +81,32 @@ class _Part(NamedTuple):
 
 
 class _Decoder:
-    """Decodes groups of packets on all threads.
+    """Decodes groups of packets on all threads."""
 
-    holds_back  whether a block is used only after the next one is decoded
-    """
-
-    def __init__(self, compression: Compression, size: Size, *, holds_back: bool) -> None:
-        self._compression, self._size, self._holds_back = compression, size, holds_back
+    def __init__(self, compression: Compression, size: Size) -> None:
+        self._compression, self._size = compression, size
         # Decompressed data of each thread.
-        self._rooms = [scratch.array(_LEAST_ROOM) for _ in range(thread_count())]
+        self._rooms = [spare_array(_LEAST_ROOM) for _ in range(thread_count())]
 
     def blocks(self, packets: Packets, storage: Storage) -> Iterator[DecodedBlock]:
         """Yield the events of each group, unchecked; reject the first invalid packet."""
         try:
             yield from self._blocks(packets, storage)
         finally:
-            scratch.give_back(*self._rooms)
+            give_back(*self._rooms)
 
     def _blocks(self, packets: Packets, storage: Storage) -> Iterator[DecodedBlock]:
-        held = 0  # events of the previous block, if it is still needed
         for group in packets:
             left = group
             while len(left.packets):
                 parts = self._unpack(left)
                 counts = np.concatenate([part.events[:, 1] for part in parts])
                 count = int(counts.sum())
-                columns = storage.columns(held + count).part(slice(held, None))
-                held = (count or held) if self._holds_back else 0
+                columns = storage.columns(count)
                 is_valid = self._split(parts, columns)
                 offsets = left.packets[: len(counts), 0] - PACKET_HEADER.size
                 places = partial(_places, offsets, counts)
-                yield DecodedBlock(columns.events(len(columns.t), self._size), is_valid, places)
+                yield DecodedBlock(columns, places, (), is_valid)
                 left = left._replace(packets=left.packets[len(counts) :])
                 if parts[-1].problem:
                     packets.reject(int(left.packets[0, 0]), parts[-1].problem)
@@ -175,7 +169,7 @@ def _unpack(group: Group, compression: Compression, room: Bytes) -> _Part:
             break
         stop = start + len(content)
         if stop > len(room):
-            larger = scratch.array(2 * stop)
+            larger = spare_array(2 * stop)
             larger[:start] = room[:start]
             room = larger
         # At once: the library takes the same memory again for the next packet.

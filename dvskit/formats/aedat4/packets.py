@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from io import FileIO
 from typing import NamedTuple
@@ -9,12 +10,30 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.formats.aedat4 import header_kernels as k
-from dvskit.formats.aedat4 import scratch
-from dvskit.formats.aedat4.compression import MOST_BYTES
-from dvskit.formats.aedat4.layout import PACKET_HEADER, Aedat4Header, StreamInfo
+from dvskit.formats.aedat4 import unpacking_kernels as k
+from dvskit.formats.aedat4.layout import MOST_BYTES, PACKET_HEADER, Aedat4Header, StreamInfo
 from dvskit.formats.file_bytes import read_at
 from dvskit.formats.losses import Losses
+
+_MOST_BYTES = 1 << 25
+_spare: deque[NDArray[np.uint8]] = deque(maxlen=8)
+
+
+def spare_array(count: int) -> NDArray[np.uint8]:
+    """Return an uninitialised array of at least `count` bytes."""
+    try:
+        found = _spare.pop()
+        while len(found) < count:
+            found = _spare.pop()
+    except IndexError:
+        return np.empty(1 << count.bit_length(), np.uint8)  # few sizes fit more often
+    return found
+
+
+def give_back(*arrays: NDArray[np.uint8]) -> None:
+    """Keep arrays for later passes; the caller must not use them any more."""
+    _spare.extend(each for each in arrays if 0 < len(each) <= _MOST_BYTES)
+
 
 _MOST_PACKED = MOST_BYTES + (1 << 20)  # per packet, compressed: compression adds no more
 _WINDOW = 1 << 22
@@ -70,7 +89,7 @@ class Packets:
             with self._container.path.open("rb", buffering=0) as file:
                 yield from self._groups(file)
         finally:
-            scratch.give_back(self._buffer)
+            give_back(self._buffer)
             self._buffer, self._stop = np.empty(0, np.uint8), self._base
         if self._table > self._bytes:
             problem = f"the file ends before its packet table at byte {self._table}"
@@ -122,7 +141,7 @@ class Packets:
         if not self._base <= at <= at + count <= self._stop:
             wanted = max(0, min(max(count, _WINDOW), self._bytes - at))
             if len(self._buffer) < wanted:
-                self._buffer = scratch.array(wanted)
+                self._buffer = spare_array(wanted)
             filled = read_at(file, at, self._buffer.data[:wanted])
             self._base, self._stop = at, at + filled
             if filled < wanted:  # the file has become shorter

@@ -13,8 +13,7 @@ from dvskit.errors import EventsError, ShapeError
 from dvskit.events import Events, Size
 from dvskit.events.even_blocks import EvenBlocks
 from dvskit.formats.aedat4 import encoding
-from dvskit.formats.aedat4.compression import Compression, Compressor
-from dvskit.formats.aedat4.layout import MAGIC, PACKET_HEADER
+from dvskit.formats.aedat4.layout import MAGIC, PACKET_HEADER, Compression, Compressor
 from dvskit.formats.file_sink import FileSink
 from dvskit.streams import Frame, Imu, Triggers
 

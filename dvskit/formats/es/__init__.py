@@ -8,11 +8,12 @@ little-endian; y = 0 is the bottom row. DVS events are written.
 
 from dvskit.formats.es.reading import (
     EsRecording,
+    EsSink,
     GenericEvent,
     GenericRecording,
     open_recording,
+    open_sink,
 )
-from dvskit.formats.es.writing import EsSink, open_sink
 
 __all__ = [
     "EsRecording",

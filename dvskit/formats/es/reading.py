@@ -1,4 +1,4 @@
-"""Event Stream files as Recordings.
+"""Event Stream files as Recordings, and as a Sink.
 
 Layout: github.com/neuromorphic-paris/event_stream, version 2.0. An event begins with a byte that
 holds the microseconds since the event before. If all of its time bits are set, it is not an event:
@@ -7,6 +7,7 @@ time alone, or a reset without meaning.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -14,10 +15,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit.errors import FormatError, GeometryError
+from dvskit.errors import EventsError, FormatError, GeometryError
 from dvskit.events import Events, Size, as_size
 from dvskit.formats.es import byte_kernels as k
 from dvskit.formats.file_bytes import FileMap
+from dvskit.formats.file_sink import FileSink
 from dvskit.formats.index_cache import NEVER, Index, find_index, index_of
 from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.recording import BLOCK_EVENTS, ReadOptions, Recording, SizeOrigin
@@ -301,3 +303,43 @@ def open_recording(path: Path, options: ReadOptions) -> EsRecording | GenericRec
     width, height = np.frombuffer(head[16:], "<u2").tolist()
     size = stated_size(path, lambda: as_size((width, height)))
     return EsRecording(path, options, size, "header", kind)
+
+
+_VERSION_AND_TYPE = bytes((2, 0, 0, 1))
+_BUFFER_BYTES = 1 << 20
+_LONGEST_GAP_US = 1 << 35  # 9.5 hours: as time alone 270 MB, a byte per 127 us
+
+
+class EsSink(FileSink):
+    """Writes an Event Stream 2 of type DVS: all events in order.
+
+    Times start at 0 in the file. Raises EventsError for times below 0 and for gaps of more than 9.5
+    hours, including the one before the first event, as they would fill the disk.
+    """
+
+    format = "es"
+    _longest_gap_us = _LONGEST_GAP_US
+
+    def _open(self, partial: Path) -> None:
+        self._file = self._create(partial)
+        self._clock = np.zeros(1, np.int64)
+        self._data = np.empty(_BUFFER_BYTES, np.uint8)
+        self._file.write(MAGIC + _VERSION_AND_TYPE + struct.pack("<HH", *self.size))
+        self.notes.append("y is counted from the bottom in the file, as Event Stream defines it")
+
+    def _write(self, events: Events) -> None:
+        if not self.count and not 0 <= events.t[0] <= _LONGEST_GAP_US:
+            raise EventsError(
+                f"{self.path}: the first time, {events.t[0]} us, is not within 0 to 9.5 hours, as "
+                "in Event Stream; shift the events, or choose .npz or .aedat4"
+            )
+        at = 0
+        while at < len(events):
+            at, count = k.encode(
+                events.t, events.x, events.y, events.p, at,
+                self.size.height, self._clock, self._data,
+            )  # fmt: skip
+            self._file.write(self._data[:count].data)
+
+
+open_sink = EsSink

@@ -1,6 +1,6 @@
 """HDF5 files of events.
 
-The layouts of Prophesee, DSEC, RVT, M3ED, rpg_e2vid, v2e and MVSEC are read (`finding`). That of
+The layouts of Prophesee, DSEC, RVT, M3ED, rpg_e2vid, v2e and MVSEC are read (`layout`). That of
 Prophesee is written, with gzip or (ECF) as ECF, and that of DSEC.
 """
 

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""Compiled loops of the HDF5 formats: Prophesee's ECF codec, and the check of a block.
+"""Compiled loops of Prophesee's ECF codec.
 
 ECF follows its public source (github.com/prophesee-ai/hdf5_ecf). A chunk of events, with
 little-endian numbers:
@@ -23,14 +23,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.formats.unaligned import load_i64, load_u16, load_u32
+from dvskit.formats.order_kernels import load_i64, load_u16, load_u32
 
 Bytes = NDArray[np.uint8]
 Times = NDArray[np.int64]
 Places = NDArray[np.int16]
 Flags = NDArray[np.bool_]
 
-# Results of decode other than a length, and their meaning (see `filters`).
+# Results of decode other than a length, and their meaning (see `table`).
 ENDS_EARLY, LONG_RUN, EMPTY_RUN, LONG_STEP = -1, -2, -3, -4
 
 
@@ -298,93 +298,3 @@ def ecf_encode(t: Times, x: Places, y: Places, p: Flags, out: Bytes) -> int:
         flags, at = 1, _encode_packed(x, y, p, 2, out, behind_y)
     _put(out, 0, len(t) << 2 | flags, 4)
     return at
-
-
-@njit(cache=True, nogil=True)
-def _folded(total: int) -> int:
-    return (total & np.uint64(0xFFFF)) + (total >> np.uint64(16))
-
-
-@njit(cache=True, nogil=True)
-def fletcher32(data: Bytes) -> int:
-    """Return HDF5's Fletcher-32 of `data`: big-endian 16-bit words, folded as the library does."""
-    one = two = np.uint64(0)
-    whole = len(data) // 2 * 2
-    for start in range(0, whole, 720):
-        for at in range(start, min(start + 720, whole), 2):
-            one += (np.uint64(data[at]) << np.uint64(8)) | np.uint64(data[at + 1])
-            two += one
-        one, two = _folded(one), _folded(two)
-    if whole < len(data):
-        one += np.uint64(data[whole]) << np.uint64(8)
-        two += one
-        one, two = _folded(one), _folded(two)
-    return np.int64((_folded(two) << np.uint64(16)) | _folded(one))
-
-
-@njit(cache=True, nogil=True)
-def is_valid(t: Times, x: Places, y: Places, width: int, height: int) -> bool:
-    """Whether all events are on the sensor and none is back in time."""
-    bad = 0
-    before = t[0] if len(t) else np.int64(0)
-    for i in range(len(t)):
-        bad |= (t[i] < before) | (x[i] < 0) | (x[i] >= width) | (y[i] < 0) | (y[i] >= height)
-        before = t[i]
-    return bad == 0
-
-
-@njit(cache=True, nogil=True)
-def unpack_lzf(data: Bytes, out: Bytes) -> int:
-    """Decompress LibLZF data (h5py's "lzf"); return the number of bytes, -1 for impossible codes.
-
-    A byte n below 32 precedes n + 1 literal bytes. Any other is (length - 2) << 5 and the upper 5
-    bits of a distance, 7 << 5 with another byte of length; then the lower 8 bits.
-    """
-    at = made = 0
-    while at < len(data):
-        code = np.int64(data[at])
-        at += 1
-        if code < 32:
-            run = code + 1
-            if at + run > len(data) or made + run > len(out):
-                return -1
-            for k in range(run):
-                out[made + k] = data[at + k]
-            at += run
-        else:
-            run = code >> 5
-            if run == 7:
-                if at >= len(data):
-                    return -1
-                run += np.int64(data[at])
-                at += 1
-            run += 2
-            if at >= len(data):
-                return -1
-            source = made - ((code & 31) << 8 | np.int64(data[at])) - 1
-            at += 1
-            if source < 0 or made + run > len(out):
-                return -1
-            for k in range(run):  # the match may overlap itself
-                out[made + k] = out[source + k]
-        made += run
-    return made
-
-
-def _unshuffler(kind: Any) -> Any:
-    """Return a function that undoes the byte shuffle of unsigned items (all bytes k adjacent)."""
-    width = np.dtype(kind).itemsize
-
-    @njit(cache=True, nogil=True)
-    def unshuffle(data: Bytes, out: NDArray[Any]) -> None:
-        items = len(out)
-        for i in range(items):
-            value = kind(data[i])
-            for k in range(1, width):
-                value |= kind(data[k * items + i]) << kind(8 * k)
-            out[i] = value
-
-    return unshuffle
-
-
-UNSHUFFLE = {2: _unshuffler(np.uint16), 4: _unshuffler(np.uint32), 8: _unshuffler(np.uint64)}

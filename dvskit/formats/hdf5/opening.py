@@ -1,8 +1,7 @@
-"""Safe opening of HDF5 files: links are not followed, damage is one error, ends may be missing.
+"""Safe opening of HDF5 files: links are not followed, damage is one error.
 
-The HDF5 library reads only the structure of a file here: its datasets, and the positions of their
-pieces. It gets its bytes from this module, not from the system, so a file cannot make it open other
-files.
+The HDF5 library gets its bytes from this module, not from the system, so a file cannot make it open
+other files.
 """
 
 from __future__ import annotations
@@ -16,12 +15,9 @@ from typing import Any, NoReturn
 import h5py
 import numpy as np
 
-from dvskit.errors import DamagedFileError, FormatError, one_line
-from dvskit.formats.losses import Loss
+from dvskit.errors import FormatError, one_line
 
-MAGIC = b"\x89HDF\r\n\x1a\n"
 _MOST_ATTRIBUTE_BYTES = 1 << 16
-_MOST_FILE_BYTES = 1 << 62
 _LISTED = 20  # names in a message
 
 
@@ -43,50 +39,22 @@ def _refuse_endless_heap(data: bytes) -> None:
             raise OSError("a global heap has an object of size 0")
 
 
-class _Padded(io.RawIOBase):
-    """A file as seen by the HDF5 library: with zeros after its end, up to `size`."""
+class _Guarded(io.FileIO):
+    """A file as seen by the HDF5 library."""
 
-    def __init__(self, path: Path, size: int) -> None:
-        self._file = path.open("rb", buffering=0)
-        self._path, self._size = path, size
-        self._at = 0
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._path = path
 
     def __repr__(self) -> str:
         return str(self._path)  # h5py uses it as the file's name
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + (0, self._at, self._size)[whence]
-        return self._at
-
     def readinto(self, buffer: Any) -> int:
+        count = super().readinto(buffer) or 0
         view = memoryview(buffer).cast("B")
-        count = max(0, min(len(view), self._size - self._at))
-        self._file.seek(self._at)
-        data = self._file.read(count)
-        view[: len(data)] = data
-        view[len(data) : count] = bytes(count - len(data))
         if bytes(view[:4]) == b"GCOL":
             _refuse_endless_heap(bytes(view[:count]))
-        self._at += count
         return count
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-
-def _sizes(path: Path) -> tuple[int, int]:
-    """Return the size of a file, and the size in its superblock; the size again if it has none.
-
-    Raises FormatError for another file.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(64)
-    if not head.startswith(MAGIC):
-        raise FormatError(f"{path}: starts with {head[:8]!r}, not with an HDF5 header")
-    at = {0: 40, 1: 44, 2: 28, 3: 28}.get(head[8] if len(head) > 8 else 255, 64)
-    return size, size if len(head) < at + 8 else int.from_bytes(head[at : at + 8], "little")
 
 
 def damaged(path: Path, error: BaseException) -> NoReturn:
@@ -97,29 +65,13 @@ def damaged(path: Path, error: BaseException) -> NoReturn:
     ) from error
 
 
-def missing_end(path: Path) -> Loss | None:
-    """Return the loss, for salvage, of a file that ends early; None if it is whole."""
-    size, stated = _sizes(path)
-    if stated <= size:
-        return None
-    return Loss(size, min(stated - size, _MOST_FILE_BYTES), _ends_early(stated))
-
-
-def _ends_early(stated: int) -> str:
-    return f"the file ends early (its header gives {stated} bytes)"
-
-
 @contextmanager
-def open_file(path: Path, *, strict: bool) -> Iterator[h5py.File]:
+def open_file(path: Path) -> Iterator[h5py.File]:
     """Yield the file, open for reading.
 
-    Raises FormatError for a file with an unreadable structure, and in strict mode DamagedFileError
-    for one that ends early. In salvage mode its end is read as zeros.
+    Raises FormatError for a file with an unreadable structure, and for one that ends early.
     """
-    size, stated = _sizes(path)
-    if strict and stated > size:
-        raise DamagedFileError(path, size, _ends_early(stated))
-    with _Padded(path, min(max(size, stated), _MOST_FILE_BYTES)) as raw:
+    with _Guarded(path) as raw:
         try:
             opened = h5py.File(raw, "r")
         except Exception as error:  # the library raises many kinds

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from dvskit import _threads
 from dvskit.errors import DvskitError, FormatError, UnknownFormatError
 from dvskit.events import Events, Size
-from dvskit.formats.checked_blocks import DecodedBlock, checked
-from dvskit.formats.hdf5 import ecf_kernels as k
-from dvskit.formats.hdf5.filters import ChunkError
-from dvskit.formats.hdf5.finding import find_layout
-from dvskit.formats.hdf5.layout import EventLayout, all_rows, read_frames
-from dvskit.formats.hdf5.library import RowFile
-from dvskit.formats.hdf5.opening import contents, damaged, missing_end, open_file
-from dvskit.formats.in_order import LOOK_AHEAD, InOrder
+from dvskit.formats.hdf5.layout import EventLayout, all_rows, find_layout, read_frames
+from dvskit.formats.hdf5.opening import contents, damaged, open_file
+from dvskit.formats.hdf5.table import ChunkError
 from dvskit.formats.index_cache import count_early
 from dvskit.formats.losses import Damage, Losses
 from dvskit.formats.recording import BLOCK_EVENTS, ReadOptions, Recording, SizeOrigin
 from dvskit.formats.sensor_size import choose_size, smallest_size
 from dvskit.formats.storage import Storage
+from dvskit.formats.validate import LOOK_AHEAD, DecodedBlock, Validator
 from dvskit.streams import Frame, Triggers
 
 _ANY_SIZE = Size(32767, 32767)
@@ -67,27 +61,22 @@ class Hdf5Recording(Recording):
 
     def _rows_from(self, row: int, damage: Damage, storage: Storage) -> Iterator[Events]:
         losses = self._losses(damage)
-        if not self.strict:
-            for each in self._layout.losses:
-                damage.add(*each)
-            storage = Storage()  # salvage holds events back, so they must not be overwritten
+        for each in [] if self.strict else self._layout.losses:
+            damage.add(*each)
         pieces = min(_MOST_HELD, 3 * self._table.t.piece_rows)
-        order = InOrder(losses, self.size, look_ahead=max(LOOK_AHEAD, pieces))
-        return checked(self._decoded(row, losses, storage), losses, order)
+        validator = Validator(losses, self.size, look_ahead=max(LOOK_AHEAD, pieces))
+        return validator.blocks(self._decoded(row, losses, storage))
 
     def _decoded(self, row: int, losses: Losses, storage: Storage) -> Iterator[DecodedBlock]:
         """Yield the events from `row` on, unchecked."""
-        with RowFile(self.path, strict=self.strict) as file:
+        with open_file(self.path) as file:
             for first, stop, there in self._spans(row):
                 if there:
                     columns = storage.columns(stop - first)
                     lost = self._table.read(file, first, stop, columns)
-                    events = columns.events(stop - first, self.size)
-                    places = partial(self._table.places, first, stop)
-                    yield DecodedBlock(events, not lost and self._is_valid(events), places, lost)
+                    yield DecodedBlock(columns, partial(self._table.places, first, stop), lost)
                 else:
-                    end = os.fstat(file.handle).st_size
-                    losses.lose(end, 0, self._missing(first, stop))
+                    losses.lose(self.path.stat().st_size, 0, self._missing(first, stop))
 
     def _spans(self, row: int) -> Iterator[tuple[int, int, bool]]:
         """Yield spans of rows from `row` on: first, stop, and whether they are in the file."""
@@ -107,22 +96,7 @@ class Hdf5Recording(Recording):
             yield at, self._table.count, False
 
     def _missing(self, first: int, stop: int) -> str:
-        unread = next((each.unread for each in self._table.datasets if each.unread), "")
-        reason = f" ({unread})" if unread else ""
-        return f"events {first} to {stop - 1} are not in the file{reason}: it ends"
-
-    def _is_valid(self, events: Events) -> bool:
-        """Whether all events are on the sensor and in time order."""
-        parts = _threads.thread_count() if len(events) >= 1 << 16 else 1
-        found: list[bool] = []
-
-        def work(first: int, stop: int) -> None:
-            # With the event before them: a border between parts is checked too.
-            part = slice(max(0, first - 1), stop)
-            found.append(k.is_valid(events.t[part], events.x[part], events.y[part], *self.size))
-
-        _threads.run_ranges(work, len(events), parts)
-        return all(found)
+        return f"events {first} to {stop - 1} are in no chunk of the file"
 
     def _find(self, start_us: int) -> int:
         """Return a row at or before the first event with t >= start_us, by bisection."""
@@ -131,7 +105,7 @@ class Hdf5Recording(Recording):
         spans = self._table.spans()
         parts = [np.arange(-(-first // step) * step, stop, step) for first, stop in spans]
         starts = np.concatenate([np.zeros(0, np.int64), *parts])
-        with RowFile(self.path, strict=True) as file:
+        with open_file(self.path) as file:
 
             def is_early(piece: int) -> bool:
                 t = self._table.time_at(file, int(starts[piece]))
@@ -143,10 +117,13 @@ class Hdf5Recording(Recording):
     def triggers(self) -> Triggers:
         """Return the external triggers of `EXT_TRIGGER/events`, sorted by time."""
         stored, parts = self._layout.triggers, []
+        if stored is None:
+            return Triggers.empty()
         try:
-            for part in [] if stored is None else all_rows(self.path, stored):
-                on = np.asarray(part["p"] > 0)
-                parts.append(Triggers(part["t"].astype(np.int64), part["id"].astype(np.int16), on))
+            with open_file(self.path) as file:
+                for rows in all_rows(file, stored):
+                    t, number = rows["t"].astype(np.int64), rows["id"].astype(np.int16)
+                    parts.append(Triggers(t, number, np.asarray(rows["p"] > 0)))
         except ChunkError as error:
             if self.strict:
                 raise FormatError(
@@ -163,12 +140,10 @@ class Hdf5Recording(Recording):
 
 
 def _find_layout(path: Path, *, strict: bool) -> EventLayout:
-    with open_file(path, strict=strict) as file:
+    with open_file(path) as file:
         try:
             layout = find_layout(file, path, strict=strict)
-            missing = None if strict else missing_end(path)
             if layout is not None:
-                layout.losses += [missing] if missing else []
                 return layout
             listed = ", ".join(contents(file)) or "nothing"
         except DvskitError:

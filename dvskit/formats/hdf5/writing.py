@@ -22,7 +22,7 @@ from dvskit.events import Events, Size
 from dvskit.events.even_blocks import EvenBlocks
 from dvskit.formats.file_sink import FileSink
 from dvskit.formats.hdf5 import ecf_kernels
-from dvskit.formats.hdf5.filters import ECF
+from dvskit.formats.hdf5.table import ECF
 from dvskit.streams import Triggers
 
 CHUNK = 16384  # events per chunk, as in Metavision, whose reader needs it

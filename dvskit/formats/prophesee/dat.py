@@ -50,11 +50,8 @@ def _layout(
 ) -> w.WordLayout:
     """Return the layout of events: first bit and number of bits of each field, bits always 0."""
     table = np.array((*x, *y, *p, zeros), np.int64)
-    kind = WordKind(np.dtype("<u4"), 2, near=w.NEAR_UNITS, far=w.LOOK_AHEAD)
-    return w.WordLayout(
-        "DAT", kind, table, 0, (), loops.HALF, True,
-        loops.scan, loops.move_on, loops.decode_clean, loops.goes_on, loops.read_rows,
-    )  # fmt: skip
+    kind = WordKind(np.dtype("<u4"), 2, ahead=loops.LOOK_AHEAD)
+    return w.WordLayout("DAT", kind, table, 0, None, loops.move_on, loops.decode)
 
 
 # Layouts, and the largest size that is taken from events: no camera has more pixels a side, and

@@ -1,4 +1,4 @@
-"""One pass over words: clean chunks in parallel, others judged word by word."""
+"""One pass over words: the slices of a chunk are decoded in parallel, from predicted states."""
 
 from __future__ import annotations
 
@@ -14,21 +14,19 @@ from dvskit.events import Events, Size
 from dvskit.formats.feed import Feed, FileFeed, WordWindow
 from dvskit.formats.losses import Losses
 from dvskit.formats.prophesee import layout as w
-from dvskit.formats.prophesee import row_kernels as k
 from dvskit.formats.prophesee.layout import WordLayout
 from dvskit.formats.storage import EventColumns, Storage, TriggerColumns, new_triggers
 from dvskit.streams import Triggers
 
 CHUNK_WORDS = 1 << 19  # of 32 or 64 bits that are decoded at once, or twice as many of 16
-PIECE_WORDS = 1 << 16  # that are judged one by one at once, at most
-_FIRST_WORDS = 1 << 10  # that are judged one by one at first
 _ARRIVING_UNITS = 1 << 16  # that are decoded at once when they arrive on a stream
 _SLICE_UNITS = 1 << 14  # fewer are not worth a thread
 _BORDER_UNITS = 64  # that are searched for a place where a slice can begin
+_LOSSES = 1 << 12  # of a slice, after which decoding begins anew
 
 
 class _Scan:
-    """What a chunk holds, found slice by slice, so that all of them can be decoded at once.
+    """The slices of a chunk, and at most how many events and triggers they hold.
 
     rows  int64 (slices, SCAN_FIELDS)
     """
@@ -42,28 +40,30 @@ class _Scan:
         self.done = False
 
     def run(self) -> None:
-        """Read and scan all slices, unless this is `done`."""
+        """Scan all slices, unless this is `done`."""
         if not self.done:
             # Words with a whole time are only counted: waking threads would take longer.
-            run_parts(self.work, self.parts, 1 if self.layout.whole_time else None)
+            run_parts(self.work, self.parts, 1 if self.layout.scan is None else None)
             self.done = True
-
-    def fill(self) -> None:
-        """Read all words, unless `run` has read them."""
-        if not self.done or self.layout.whole_time:
-            self.chunk.fill(0, self.chunk.stop)
 
     def work(self, part: int) -> None:
         """Read and scan a slice; words with a whole time are read when they are decoded."""
         begin, stop = self.bounds[part], self.bounds[part + 1]
-        if not self.layout.whole_time:
+        if self.layout.scan is not None:
             self.chunk.fill(begin, stop)
-        self.layout.scan(self.words, begin, stop, self.rows[part])
+            self.layout.scan(self.words, begin, stop, self.rows[part])
+            return
+        width = self.layout.kind.width
+        newest = self.chunk.peek(stop - width, 1)
+        self.rows[part] = (stop - begin) // width, 0, newest[0], stop
 
-    @property
-    def end(self) -> int:
-        """The unit after the last word."""
-        return int(self.rows[-1, w.R_END])
+    def read(self, part: int) -> None:
+        """Read a slice, and the words to read ahead, unless the scan has read them."""
+        if self.layout.scan is None:
+            begin, stop = self.bounds[part], self.bounds[part + 1]
+            last = stop == self.chunk.stop
+            ahead = stop if last else min(stop + self.layout.kind.ahead, self.chunk.stop)
+            self.chunk.fill(begin, ahead)
 
 
 def _bounds(chunk: WordWindow, layout: WordLayout) -> list[int]:
@@ -82,8 +82,64 @@ def _bounds(chunk: WordWindow, layout: WordLayout) -> list[int]:
     return [*bounds, stop]
 
 
+class _Slice:
+    """A slice of a chunk that is decoded, perhaps from a predicted state.
+
+    begun  the state ahead of it
+    state  the state behind it
+    end    the unit after it: less than its stop if it has more losses than there is room for
+    """
+
+    def __init__(
+        self, scan: _Scan, part: int, columns: EventColumns, triggers: TriggerColumns, losses: int
+    ) -> None:
+        self._scan, self.part = scan, part
+        self.start, self.stop = scan.bounds[part], scan.bounds[part + 1]
+        self._columns, self._triggers = columns, triggers
+        self._losses = np.empty((losses, w.LOSS_FIELDS), np.int64)
+
+    def decode(self, begun: NDArray[np.int64]) -> None:
+        """Decode the slice from a state on."""
+        self.begun, self.state = begun, begun.copy()
+        self.end = self._scan.layout.decode(
+            self._scan.words, self.start, self.stop, self.state, self._columns, self._triggers,
+            self._losses,
+        )  # fmt: skip
+
+    def follows(self, state: NDArray[np.int64]) -> bool:
+        """Whether it was decoded from this state, as far as that makes a difference."""
+        if (self.begun[: w.S_LAST] != state[: w.S_LAST]).any():
+            return False
+        return not self.state[w.S_EVENTS] or int(self._columns.t[0]) >= state[w.S_LAST]
+
+    def go_on_from(self, state: NDArray[np.int64]) -> None:
+        """Decode it again unless it follows a state; count on from there."""
+        if not self.follows(state):
+            begun = state.copy()
+            begun[[w.S_EARLY, w.S_OTHERS]] = 0
+            self.decode(begun)
+        self.state[w.S_LAST] = max(self.state[w.S_LAST], state[w.S_LAST])
+        self.state[[w.S_EARLY, w.S_OTHERS]] += state[[w.S_EARLY, w.S_OTHERS]]
+
+    @property
+    def columns(self) -> EventColumns:
+        """The events."""
+        return self._columns.part(slice(0, int(self.state[w.S_EVENTS])))
+
+    @property
+    def triggers(self) -> TriggerColumns:
+        """The triggers."""
+        return self._triggers.part(slice(0, int(self.state[w.S_TRIGGERS])))
+
+    @property
+    def losses(self) -> list[list[int]]:
+        """The losses, as rows of `losses` in WordLayout."""
+        rows: list[list[int]] = self._losses[: self.state[w.S_LOSSES]].tolist()
+        return rows
+
+
 class _Loss(NamedTuple):
-    """Bytes start..stop - 1 that gave nothing, why, and two values for the message."""
+    """Skipped bytes start..stop - 1, the reason, and two values for the message."""
 
     start: int
     stop: int
@@ -92,22 +148,14 @@ class _Loss(NamedTuple):
     b: int
 
 
-class _Decoded(NamedTuple):
-    """What words gave, and the unit after them."""
-
-    columns: EventColumns
-    triggers: TriggerColumns
-    end: int
-
-
 class WordPass:
     """One pass over the words of a layout: yields blocks, collects triggers and losses.
 
     at        the byte of the next word
     state     the state there: a pass may begin at any word, in the state of another pass there
-    triggers  those found so far
+    triggers  the triggers found so far
 
-    With `until_senseless`, ends at the first words that make no sense.
+    With `until_loss`, ends ahead of the first words that have to be skipped.
     """
 
     def __init__(
@@ -119,14 +167,13 @@ class WordPass:
         losses: Losses,
         *,
         offset_us: int = 0,
-        until_senseless: bool = False,
+        until_loss: bool = False,
     ) -> None:
         self.at, self.layout, self.size, self.losses = at, layout, size, losses
         self.state = w.new_state()
         self.triggers: list[Triggers] = []
         self._offset_us, self._feed = offset_us, feed
-        self._until_senseless, self._ended = until_senseless, False
-        self._piece = _FIRST_WORDS
+        self._until_loss, self._ended = until_loss, False
         self._pending: _Loss | None = None  # the latest one, which may go on
 
     @property
@@ -145,7 +192,7 @@ class WordPass:
             yield from self._chunk_blocks(feed, storage)
         self._report_pending()
         odd = feed.left(self.at)
-        if odd:
+        if odd and not self._ended:
             width = self.layout.kind.width * self.layout.unit
             problem = f"{self.layout.name} the last word has {odd} of {width} bytes"
             self.losses.lose(self.at, odd, problem)
@@ -153,29 +200,23 @@ class WordPass:
     def _chunk_blocks(self, feed: Feed, storage: Storage) -> Iterator[Events]:
         """Decode each chunk, and scan the next one of a file meanwhile."""
         ahead: _Scan | None = None
-        unit, least = self.layout.unit, PIECE_WORDS * self.layout.kind.width
+        unit = self.layout.unit
         while not self._ended:
             if ahead is None or ahead.chunk.offset != self.at:
                 ahead = self._scan(self._chunk(feed))
                 if ahead is None:
                     break
             here, ahead = ahead, None
-            states, got = self._predict(here), None
-            if states is not None:
-                if isinstance(feed, FileFeed) and not self.layout.whole_time:
-                    ahead = self._scan(feed.window(here.chunk.offset + unit * here.end, self._most))
-                got = self._decode_clean(here, states, storage, ahead)
-            if got is not None:
-                self._piece = _FIRST_WORDS
-            else:
-                got = self._decode_in_turn(here, storage, live=feed.live)
-                if ahead is None:  # no later window has been read in place of this one
-                    ahead = self._scan(here.chunk.rest(got.end, least))
-            self.at = here.chunk.offset + unit * got.end
+            here.run()
+            if isinstance(feed, FileFeed) and self.layout.scan is not None:
+                end = int(here.rows[-1, w.R_END])
+                ahead = self._scan(feed.window(here.chunk.offset + unit * end, self._most))
+            columns, triggers, end = self._decode(here, ahead, storage)
+            self.at = here.chunk.offset + unit * end
             if self._pending is not None and (feed.live or self._pending.stop < self.at):
                 self._report_pending()
-            self._keep(got.triggers)
-            yield self._events(got.columns)
+            self._keep(triggers)
+            yield self._events(columns)
 
     def _scan(self, chunk: WordWindow | None) -> _Scan | None:
         return None if chunk is None else _Scan(chunk, self.layout, self.size)
@@ -202,136 +243,87 @@ class WordPass:
         last = int(chunk.items()[chunk.stop - 1])
         return bool(self.layout.heads >> (last >> 28) & 1)
 
-    def _predict(self, scan: _Scan) -> list[NDArray[np.int64]] | None:
-        """Return the likely states at the borders of the slices; None if not all are clean.
-
-        Of the state after the last slice, the number of events and triggers is certain.
-        """
-        if self.state[w.S_DOUBT] or (self.state[list(self.layout.needs)] != w.USABLE).any():
-            return None
-        scan.run()
-        states, clean = [self.state.copy()], True
-        states[0][[w.S_EVENTS, w.S_TRIGGERS]] = 0
-        for part in range(scan.parts):
+    def _predict(self, scan: _Scan) -> list[NDArray[np.int64]]:
+        """Return the states ahead of the slices, as they are if no word is damaged."""
+        state = self.state.copy()
+        state[[w.S_EARLY, w.S_OTHERS]] = 0
+        states = [state]
+        for part in range(scan.parts - 1):
+            state = state.copy()
             begin, stop = scan.bounds[part], scan.bounds[part + 1]
-            state = states[-1].copy()
-            last = part == scan.parts - 1
-            clean = clean and self.layout.move_on(
-                scan.words, begin, stop, scan.rows[part], state, last
-            )
+            self.layout.move_on(scan.words, begin, stop, scan.rows[part], state)
+            state[[w.S_LOST, w.S_A, w.S_B]] = 0
+            state[w.S_LAST] = w.NEVER
             states.append(state)
-        return states if clean else None
+        return states
 
-    def _decode_clean(
-        self, scan: _Scan, states: list[NDArray[np.int64]], storage: Storage, ahead: _Scan | None
-    ) -> _Decoded | None:
-        """Decode all slices at once; return None if one holds damage.
+    def _decode(
+        self, scan: _Scan, ahead: _Scan | None, storage: Storage
+    ) -> tuple[EventColumns, TriggerColumns, int]:
+        """Decode all slices at once, and scan the chunk `ahead` meanwhile.
 
-        The chunk `ahead` is scanned meanwhile.
+        Returns the events and triggers, and the unit after them. Raises DamagedFileError in strict
+        mode if words have to be skipped.
         """
-        layout, chunk, parts = self.layout, scan.chunk, scan.parts
-        events = [int(state[w.S_EVENTS]) for state in states]
-        hits = [int(state[w.S_TRIGGERS]) for state in states]
+        states = self._predict(scan)
+        events = [0, *np.cumsum(scan.rows[:, w.R_EVENTS]).tolist()]
+        hits = [0, *np.cumsum(scan.rows[:, w.R_TRIGGERS]).tolist()]
         columns, triggers = storage.columns(events[-1]), new_triggers(hits[-1])
-        reached = [state.copy() for state in states[:-1]]
-        clean = [False] * parts
+        stops_early = self.losses.strict or self._until_loss
+        parts = [
+            _Slice(
+                scan, i, columns.part(slice(events[i], events[i + 1])),
+                triggers.part(slice(hits[i], hits[i + 1])), 1 if stops_early else _LOSSES,
+            )
+            for i in range(scan.parts)
+        ]  # fmt: skip
 
         def work(i: int) -> None:
-            if i < parts:
-                begin, stop = scan.bounds[i], scan.bounds[i + 1]
-                if layout.whole_time:
-                    chunk.fill(begin, stop)
-                clean[i] = layout.decode_clean(
-                    scan.words, begin, stop, reached[i],
-                    columns.part(slice(events[i], events[i + 1])),
-                    triggers.part(slice(hits[i], hits[i + 1])),
-                )  # fmt: skip
+            if i < len(parts):
+                scan.read(i)
+                parts[i].decode(states[i])
             if ahead is not None and i < ahead.parts:
                 ahead.work(i)
 
-        run_parts(work, max(parts, 0 if ahead is None else ahead.parts))
+        run_parts(work, max(len(parts), 0 if ahead is None else ahead.parts))
         if ahead is not None:
             ahead.done = True
-        last = int(self.state[w.S_LAST])
-        for i in range(parts):
-            if not clean[i]:
-                return None
-            known = i + 1 < parts and not layout.whole_time
-            if known and (states[i + 1] != reached[i])[: w.S_LAST].any():
-                return None
-            if events[i + 1] > events[i]:
-                step = int(columns.t[events[i]]) - last
-                if step < 0 or (last != w.NEVER and step >= layout.gap_us):
-                    return None
-                last = int(columns.t[events[i + 1] - 1])
-        state = states[-1]
-        state[: w.S_LAST], state[w.S_LAST] = reached[-1][: w.S_LAST], last
-        if not self._goes_on(chunk, scan.end, state):
-            return None
-        self.state = state
-        return _Decoded(columns, triggers, scan.end)
+        n = nt = end = 0
+        for part in parts:
+            part.go_on_from(self.state)
+            self.state, end = part.state, part.end
+            found, timed = part.columns, part.triggers
+            if n < events[part.part]:
+                columns.part(slice(n, n + len(found.t))).fill(found)
+            n += len(found.t)
+            triggers.part(slice(nt, nt + len(timed.t))).fill(timed)
+            nt += len(timed.t)
+            if self._until_loss and part.losses:
+                self._ended = True
+                break
+            for loss in part.losses:
+                self._lose(scan.chunk.offset, loss)
+            if end < part.stop:
+                break
+        return columns.part(slice(0, n)), triggers.part(slice(0, nt)), end
 
-    def _goes_on(self, chunk: WordWindow, at: int, state: NDArray[np.int64]) -> bool:
-        verdict = w.TOO_FEW
-        for far in (False, True):
-            if verdict == w.TOO_FEW:
-                words = self.layout.words(chunk.items(far=far), self.size)
-                verdict = self.layout.goes_on(words, at, state)
-        return verdict != w.DOUBT
-
-    def _decode_in_turn(self, scan: _Scan, storage: Storage, *, live: bool) -> _Decoded:
-        """Decode the beginning of a chunk, judging each word by those before it and a few after it.
-
-        Raises DamagedFileError in strict mode if anything is lost.
-        """
-        chunk = scan.chunk
-        scan.fill()
-        words = self.layout.words(chunk.items(far=True), self.size)
-        rows, end = self._judge(words, chunk, live=live)
-        senseless = np.flatnonzero(rows[:, k.R_WHY] == w.NO_SENSE)
-        if self._until_senseless and len(senseless):
-            rows, self._ended = rows[: senseless[0]], True
-        events, hits = k.count_events(rows)
-        columns, triggers = storage.columns(events), new_triggers(hits)
-        k.put_events(rows, columns, triggers)
-        losses, unit = np.empty((len(rows) + 1, 5), np.int64), self.layout.unit
-        for first, length, why, a, b in losses[: k.lost_rows(rows, losses)].tolist():
-            start = chunk.offset + unit * first
-            self._lose(_Loss(start, start + unit * length, why, a, b))
-        return _Decoded(columns, triggers, end)
-
-    def _judge(
-        self, words: w.WordUnits, chunk: WordWindow, *, live: bool
-    ) -> tuple[NDArray[np.int64], int]:
-        """Judge as few words as show which of them make sense; return their rows, the next unit."""
-        width, read_rows = self.layout.kind.width, self.layout.read_rows
-        while True:
-            piece = min(self._piece, PIECE_WORDS)
-            stop = min(chunk.stop, piece * width)
-            ended = live or (chunk.ended and stop == len(words.units))
-            rows = np.empty((2 * (stop // width) + 2, k.ROW), np.int64)
-            count, end = read_rows(words, stop, self.losses.strict, ended, self.state, rows)
-            if not end and (piece == PIECE_WORDS or stop == chunk.stop):
-                count, end = read_rows(words, stop, self.losses.strict, True, self.state, rows)
-            self._piece = 2 * piece
-            if end:
-                return rows[:count], end
-
-    def _lose(self, lost: _Loss) -> None:
+    def _lose(self, offset: int, loss: list[int]) -> None:
         """Report a loss, joined with the one before if it goes on from there."""
-        before = self._pending
-        if before is not None and (before.why, before.stop) == (lost.why, lost.start):
-            self._pending = before._replace(stop=lost.stop)
+        first, length, why, a, b = loss
+        start, before = offset + self.layout.unit * first, self._pending
+        stop = start + self.layout.unit * length
+        if before is not None and (before.why, before.stop) == (why, start):
+            self._pending = before._replace(stop=stop)
             return
         self._report_pending()
-        self._pending = lost
+        self._pending = _Loss(start, stop, why, a, b)
         if self.losses.strict:
             self._report_pending()
 
     def _report_pending(self) -> None:
         lost, self._pending = self._pending, None
         if lost is not None:
-            offset = self._offset_us if lost.why in (w.TIME_BACK, w.TIME_AHEAD) else 0
+            offset = self._offset_us if lost.why == w.TIME_BACK else 0
             problem = w.PROBLEMS[lost.why].format(
                 a=lost.a + offset, b=lost.b + offset, size=self.size
             )

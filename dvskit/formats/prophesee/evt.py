@@ -17,7 +17,7 @@ from dvskit.events import Size
 from dvskit.formats.feed import WordKind
 from dvskit.formats.file_bytes import InputStream
 from dvskit.formats.file_sink import FileSink
-from dvskit.formats.prophesee import evt3_clean_kernels, evt3_kernels, evt_clean_kernels
+from dvskit.formats.prophesee import evt3_kernels
 from dvskit.formats.prophesee import evt_kernels as e
 from dvskit.formats.prophesee import layout as w
 from dvskit.formats.prophesee.header import RawHeader
@@ -56,28 +56,19 @@ def _layout(name: str, meanings: dict[int, int], *, units: int = 1, head: int = 
     table[e.T_STRIDE], table[e.T_HEAD] = units, head
     many = [kind for kind in meanings if meanings[kind] in (e.MANY_OFF, e.MANY_ON)]
     heads = sum(1 << kind for kind in many) if units == 1 else 0
-    kind = WordKind(np.dtype("<u4"), units, near=w.NEAR_UNITS, far=w.LOOK_AHEAD)
-    c = evt_clean_kernels
-    return w.WordLayout(
-        name, kind, table, heads, (), w.NO_GAP_US, False,
-        c.scan, c.move_on, c.decode_clean, e.goes_on, e.read_rows,
-    )  # fmt: skip
+    kind = WordKind(np.dtype("<u4"), units, ahead=e.LOOK_AHEAD)
+    return w.WordLayout(name, kind, table, heads, e.scan, e.move_on, e.decode)
 
 
 # Words of 16 bits that build on each other (Gen4, IMX636, GenX320 cameras).
 EVT3_LAYOUT = w.WordLayout(
     "EVT3",
-    WordKind(np.dtype("<u2"), near=1 << 13, far=evt3_kernels.LOOK_AHEAD),
+    WordKind(np.dtype("<u2"), ahead=evt3_kernels.LOOK_AHEAD),
     np.empty(0, np.int64),
     0,
-    (w.S_CLOCK, w.S_ROW),
-    w.NO_GAP_US,
-    False,
-    evt3_clean_kernels.scan,
-    evt3_clean_kernels.move_on,
-    evt3_clean_kernels.decode_clean,
-    evt3_kernels.goes_on,
-    evt3_kernels.read_rows,
+    evt3_kernels.scan,
+    evt3_kernels.move_on,
+    evt3_kernels.decode,
 )
 # The two 32-bit halves of a word of EVT 2.1 stand in either order. The header's `endianness` is
 # little if the half with the mask is first; legacy, or missing, if the half with the type is.

@@ -190,23 +190,21 @@ def file_pass(
     losses: Losses,
     *,
     offset_us: int = 0,
-    until_senseless: bool = False,
+    until_loss: bool = False,
 ) -> WordPass:
     """Return a pass over the words of a file from byte `start` on."""
     # Two windows: one is scanned while the one ahead of it is decoded.
     feed = FileFeed(path, layout.kind, keep=2)
-    return WordPass(
-        feed, start, size, layout, losses, offset_us=offset_us, until_senseless=until_senseless
-    )
+    return WordPass(feed, start, size, layout, losses, offset_us=offset_us, until_loss=until_loss)
 
 
 def size_of_data(path: Path, start: int, layout: WordLayout, largest: Size) -> Size:
-    """Return the smallest size that holds the events ahead of the first senseless words.
+    """Return the smallest size that holds the events ahead of the first damage.
 
     Raises GeometryError if there are none.
     """
     losses = Losses(path, strict=False)
-    reading = file_pass(path, start, largest, layout, losses, until_senseless=True)
+    reading = file_pass(path, start, largest, layout, losses, until_loss=True)
     return smallest_size(path, reading.blocks(ReusedStorage()))
 
 

@@ -9,9 +9,8 @@ from typing import ClassVar, NamedTuple
 
 import zstandard
 
-from dvskit.errors import DamagedFileError
 from dvskit.formats.decompression import ERRORS, pieces
-from dvskit.formats.losses import Damage, Losses
+from dvskit.formats.losses import Damage, Losses, Place
 from dvskit.formats.ros.messages import Data, event_kind
 
 MOST_BYTES = 1 << 27  # of a message, and of a compressed chunk once it is decompressed
@@ -95,13 +94,13 @@ class RosContainer(ABC):
     def cuts(self) -> list[int]:
         """Return the places where reading may begin, in order; empty if the file has no index."""
 
-    def locate(self, place: int) -> tuple[Path, int, str]:
-        """Return the file of a place, the byte in it (-1 if unknown), and a prefix for messages."""
-        return self.path, place, ""
+    def locate(self, place: int) -> Place:
+        """Return the file of a place, the byte in it, and a prefix for messages."""
+        return Place(self.path, place)
 
     def losses(self, *, strict: bool, damage: Damage | None = None) -> Losses:
         """Return Losses whose offsets are places."""
-        return _Located(self, strict=strict, damage=damage)
+        return Losses(self.path, strict=strict, damage=damage, locate=self.locate)
 
     def counts(self) -> dict[int, int]:
         """Return the number of messages of each channel, from the index if there is one."""
@@ -111,25 +110,6 @@ class RosContainer(ABC):
         for message in self.messages(self.channels.keys(), Losses(self.path, strict=False)):
             found[message.channel] += 1
         return found
-
-
-class _Located(Losses):
-    """Losses at places of a container, reported with the file and the byte in it."""
-
-    def __init__(self, container: RosContainer, *, strict: bool, damage: Damage | None) -> None:
-        super().__init__(container.path, strict=strict, damage=damage)
-        self._container = container
-
-    def lose(self, offset: int, length: int, problem: str) -> None:
-        if self.strict:
-            raise self.error(offset, problem)
-        file, at, prefix = self._container.locate(offset)
-        named = f"{file.name}: " if file != self.path else ""
-        self.damage.add(at, length, f"{named}{prefix}{problem}")
-
-    def error(self, offset: int, problem: str) -> DamagedFileError:
-        file, at, prefix = self._container.locate(offset)
-        return DamagedFileError(file, at, prefix + problem)
 
 
 def unpacked(data: Data, kind: str, size: int) -> bytes:

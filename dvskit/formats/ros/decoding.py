@@ -7,18 +7,14 @@ decoded alone: their events count from the message's time base, or have a whole 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dvskit._threads import run_parts, thread_count
-from dvskit.errors import DamagedFileError
 from dvskit.events import Events, Size
 from dvskit.formats.feed import StreamFeed
-from dvskit.formats.in_order import Columns, InOrder, decoded
 from dvskit.formats.losses import Losses
 from dvskit.formats.prophesee import evt3_kernels as w
 from dvskit.formats.prophesee.decoding import WordPass
@@ -26,6 +22,7 @@ from dvskit.formats.prophesee.evt import EVT3_LAYOUT
 from dvskit.formats.ros import message_kernels as k
 from dvskit.formats.ros.topics import EventsPart, Topic
 from dvskit.formats.storage import EventColumns, Storage, new_columns
+from dvskit.formats.validate import DecodedBlock, Validator
 
 GROUP_EVENTS = 1 << 19
 _LANE_EVENTS = 1 << 16  # the least that is worth a thread
@@ -37,14 +34,14 @@ _DECODERS: dict[str, Callable[..., tuple[int, bool]]] = {
 }
 
 
-class Payloads(Losses):
-    """The joined payloads of packets in evt3 as a stream, and the losses at its bytes.
+class Payloads:
+    """The joined payloads of packets in evt3 as a stream; `losses` are those at its bytes.
 
     missing  packets that were never recorded, as the numbers of the others show
     """
 
     def __init__(self, parts: Iterator[EventsPart], losses: Losses, *, skip: int = 0) -> None:
-        super().__init__(losses.path, strict=losses.strict, damage=losses.damage)
+        self.losses = losses.at(self.place)
         self._parts, self._losses = parts, losses
         self._left = memoryview(b"")
         self._starts: list[int] = []
@@ -110,14 +107,6 @@ class Payloads(Losses):
             index -= 1
         return self._starts[index] if index < len(self._starts) else self._end
 
-    def lose(self, offset: int, length: int, problem: str) -> None:
-        """Count a loss at byte `offset` of the joined payloads."""
-        self._losses.lose(self.place(offset), length, problem)
-
-    def error(self, offset: int, problem: str) -> DamagedFileError:
-        """Return the error of a loss at byte `offset` of the joined payloads."""
-        return self._losses.error(self.place(offset), problem)
-
 
 def _unfounded(words: NDArray[np.uint16]) -> NDArray[np.bool_]:
     """Mark the words whose meaning depends on words before the first one.
@@ -144,7 +133,7 @@ def evt3_decoding(
 ) -> WordPass:
     """Return one pass over joined payloads, from the `state` of an earlier pass if given."""
     feed = StreamFeed(payloads, 0, EVT3_LAYOUT.kind, live=False)
-    reading = WordPass(feed, 0, size, EVT3_LAYOUT, payloads)
+    reading = WordPass(feed, 0, size, EVT3_LAYOUT, payloads.losses)
     if state is not None:
         reading.state = state
     return reading
@@ -169,10 +158,10 @@ class _Group:
             parts[0].head.big_endian,
         )
 
-    def decode(self, size: Size, columns: EventColumns) -> tuple[int, bool]:
-        """Decode all into `columns`; return the first bad event or -1, and if times were rounded.
+    def decode(self, size: Size, columns: EventColumns) -> tuple[bool, bool]:
+        """Decode all into `columns`; return whether all are valid, and if times were rounded.
 
-        Bad events are off the sensor, or earlier than the event before them.
+        Valid events are on the sensor, and not earlier than the event before them.
         """
         t = columns.t
         lanes = max(1, min(thread_count(), self.count // _LANE_EVENTS))
@@ -185,25 +174,20 @@ class _Group:
             found[lane] = decode(self._messages, bounds[lane], bounds[lane + 1], sides, columns)
 
         run_parts(work, lanes)
-        bad = [event for event, _ in found if event >= 0]
-        for before, after in pairwise(bounds[1:]):
-            edge = int(self.places[before]) if before < after else 0
-            if 0 < edge < self.count and t[edge] < t[edge - 1]:
-                bad.append(edge)
-        return min(bad, default=-1), any(rounded for _, rounded in found)
+        edges = [int(self.places[a]) for a, b in pairwise(bounds[1:]) if a < b]
+        ordered = all(t[edge] >= t[edge - 1] for edge in edges if 0 < edge < self.count)
+        valid = ordered and all(event < 0 for event, _ in found)
+        return valid, any(rounded for _, rounded in found)
 
-    def columns(self, size: Size) -> tuple[Columns, bool]:
-        """Return all events with their places, unchecked, and whether times were rounded."""
-        places: NDArray[Any] = np.empty((2, self.count), np.int32)
-        columns = new_columns(self.count)._replace(x=places[0], y=places[1])
-        _, rounded = self.decode(size, columns)
+    def offsets(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the places of the events in the file, and their lengths."""
         offsets = np.empty(self.count, np.int64)
         width = {"": 13, "libcaer_cmp": 2}.get(self.encoding, 8)
         step = {"": 13 if self.ros1 else 16, "libcaer_cmp": 0}.get(self.encoding, 8)
         for part, first in zip(self.parts, self.places.tolist(), strict=True):
             steps = step * np.arange(part.events) if part.message.exact else 0
             offsets[first : first + part.events] = part.place(0) + steps
-        return Columns(*columns, offsets, np.full(self.count, width, np.int64)), rounded
+        return offsets, np.full(self.count, width, np.int64)
 
 
 def first_us(topic: Topic, part: EventsPart) -> int:
@@ -246,9 +230,14 @@ class PackedDecoding:
 
     def blocks(self, storage: Storage) -> Iterator[Events]:
         """Yield the events; those off the sensor or out of time order are lost."""
-        order = InOrder(self._losses, self._size)
-        quick = partial(self._quick, storage)
-        yield from decoded(self._groups(), order, quick, partial(self._careful, order))
+        blocks = (self._block(group, storage) for group in self._groups())
+        return Validator(self._losses, self._size).blocks(blocks)
+
+    def _block(self, group: _Group, storage: Storage) -> DecodedBlock:
+        columns = storage.columns(group.count)
+        valid, rounded = group.decode(self._size, columns)
+        self.rounded |= rounded
+        return DecodedBlock(columns, group.offsets, (), valid)
 
     def _groups(self) -> Iterator[_Group]:
         parts: list[EventsPart] = []
@@ -273,17 +262,3 @@ class PackedDecoding:
             self._losses.lose(part.place(0), len(data), problem)
             count = 0
         return part._replace(events=count)
-
-    def _quick(self, storage: Storage, group: _Group, latest_us: int) -> Events | None:
-        """Return the events of a group if all of them are valid."""
-        columns = storage.columns(group.count)
-        bad, rounded = group.decode(self._size, columns)
-        self.rounded |= rounded
-        if bad >= 0 or columns.t[0] < latest_us:
-            return None
-        return columns.events(group.count, self._size)
-
-    def _careful(self, order: InOrder, group: _Group) -> Iterator[Events]:
-        columns, rounded = group.columns(self._size)
-        self.rounded |= rounded
-        yield from order.push(columns)

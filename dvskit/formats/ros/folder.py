@@ -19,7 +19,7 @@ import zstandard
 from dvskit import _files
 from dvskit.errors import FormatError, MissingFileError, one_line
 from dvskit.formats.decompression import ERRORS, MOST_WINDOW
-from dvskit.formats.losses import Losses
+from dvskit.formats.losses import Losses, Place
 from dvskit.formats.ros.container import Message, RosContainer
 from dvskit.formats.ros.ros2 import Db3File, McapFile
 
@@ -217,27 +217,16 @@ class BagFolder(RosContainer):
             if following is not None and start >= following.base:
                 continue
             own = {part.numbers[number]: number for number in wanted if number in part.numbers}
-            shifted = _Shifted(losses, part.base)
+            shifted = losses.at(part.base.__add__)
             begin = max(0, start - part.base)
             for message in part.container.messages(own.keys(), shifted, begin):
                 place = part.base + message.offset
                 yield message._replace(channel=own[message.channel], offset=place)
 
-    def locate(self, place: int) -> tuple[Path, int, str]:
+    def locate(self, place: int) -> Place:
         """Return the file of a place, the byte in it (-1 if unknown), and what else tells it."""
         part = next(part for part in reversed(self._parts) if part.base <= place)
-        return part.path, *part.container.locate(place - part.base)[1:]
-
-
-class _Shifted(Losses):
-    """Losses of one file, passed on with places of the folder."""
-
-    def __init__(self, losses: Losses, base: int) -> None:
-        super().__init__(losses.path, strict=losses.strict, damage=losses.damage)
-        self._losses, self._base = losses, base
-
-    def lose(self, offset: int, length: int, problem: str) -> None:
-        self._losses.lose(self._base + offset, length, problem)
+        return part.container.locate(place - part.base)._replace(file=part.path)
 
 
 def _unpacked(file: BinaryIO) -> Iterator[bytes]:

@@ -256,15 +256,11 @@ class _Decoder:
 
     def _onward(self, blocks: Iterator[Events]) -> Iterator[Events]:
         for block in blocks:
-            if not len(block):
-                continue
-            t, late = self._clock.onward(block.t.copy())
-            if late is None:
-                yield Events.from_checked(t, block.x, block.y, block.p, block.size)
-            elif not late.all():
-                good = ~late
-                columns = (t[good], block.x[good], block.y[good], block.p[good])
-                yield Events.from_checked(*columns, block.size)
+            events = self._clock.events(
+                (block.t.copy(), block.x, block.y, block.p), block.sensor_size
+            )
+            if len(events):
+                yield events
 
 
 def topic_of(path: Path | str) -> str:

@@ -13,8 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from dvskit.formats.order_kernels import load_u16, load_u32
 from dvskit.formats.storage import EventColumns
-from dvskit.formats.unaligned import load_u16, load_u32
 
 # Types of the words of libcaer_cmp, bits 12-15.
 TIME_HIGH, TIME_LOW, ADDR_X, ADDR_Y, VECT_BASE_Y, VECT_8 = range(6)

@@ -22,7 +22,7 @@ from mcap.stream_reader import StreamReader
 
 from dvskit.errors import FormatError
 from dvskit.formats.decompression import ERRORS
-from dvskit.formats.losses import Losses
+from dvskit.formats.losses import Losses, Place
 from dvskit.formats.ros.container import (
     MOST_BYTES,
     Channel,
@@ -313,11 +313,11 @@ class Db3File(RosContainer):
                 return list(rows)
         return []
 
-    def locate(self, place: int) -> tuple[Path, int, str]:
+    def locate(self, place: int) -> Place:
         """Return the file, the byte in it (-1 if the place is a row), and the row as a prefix."""
         if place < _FIRST_ROW:
-            return self.path, place, ""
-        return self.path, -1, f"row {place - _FIRST_ROW} of messages: "
+            return Place(self.path, place)
+        return Place(self.path, -1, f"row {place - _FIRST_ROW} of messages: ")
 
     def messages(self, wanted: Set[int], losses: Losses, start: int = 0) -> Iterator[Message]:
         """Yield the messages of the topics `wanted`, in order of their numbers."""

@@ -15,8 +15,14 @@ from dvskit.errors import ConfigError, FormatError
 from dvskit.events import Size, as_size
 from dvskit.formats.recording import ReadOptions
 from dvskit.formats.text import line_kernels as k
-from dvskit.formats.text.decoding import LineLayout
-from dvskit.formats.text.lines import FirstLines, TextFormat, TextRecording, TextSink, no_lines
+from dvskit.formats.text.lines import (
+    FirstLines,
+    LineLayout,
+    TextFormat,
+    TextRecording,
+    TextSink,
+    no_lines,
+)
 
 _ORDER = (k.TIME, k.COLUMN, k.ROW, k.POLARITY)
 _TIMES = ("t", "time", "timestamp", "ts")

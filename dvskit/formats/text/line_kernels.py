@@ -7,7 +7,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from dvskit.formats.in_order import Columns
 from dvskit.formats.storage import EventColumns
 from dvskit.formats.text.plain_line_kernels import WINDOW, byte_at, plain_line
 
@@ -18,15 +17,17 @@ TIME, COLUMN, ROW, POLARITY, OTHER = range(5)
 NOT_A_NUMBER, NOT_WHOLE, TOO_LARGE, TOO_FEW, TOO_MANY, BAD_POLARITY, NO_TEXT = range(1, 8)
 _FINE, _BLANK = 0, -1
 
-# Indices in the parser's state: the events, the losses, and the value of OFF (its bits).
-S_EVENTS, S_LOSSES, S_OFF = range(3)
-STATE_FIELDS = 3
+# Indices in the parser's state: the events, the losses, the value of OFF (its bits), and whether an
+# event is off the sensor or earlier than the one before it.
+S_EVENTS, S_LOSSES, S_OFF, S_BAD, STATE_FIELDS = range(5)
+# Columns of a loss: the number of events before it, the place and bytes of its line, why, field.
+L_ROW, L_PLACE, L_BYTES, L_WHY, L_FIELD, LOSS_FIELDS = range(6)
 OFF_IS_ZERO, OFF_IS_MINUS = 1, 2
 
 MOST_BYTES = 48  # of one written event
 PADDING = WINDOW + 8  # bytes after the lines that may be read, with any content
 _MOST = 1 << 62  # the largest number
-_MOST_PIXEL = 1 << 30
+_MOST_PIXEL = 32767
 _EARLIEST = -(1 << 62)
 _MORE_DIGITS = 900_000_000_000_000_000  # a number below it can take one more digit
 
@@ -193,44 +194,6 @@ def _line(
 
 
 @njit(cache=True, nogil=True)
-def parse(
-    data: NDArray[np.uint8],
-    start: int,
-    end: int,
-    fields: NDArray[np.int64],
-    seconds: bool,
-    strict: bool,
-    state: NDArray[np.int64],
-    columns: Columns,
-    losses: NDArray[np.int64],
-) -> int:
-    """Parse the lines of data[start:end], unchecked; return the start of the next one.
-
-    `fields` are the kinds of a line's fields. Events are appended to the state[S_EVENTS] ones in
-    the columns, and losses, rows of (place, bytes, why, field), likewise. Stops early if either is
-    full, and in strict mode after the first loss.
-    """
-    t, x, y, p, offsets, widths = columns
-    n, lost, at, base = state[S_EVENTS], state[S_LOSSES], start, data.ctypes.data
-    while at < end and n < t.size and lost < losses.shape[0] and not (strict and lost > 0):
-        following, why, field, state[S_OFF], time, column, row, polarity = _line(
-            base + at, base + end, fields, seconds, state[S_OFF]
-        )
-        following -= base
-        if why == _FINE:
-            t[n], x[n], y[n], p[n] = time, column, row, polarity == 1
-            offsets[n], widths[n] = at, following - at
-            n += 1
-        elif why != _BLANK:
-            losses[lost, 0], losses[lost, 1] = at, following - at
-            losses[lost, 2], losses[lost, 3] = why, field
-            lost += 1
-        at = following
-    state[S_EVENTS], state[S_LOSSES] = n, lost
-    return at
-
-
-@njit(cache=True, nogil=True)
 def decode(
     data: NDArray[np.uint8],
     start: int,
@@ -244,16 +207,20 @@ def decode(
     height: int,
     state: NDArray[np.int64],
     columns: EventColumns,
-) -> int:
-    """Parse the lines of data[start:end] into events; return the start of the first invalid one.
+    losses: NDArray[np.int32],
+    places: NDArray[np.int64],
+) -> None:
+    """Parse the lines of data[start:end] into events, unchecked, and lines that are no events.
 
-    Returns `end` if all are valid: on the sensor, and in the order of time. `shifts` are the
-    positions of fields in plain lines (see `plain_line`), -1 if no line is plain. PADDING bytes
-    after `end` are read. Columns need room for an event per line.
+    `fields` are the kinds of a line's fields. `shifts` are the positions of fields in plain lines
+    (see `plain_line`), -1 if no line is plain. PADDING bytes after `end` are read. Columns and
+    losses need room for each line. `places` (2, n) gets the place and length of each event's line;
+    it may be empty (2, 0). state[S_OFF] is the value of OFF so far; plain lines may have both.
     """
     t, x, y, p = columns
-    base = data.ctypes.data
+    base, placed = data.ctypes.data, places.shape[1] > 0
     at, stop, n, last, off = base + start, base + end, 0, np.int64(_EARLIEST), state[S_OFF]
+    lost, bad = 0, False
     while at < stop:
         plain = False
         if shifts >= 0:
@@ -263,23 +230,27 @@ def decode(
             if plain:
                 off |= (polarity == 0) * OFF_IS_ZERO | (polarity < 0) * OFF_IS_MINUS
         if not plain:
-            following, why, _, off, time, column, row, polarity = _line(
+            following, why, field, off, time, column, row, polarity = _line(
                 at, stop, fields, seconds, off
             )
-            if why == _BLANK:
+            if why != _FINE:
+                if why != _BLANK:
+                    losses[lost, L_ROW], losses[lost, L_PLACE] = n, at - base
+                    losses[lost, L_BYTES] = following - at
+                    losses[lost, L_WHY], losses[lost, L_FIELD] = why, field
+                    lost += 1
                 at = following
                 continue
-            if why != _FINE:
-                break
         on_sensor = (column >= 0) & (column < width) & (row >= 0) & (row < height)
         if not on_sensor or time < last:
-            break
+            bad = True
         last = time
         t[n], x[n], y[n], p[n] = time, column, row, polarity == 1
+        if placed:
+            places[0, n], places[1, n] = at - base, following - at
         n += 1
         at = following
-    state[S_EVENTS], state[S_OFF] = n, off
-    return at - base
+    state[S_EVENTS], state[S_LOSSES], state[S_OFF], state[S_BAD] = n, lost, off, bad
 
 
 @njit(cache=True, nogil=True)

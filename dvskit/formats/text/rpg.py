@@ -28,8 +28,14 @@ from dvskit.formats.image_list import (
 from dvskit.formats.recording import ReadOptions, SizeOrigin
 from dvskit.formats.side_text import SideText, scaled
 from dvskit.formats.text import line_kernels as k
-from dvskit.formats.text.decoding import LineLayout
-from dvskit.formats.text.lines import FirstLines, TextFormat, TextRecording, TextSink, no_lines
+from dvskit.formats.text.lines import (
+    FirstLines,
+    LineLayout,
+    TextFormat,
+    TextRecording,
+    TextSink,
+    no_lines,
+)
 from dvskit.streams import STANDARD_GRAVITY, Frame, Imu, Intrinsics
 
 EVENTS_NAME, IMU_NAME = "events.txt", "imu.txt"

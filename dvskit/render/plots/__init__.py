@@ -6,23 +6,32 @@ Each function returns a figure and changes neither matplotlib's settings nor pyp
 read block by block.
 """
 
-from dvskit.render.plots.confusion import confusion
-from dvskit.render.plots.flow import flow, flow_arrows
-from dvskit.render.plots.intervals import (
+from dvskit.render.plots.activity import Steps, membrane, raster
+from dvskit.render.plots.maps import flow, flow_arrows, pixel_map
+from dvskit.render.plots.over_time import (
+    RASTER_EVENTS,
+    Peak,
+    Spectrum,
+    balance,
+    event_raster,
+    find_peaks,
+    motion,
+    rate,
+    rate_spectrum,
+    spectrum,
+)
+from dvskit.render.plots.pixel_past import (
     Flicker,
+    NoiseEstimate,
     count_intervals,
     flicker,
     intervals,
     measure_flicker,
+    measure_noise,
+    noise,
 )
-from dvskit.render.plots.motion import motion
-from dvskit.render.plots.noise import NoiseEstimate, measure_noise, noise
-from dvskit.render.plots.pixel_map import pixel_map
-from dvskit.render.plots.rate import RASTER_EVENTS, balance, event_raster, rate
-from dvskit.render.plots.spectrum import Peak, Spectrum, find_peaks, rate_spectrum, spectrum
-from dvskit.render.plots.spikes import Steps, membrane, raster
 from dvskit.render.plots.style import PAPER, Plot, Style, save
-from dvskit.render.plots.training import Measured, accuracy, curves, read_log, weights
+from dvskit.render.plots.training import Measured, accuracy, confusion, curves, read_log, weights
 
 __all__ = [
     "PAPER", "RASTER_EVENTS", "Flicker", "Measured", "NoiseEstimate", "Peak", "Plot", "Spectrum",

@@ -33,7 +33,7 @@ class Note(NamedTuple):
 
     axes: Axes
     parts: tuple[str, ...]
-    colour: str
+    color: str
     size_pt: float
 
 
@@ -85,7 +85,7 @@ def settle(figure: Figure, notes: list[Note], kept: Collection[Axes] = ()) -> No
     while _break_labels(figure) or _narrow_legends(figure):
         pass
     still, before = 0, [("", 0.0) for _ in notes]
-    # Square pixels leave room that their colour bar then takes: the layout needs some iterations
+    # Square pixels leave room that their color bar then takes: the layout needs some iterations
     # until nothing moves, but drawing runs only one.
     for _ in range(_MOST_ROUNDS):
         engine.execute(figure)  # type: ignore[union-attr]
@@ -185,11 +185,11 @@ def _break_note(figure: Figure, note: Note) -> tuple[str, float]:
         else:
             lines[-1] = joined
     text = "\n".join(lines)
-    # The label of the highest tick of a colour bar extends above it.
+    # The label of the highest tick of a color bar extends above it.
     over = box.x0 + _width_pt(figure, text, note.size_pt) * _dots(figure) > box.x1
     beside = any(child.get_window_extent().x0 > box.x1 for child in _set_into(axes))
     pad = _PAD_PT + (0.6 * note.size_pt if over and beside else 0.0)
-    axes.set_title(text, color=note.colour, fontsize=note.size_pt, pad=pad)
+    axes.set_title(text, color=note.color, fontsize=note.size_pt, pad=pad)
     return text, pad
 
 
@@ -207,7 +207,7 @@ def _thin(figure: Figure, axis: Axis) -> bool:
 
 
 def _named_ticks(axis: Axis) -> list[tuple[float, Bbox, float]]:
-    """Return for each visible labelled tick: its position, the box of its label, and its size."""
+    """Return for each visible labeled tick: its position, the box of its label, and its size."""
     axis.get_ticklabels()  # updates the ticks
     low, high = sorted(axis.get_view_interval())
     edge = 1e-9 * (high - low)

@@ -108,11 +108,11 @@ def add_periods(events: Columns, lamp: Lamp, state: Periods) -> None:
 def add_isolated(
     events: Columns,
     window_us: int,
-    until: NDArray[np.int64],  # (H, W): end of the window of the latest event of a neighbour
+    until: NDArray[np.int64],  # (H, W): end of the window of the latest event of a neighbor
     covered: NDArray[np.int64],  # (H, W): total time within such windows
     isolated: NDArray[np.int64],  # (2, H, W): isolated events
 ) -> None:
-    """Count events without an event of one of the 8 neighbours in the window_us before."""
+    """Count events without an event of one of the 8 neighbors in the window_us before."""
     t, x, y, p = events
     height, width = until.shape
     for i in range(len(t)):

@@ -1,4 +1,4 @@
-"""The common style of all plots: fonts, lines, colours; and saving them."""
+"""The common style of all plots: fonts, lines, colors; and saving them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Style:
     width_mm  40..1000: 88 is a column of most journals, 180 a page; below 60, text fills the plot
     font_pt   4..48: the font size, for any width
 
-    ON is orange and OFF blue, which differ for any colour vision (Okabe and Ito).
+    ON is orange and OFF blue, which differ for any color vision (Okabe and Ito).
     Raises ConfigError for values out of range.
 
         wide = dvskit.render.plots.Style(dark=True, width_mm=180, font_pt=10)
@@ -91,7 +91,7 @@ class Style:
 
     @property
     def theme(self) -> Theme:
-        """The colours."""
+        """The colors."""
         return DARK if self.dark else colormap.PAPER
 
     @property
@@ -105,25 +105,25 @@ class Style:
         return 0.875 * self.font_pt
 
     def counts_map(self) -> LinearSegmentedColormap:
-        """Return the colour map of positive values: its start differs from the ground."""
+        """Return the color map of positive values: its start differs from the ground."""
         return LinearSegmentedColormap.from_list("counts", self._away_from_ground())
 
     def shares_map(self) -> LinearSegmentedColormap:
-        """Return the colour map of 0..1: 0 is nearly the ground."""
+        """Return the color map of 0..1: 0 is nearly the ground."""
         ground = "#1a1c26" if self.dark else "#f4f4f2"
         return LinearSegmentedColormap.from_list("shares", [ground, *self._away_from_ground()])
 
-    def greys_map(self) -> LinearSegmentedColormap:
-        """Return the colour map of the background: greys, the first near the ground."""
+    def grays_map(self) -> LinearSegmentedColormap:
+        """Return the color map of the background: grays, the first near the ground."""
         ends = ["#23262f", "#6d7280"] if self.dark else ["#ececea", "#9a9ca3"]
-        return LinearSegmentedColormap.from_list("greys", ends)
+        return LinearSegmentedColormap.from_list("grays", ends)
 
     def _away_from_ground(self) -> list[str]:
         stops = list(self.theme.time_stops)
         return stops[::-1] if self.dark else stops
 
     def signed_map(self) -> LinearSegmentedColormap:
-        """Return the colour map of signed values: OFF's colour, the ground, ON's colour."""
+        """Return the color map of signed values: OFF's color, the ground, ON's color."""
         theme = self.theme
         middle = "#22252f" if self.dark else "#f7f7f5"
         return LinearSegmentedColormap.from_list("signed", [theme.off, middle, theme.on])

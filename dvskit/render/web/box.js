@@ -10,7 +10,7 @@ function ticks(axis, count) {
 }
 const place = (axis, value) => axis.origin + axis.scale * (value - axis.start);
 function labelEdge(cam, box, back, axis) {  // the outline edge to label: the lowest, for y the leftmost
-  const others = [0, 1, 2].filter(i => i !== axis), centre = project(cam, [0, 0, 0]);
+  const others = [0, 1, 2].filter(i => i !== axis), center = project(cam, [0, 0, 0]);
   const edges = others.map(flip => {
     const fixed = back.map((s, i) => (i === flip ? -s : s) * box.half[i]);
     const a = fixed.slice(), b = fixed.slice();
@@ -18,7 +18,7 @@ function labelEdge(cam, box, back, axis) {  // the outline edge to label: the lo
     const p = project(cam, a), q = project(cam, b), length = Math.max(1e-9, Math.hypot(q[0] - p[0], q[1] - p[1]));
     const middle = [(p[0] + q[0]) / 2, (p[1] + q[1]) / 2];
     let out = [-(q[1] - p[1]) / length, (q[0] - p[0]) / length];
-    if (out[0] * (middle[0] - centre[0]) + out[1] * (middle[1] - centre[1]) < 0) out = [-out[0], -out[1]];
+    if (out[0] * (middle[0] - center[0]) + out[1] * (middle[1] - center[1]) < 0) out = [-out[0], -out[1]];
     const outline = Math.abs(cam.eye[flip]) > box.half[flip];
     return {fixed, length, middle, out, rank: (axis === 1 ? -middle[0] : middle[1]) + (outline ? 1e6 : 0)};
   });
@@ -27,14 +27,14 @@ function labelEdge(cam, box, back, axis) {  // the outline edge to label: the lo
 function clearance(cam, box, axis) {  // above 0 an edge is on the outline; else its labels would cover the events
   return Math.max(...[0, 1, 2].filter(i => i !== axis).map(i => Math.abs(cam.eye[i]) / box.half[i])) - 1;
 }
-function drawLabel(ctx, at, out, away, text, colour, font) {
-  ctx.fillStyle = colour; ctx.font = font;
+function drawLabel(ctx, at, out, away, text, color, font) {
+  ctx.fillStyle = color; ctx.font = font;
   ctx.textAlign = out[0] > 0.3 ? 'left' : out[0] < -0.3 ? 'right' : 'center';
   ctx.textBaseline = out[1] > 0.3 ? 'top' : out[1] < -0.3 ? 'bottom' : 'middle';
   ctx.fillText(text, at[0] + out[0] * away, at[1] + out[1] * away);
 }
-function strokeLines(ctx, lines, colour, width = 1) {
-  ctx.strokeStyle = colour; ctx.lineWidth = width; ctx.beginPath();
+function strokeLines(ctx, lines, color, width = 1) {
+  ctx.strokeStyle = color; ctx.lineWidth = width; ctx.beginPath();
   for (const line of lines) if (line) { ctx.moveTo(...line[0]); ctx.lineTo(...line[1]); }
   ctx.stroke();
 }
@@ -55,14 +55,14 @@ function backOf({turn: [right, up, towards]}) {  // the far side of each axis; f
   return towards.map((v, i) => (Math.abs(v) > 1e-9 ? v : across(i)) >= 0 ? -1 : 1);
 }
 function drawBox(ctx, cell, cam) {
-  const {box} = cell, {axes} = box, colours = theme(), small = isSmall() || CLOUDS.length > 1;
+  const {box} = cell, {axes} = box, colors = theme(), small = isSmall() || CLOUDS.length > 1;
   const back = backOf(cam);
   const edges = [0, 1, 2].map(axis => labelEdge(cam, box, back, axis));
   const marks = axes.map((axis, i) => ticks(axis, Math.min(12, edges[i].length / (small ? 52 : 68))));
   const {lines, rims} = farFaces(box, axes, back, marks);
-  strokeLines(ctx, lines.map(l => projectLine(cam, ...l)), colours.grid);
-  strokeLines(ctx, rims.map(l => projectLine(cam, ...l)), colours.line);
-  if (!S.fill && (S.pos < 1 || S.win < 1)) drawNow(ctx, box, cam, colours);
+  strokeLines(ctx, lines.map(l => projectLine(cam, ...l)), colors.grid);
+  strokeLines(ctx, rims.map(l => projectLine(cam, ...l)), colors.line);
+  if (!S.fill && (S.pos < 1 || S.win < 1)) drawNow(ctx, box, cam, colors);
   const bands = drawBands(ctx, cell, cam, edges[0], axes[0]);
   edges.forEach((edge, i) => {
     ctx.globalAlpha = clamp(clearance(cam, box, i) / 0.25, 0, 1);
@@ -71,38 +71,38 @@ function drawBox(ctx, cell, cam) {
   ctx.globalAlpha = 1;
 }
 function drawAxis(ctx, cam, {edge, axis, marks, i, small, beside}) {
-  const colours = theme(), font = `${small ? 11 : 12}px ${family()}`;
+  const colors = theme(), font = `${small ? 11 : 12}px ${family()}`;
   for (const [value, text] of marks) {
     const point = edge.fixed.slice(); point[i] = place(axis, value);
     if (cam.perspective && depthOf(cam, lookAt(cam.turn, point)) < 0.2) continue;
     const at = project(cam, point), start = [at[0] + edge.out[0] * beside, at[1] + edge.out[1] * beside];
-    strokeLines(ctx, [[start, [start[0] + edge.out[0] * 5, start[1] + edge.out[1] * 5]]], colours.line);
-    drawLabel(ctx, start, edge.out, 9, text, colours.faint, font);
+    strokeLines(ctx, [[start, [start[0] + edge.out[0] * 5, start[1] + edge.out[1] * 5]]], colors.line);
+    drawLabel(ctx, start, edge.out, 9, text, colors.faint, font);
   }
   if (small && i === 1) {
     const top = edge.fixed.slice();
     top[1] = Math.max(place(axis, axis.start), place(axis, axis.stop));
-    drawLabel(ctx, project(cam, top), [-0.35, -1], 9, axis.title, colours.text, `500 11px ${family()}`);
+    drawLabel(ctx, project(cam, top), [-0.35, -1], 9, axis.title, colors.text, `500 11px ${family()}`);
   } else if (edge.length > 60) {
     ctx.font = font;
     const widest = Math.max(0, ...marks.map(([, text]) => ctx.measureText(text).width));
     const away = Math.max(i === 1 ? 42 : small ? 26 : 34, 17 + widest * Math.abs(edge.out[0]));
-    drawLabel(ctx, edge.middle, edge.out, beside + away, axis.title, colours.text, `500 ${small ? 11 : 13}px ${family()}`);
+    drawLabel(ctx, edge.middle, edge.out, beside + away, axis.title, colors.text, `500 ${small ? 11 : 13}px ${family()}`);
   }
 }
-function drawNow(ctx, box, cam, colours) {  // the frame at the end of the time window
+function drawNow(ctx, box, cam, colors) {  // the frame at the end of the time window
   const t = (2 * S.pos - 1) * box.half[0], [, y, z] = box.half;
   const frame = [[t, -y, -z], [t, y, -z], [t, y, z], [t, -y, z]];
-  strokeLines(ctx, frame.map((p, i) => projectLine(cam, p, frame[(i + 1) % 4])), colours.faint);
+  strokeLines(ctx, frame.map((p, i) => projectLine(cam, p, frame[(i + 1) % 4])), colors.faint);
 }
 
-// -- labels and decisions: bands along the time axis, a colour a name
+// -- labels and decisions: bands along the time axis, a color a name
 const BAND = 17;  // the height of a row
-const BAND_COLOURS = ['#4e9ad1', '#e69f3c', '#3fae84', '#d66fa6', '#8d7fd6', '#c9b63f', '#d9694f', '#66b7c4'];
+const BAND_COLORS = ['#4e9ad1', '#e69f3c', '#3fae84', '#d66fa6', '#8d7fd6', '#c9b63f', '#d9694f', '#66b7c4'];
 let names = [];  // names of all labels and decisions, in order of appearance
 function readNames() { names = [...new Set(CLOUDS.flatMap(({told}) => [...told.labels, ...told.decisions]).map(([, , name]) => bandName(name)))]; }
 function bandName(text) { return text.replace(/\s+\(?\d+(\.\d+)?\s*%\)?$/, ''); }  // without the share
-const bandColour = name => BAND_COLOURS[names.indexOf(bandName(name)) % BAND_COLOURS.length];
+const bandColor = name => BAND_COLORS[names.indexOf(bandName(name)) % BAND_COLORS.length];
 const bandRows = told => [told.labels, told.decisions].filter(rows => rows.length);
 function drawBands(ctx, {cloud, box}, cam, edge, axis) {  // returns their height
   const rows = bandRows(cloud.told), [start, stop] = boxUs(cloud);
@@ -120,7 +120,7 @@ function drawBands(ctx, {cloud, box}, cam, edge, axis) {  // returns their heigh
 function drawBand(ctx, [p, q], out, away, thick, name) {
   const length = Math.hypot(q[0] - p[0], q[1] - p[1]), shift = d => [out[0] * d, out[1] * d];
   const [near, far] = [shift(away), shift(away + thick)];
-  ctx.fillStyle = bandColour(name); ctx.beginPath();
+  ctx.fillStyle = bandColor(name); ctx.beginPath();
   for (const [point, by] of [[p, near], [q, near], [q, far], [p, far]]) ctx.lineTo(point[0] + by[0], point[1] + by[1]);
   ctx.fill();
   ctx.font = `600 11px ${family()}`;
@@ -138,23 +138,23 @@ function drawBand(ctx, [p, q], out, away, thick, name) {
 // -- the flat view: what the sensor sees in the window, beside the cloud; a region is chosen on it.
 let dragged = null;  // a region being drawn: {cell, from: [x, y], to: [x, y]} in pixels of the sensor
 function drawFlatFrame(ctx, {cloud, box, flat, rect}) {
-  const colours = theme(), {axes} = box, font = `11px ${family()}`;
+  const colors = theme(), {axes} = box, font = `11px ${family()}`;
   const {left, top, right, bottom} = flat;
-  strokeLines(ctx, [[[left, top], [right, top]], [[right, top], [right, bottom]], [[right, bottom], [left, bottom]], [[left, bottom], [left, top]]].map(line => line.map(([u, v]) => [Math.round(u) + 0.5, Math.round(v) + 0.5])), colours.line);
+  strokeLines(ctx, [[[left, top], [right, top]], [[right, top], [right, bottom]], [[right, bottom], [left, bottom]], [[left, bottom], [left, top]]].map(line => line.map(([u, v]) => [Math.round(u) + 0.5, Math.round(v) + 0.5])), colors.line);
   const [start, stop] = windowUs(cloud);
   const words = S.win >= 1 && S.pos >= 1 ? right - left > 200 ? 'all events, the latest on top' : 'all events' : duration(stop - start, 3);
-  drawLabel(ctx, [(left + right) / 2, top], [0, -1], 7, words, colours.text, `500 12px ${family()}`);
+  drawLabel(ctx, [(left + right) / 2, top], [0, -1], 7, words, colors.text, `500 12px ${family()}`);
   for (const [value, text] of ticks(axes[2], Math.min(8, (right - left) / 52))) {
     const u = left + (value - box.left) * flat.pixel;
-    strokeLines(ctx, [[[u, bottom], [u, bottom + 4]]], colours.line);
-    drawLabel(ctx, [u, bottom], [0, 1], 7, text, colours.faint, font);
+    strokeLines(ctx, [[[u, bottom], [u, bottom + 4]]], colors.line);
+    drawLabel(ctx, [u, bottom], [0, 1], 7, text, colors.faint, font);
   }
   for (const [value, text] of ticks(axes[1], Math.min(8, (bottom - top) / 36))) {
     const v = top + (value - box.top) * flat.pixel;
-    strokeLines(ctx, [[[left - 4, v], [left, v]]], colours.line);
-    drawLabel(ctx, [left, v], [-1, 0], 7, text, colours.faint, font);
+    strokeLines(ctx, [[[left - 4, v], [left, v]]], colors.line);
+    drawLabel(ctx, [left, v], [-1, 0], 7, text, colors.faint, font);
   }
-  if (bottom + 36 < rect[3] + 4) drawLabel(ctx, [(left + right) / 2, bottom], [0, 1], 22, 'x, y (px)', colours.faint, font);
+  if (bottom + 36 < rect[3] + 4) drawLabel(ctx, [(left + right) / 2, bottom], [0, 1], 22, 'x, y (px)', colors.faint, font);
 }
 function showDragged() {  // as an element, above the points
   const frame = $('drawn');

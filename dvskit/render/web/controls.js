@@ -109,7 +109,7 @@ function zoomBy(factor, u, v) {  // keeps the point at (u, v) in place
   S.zoom = zoom; S.turned = true; moving();
 }
 function setTheme(name) { S.theme = name; document.documentElement.dataset.theme = name; paintPalette(); keyed = ''; request(); atRest(); }
-function setColour(name) { S.colour = name; keyed = ''; countPixels(); tellKey(); layout(); atRest(); }
+function setColor(name) { S.color = name; keyed = ''; countPixels(); tellKey(); layout(); atRest(); }
 function setOwn(on) { S.own = on; keyed = ''; tellSwitches(); tellTime(); countRates(); layout(); moving(); }
 function setFlat(on) { S.flat = on; tellSwitches(); layout(); atRest(); }
 function setPoints(value) { S.points = value; $('points').value = value; moving(); }
@@ -173,7 +173,7 @@ const KEYS = {
   '[': () => setWindow(slideOf() - 0.05), ']': () => setWindow(slideOf() + 0.05),
   ',': () => setTime(S.pos - stride()), '.': () => setTime(S.pos + stride()), f: () => setFill(!S.fill),
   Home: () => setTime(0), End: () => setTime(1),
-  p: () => setColour(COLOURINGS[(COLOURINGS.indexOf(S.colour) + 1) % COLOURINGS.length]),
+  p: () => setColor(COLORINGS[(COLORINGS.indexOf(S.color) + 1) % COLORINGS.length]),
   d: () => setTheme(S.theme === 'dark' ? 'light' : 'dark'), v: () => setFlat(!S.flat), t: () => { if (CLOUDS.length > 1) setOwn(!ownTimes()); }, x: () => setRegion(null),
   r: reset, s: () => save(), l: () => copyLink(), '?': () => togglePanel('help', 'keys'),
   1: () => { lookFrom(slant()); moving(); }, 2: () => { lookFrom(FRONT); moving(); }, 3: () => { lookFrom(SIDE); moving(); }, 4: () => { lookFrom(TOP); moving(); },
@@ -215,7 +215,7 @@ function buttons() {
     region: () => togglePanel('region-panel', 'region'), 'region-all': () => setRegion(null), 'region-clear': () => setRegion(null)};
   for (const [name, act] of Object.entries(clicks)) $(name).onclick = act;
   $('by-flow').hidden = !META.flow;
-  for (const name of COLOURINGS) $(`by-${name}`).onclick = () => setColour(name);
+  for (const name of COLORINGS) $(`by-${name}`).onclick = () => setColor(name);
   $('time').oninput = e => { play(false); setTime(Number(e.target.value)); };
   $('time').onmousemove = e => { const {left, width} = $('time').getBoundingClientRect(); $('time').title = namesAt((e.clientX - left) / width).join(', '); };
   $('window').oninput = e => setWindow(Number(e.target.value));

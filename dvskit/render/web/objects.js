@@ -5,7 +5,7 @@ const MOST_IDS = 40;  // more identities at the ends of paths would cover them
 let hand = null, under = null;  // the pointer; the place of a path under it: {track, i, apart, cell, place}
 const tracksOf = cloud => cloud.told.objects ? cloud.told.objects.tracks : [];
 const objectCount = () => CLOUDS.reduce((sum, cloud) => sum + tracksOf(cloud).length, 0);
-const objectColour = id => BAND_COLOURS[id % BAND_COLOURS.length];
+const objectColor = id => BAND_COLORS[id % BAND_COLORS.length];
 function countUntil(times, us) {  // the number of times that are not later
   let low = 0, high = times.length;
   while (low < high) { const middle = (low + high) >> 1; if (times[middle] <= us) low = middle + 1; else high = middle; }
@@ -45,7 +45,7 @@ function drawTracks(ctx, cell, [left, top, right, bottom], place) {
   for (const {track, first, end} of seen) {
     const path = [];
     for (let i = first; i < end; i++) path.push(place(track.x[i], track.y[i], track.t[i]));
-    drawPath(ctx, path, track.seen.slice(first, end), objectColour(track.id), 1.6);
+    drawPath(ctx, path, track.seen.slice(first, end), objectColor(track.id), 1.6);
     if (hand && hand[0] >= left && hand[0] < right && hand[1] >= top && hand[1] < bottom) reachFor(path, {track, first, cell, place});
     const live = end < track.t.length || stop - track.t[end - 1] < 1.5 * cell.cloud.told.objects.step_us;
     if (live) drawObjectBox(ctx, cell, track, end - 1, place);
@@ -53,9 +53,9 @@ function drawTracks(ctx, cell, [left, top, right, bottom], place) {
   }
   ctx.restore();
 }
-function drawPath(ctx, path, seen, colour, width) {  // dashed where the object is not seen, on a rim of the ground's colour
+function drawPath(ctx, path, seen, color, width) {  // dashed where the object is not seen, on a rim of the ground's color
   for (const [wanted, rim] of [[1, 2], [0, 2], [1, 0], [0, 0]]) {
-    ctx.strokeStyle = rim ? theme().ground : colour; ctx.lineWidth = width + rim; ctx.globalAlpha = rim ? 0.6 : 1;
+    ctx.strokeStyle = rim ? theme().ground : color; ctx.lineWidth = width + rim; ctx.globalAlpha = rim ? 0.6 : 1;
     ctx.setLineDash(wanted ? [] : [3, 4]); ctx.beginPath();
     let going = false;  // dashes begin anew at each moveTo
     path.forEach((p, i) => {
@@ -73,12 +73,12 @@ function drawObjectBox(ctx, {box}, {id, t, x, y, w, h, seen}, i, place) {  // th
   const [top, bottom] = [-1, 1].map(a => clamp(y[i] + a * h[i] / 2, box.top - 0.5, box.bottom - 0.501));
   const sides = [[left, top], [right, top], [right, bottom], [left, bottom]].map(corner => place(...corner, t[i]));
   if (!inRegion(box, x[i], y[i]) || !sides.every(Boolean)) return;
-  drawPath(ctx, [...sides, sides[0]], Array(5).fill(seen[i]), objectColour(id), 1.6);
+  drawPath(ctx, [...sides, sides[0]], Array(5).fill(seen[i]), objectColor(id), 1.6);
 }
 function drawId(ctx, at, id) {
   if (!at) return;
   ctx.font = `600 12px ${family()}`; ctx.textAlign = 'left'; ctx.textBaseline = 'bottom';
-  ctx.strokeStyle = theme().ground; ctx.lineWidth = 3; ctx.fillStyle = objectColour(id);
+  ctx.strokeStyle = theme().ground; ctx.lineWidth = 3; ctx.fillStyle = objectColor(id);
   ctx.strokeText(id, at[0] + 4, at[1] - 3); ctx.fillText(id, at[0] + 4, at[1] - 3);
 }
 function reachFor(path, found) {  // remembers the nearest place of a path
@@ -89,7 +89,7 @@ function reachFor(path, found) {  // remembers the nearest place of a path
 }
 function drawUnder(ctx) {
   const {cell, track, i, first, path, place} = under, at = path[i - first];
-  drawPath(ctx, path, track.seen.slice(first, first + path.length), objectColour(track.id), 3.5);
+  drawPath(ctx, path, track.seen.slice(first, first + path.length), objectColor(track.id), 3.5);
   drawObjectBox(ctx, cell, track, i, place);
   const words = objectWords(track, i);
   ctx.font = `500 12px ${family()}`; ctx.textAlign = 'left'; ctx.textBaseline = 'middle';

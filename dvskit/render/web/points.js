@@ -4,14 +4,14 @@ const POINT = `
 in vec4 event;  // x, y, time in its piece, polarity + 2 * row of flow
 uniform vec2 clock;  // place along the box of the piece's start, and of a step of time
 uniform vec4 region;  // left, top, right, bottom in pixels
-uniform int colouring, shift; uniform sampler2D palette, levels;
-out vec3 colour; flat out float side;
+uniform int coloring, shift; uniform sampler2D palette, levels;
+out vec3 color; flat out float side;
 bool outside() { return event.x < region.x || event.y < region.y || event.x >= region.z || event.y >= region.w; }
 float share() { return clock.x + clock.y * event.z; }
 vec3 painted() {
-  int at = colouring == 0 ? int(clamp(share(), 0., 1.) * 255.) : 256 + (int(event.w) & 1);
-  if (colouring == 2) at = 258 + int(texelFetch(levels, ivec2(event.xy) >> shift, 0).r * 255. + .5);
-  if (colouring == 3) at = 514 + (int(event.w) >> 1);
+  int at = coloring == 0 ? int(clamp(share(), 0., 1.) * 255.) : 256 + (int(event.w) & 1);
+  if (coloring == 2) at = 258 + int(texelFetch(levels, ivec2(event.xy) >> shift, 0).r * 255. + .5);
+  if (coloring == 3) at = 514 + (int(event.w) >> 1);
   return texelFetch(palette, ivec2(at, 0), 0).rgb;
 }`;
 const SOLID = `#version 300 es
@@ -25,7 +25,7 @@ void main() {
   if (outside() || d < .01) gl_Position = vec4(2., 2., 2., 1.);
   gl_PointSize = side = clamp(size * depths.x / max(d, .01), 1., 64.);
   float fog = depths.w * clamp(.5 - .5 * e.z / depths.z, 0., 1.);
-  colour = mix(painted(), ground, fog);
+  color = mix(painted(), ground, fog);
 }`;
 const FLAT = `#version 300 es
 ${POINT}
@@ -34,13 +34,13 @@ void main() {
   gl_Position = vec4(frame.x + (event.x + .5 - region.x) * frame.z, frame.y - (event.y + .5 - region.y) * frame.w, 0., 1.);
   if (outside()) gl_Position = vec4(2., 2., 2., 1.);
   gl_PointSize = side = size;
-  colour = painted();
+  color = painted();
 }`;
 // Two programs for the cloud: what discards pixels cannot test depth early, and small points need
 // no rounding.
 const fragment = round => `#version 300 es
-precision mediump float; in vec3 colour; flat in float side; out vec4 o;
-void main() { ${round ? 'vec2 c = gl_PointCoord - .5; if (side > 2.5 && dot(c, c) > .26) discard;' : ''} o = vec4(colour, 1.); }`;
+precision mediump float; in vec3 color; flat in float side; out vec4 o;
+void main() { ${round ? 'vec2 c = gl_PointCoord - .5; if (side > 2.5 && dot(c, c) > .26) discard;' : ''} o = vec4(color, 1.); }`;
 function compile(gl, vertex, round) {
   const program = gl.createProgram();
   for (const [kind, text] of [[gl.VERTEX_SHADER, vertex], [gl.FRAGMENT_SHADER, fragment(round)]]) {
@@ -72,21 +72,21 @@ function startGL() {
   return GL;
 }
 function stopGL() { GL = null; }
-function paintPalette() {  // 256 colours of time, OFF and ON, 256 of counts, those of flow
+function paintPalette() {  // 256 colors of time, OFF and ON, 256 of counts, those of flow
   if (!GL) return;
   const {gl} = GL, flow = META.flow ? META.flow.palettes[S.theme] : [], count = 514 + flow.length, table = new Uint8Array(count * 4).fill(255);
   const ramp = (stops, first) => { for (let i = 0; i < 256; i++) table.set(mixed(stops.map(bytes), i / 255), 4 * (first + i)); };
   ramp(theme().stops, 0); ramp(theme().count_stops, 258);
   table.set(bytes(theme().off), 1024); table.set(bytes(theme().on), 1028);
-  flow.forEach((colour, i) => table.set(bytes(colour), 4 * (514 + i)));
+  flow.forEach((color, i) => table.set(bytes(color), 4 * (514 + i)));
   gl.activeTexture(gl.TEXTURE0); gl.bindTexture(gl.TEXTURE_2D, GL.palette);
   gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, count, 1, 0, gl.RGBA, gl.UNSIGNED_BYTE, table);
 }
 let MOST = 1;  // events of the busiest pixel that is seen
-function countPixels() {  // for all recordings together, so that their colours compare
-  if (S.colour !== 'count' && !S.region) return;
+function countPixels() {  // for all recordings together, so that their colors compare
+  if (S.color !== 'count' && !S.region) return;
   const changed = CLOUDS.map(cloud => cloud.count());
-  if (S.colour !== 'count') return;
+  if (S.color !== 'count') return;
   const most = Math.max(1, ...CLOUDS.map(cloud => cloud.counts.most(cloud.region)));
   CLOUDS.forEach((cloud, i) => {
     if (!GL || !(changed[i] || most !== MOST || !cloud.texture)) return;
@@ -119,9 +119,9 @@ function drawEvents(program, cloud, every) {  // draws every k-th event of the w
   const far = every >= 8 ? 8 : 1, set = far > 1 ? cloud.set.sparse : cloud.set;
   every = Math.min(31, Math.round(every / far));  // by the stride alone, 255 bytes at most
   gl.uniform1i(program.at('palette'), 0); gl.uniform1i(program.at('levels'), 1);
-  gl.uniform1i(program.at('colouring'), COLOURINGS.indexOf(S.colour));
+  gl.uniform1i(program.at('coloring'), COLORINGS.indexOf(S.color));
   gl.uniform4f(program.at('region'), ...cloud.region);
-  if (S.colour === 'count') { gl.uniform1i(program.at('shift'), cloud.counts.shift); gl.activeTexture(gl.TEXTURE1); gl.bindTexture(gl.TEXTURE_2D, cloud.texture); }
+  if (S.color === 'count') { gl.uniform1i(program.at('shift'), cloud.counts.shift); gl.activeTexture(gl.TEXTURE1); gl.bindTexture(gl.TEXTURE_2D, cloud.texture); }
   useSet(set);
   let drawn = 0, skip = 0;
   for (const [a, b, from] of set.pieces(Math.ceil(first / far), Math.ceil(last / far))) {

@@ -172,7 +172,7 @@ function tellDecisions() {
     cloud.line.style.setProperty('--share', name ? share : 0);
     cloud.line.classList.toggle('nothing', !name);
     cloud.line.replaceChildren();
-    element(cloud.line, 'b', {color: name ? bandColour(name) : ''}, words[0]);
+    element(cloud.line, 'b', {color: name ? bandColor(name) : ''}, words[0]);
     element(cloud.line, 'span', {}, words[1]);
   }
 }

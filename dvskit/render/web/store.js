@@ -8,14 +8,14 @@ const NAMED = {front: FRONT, side: SIDE, top: TOP};  // views along an axis, as 
 const S = {
   az: 0, el: 0, view: SLANT, zoom: 1, panX: 0, panY: 0, turned: false,  // the camera
   pos: 1, win: 1, fill: false,  // the window's end and length, shares of the time; fills the box
-  colour: 'time', points: 0, theme: 'dark', flat: false, own: null, objects: true, region: null,  // [left, top, right, bottom]
+  color: 'time', points: 0, theme: 'dark', flat: false, own: null, objects: true, region: null,  // [left, top, right, bottom]
   moving: false, budget: 5e5,
 };
-const COLOURINGS = ['time', 'polarity', 'count', ...META.flow ? ['flow'] : []];
+const COLORINGS = ['time', 'polarity', 'count', ...META.flow ? ['flow'] : []];
 const theme = () => META.themes[S.theme];
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 const bytes = hex => [1, 3, 5].map(i => parseInt(hex.slice(i, i + 2), 16));
-function mixed(stops, at) {  // the colour at `at` in 0..1 through evenly spaced stops, three numbers
+function mixed(stops, at) {  // the color at `at` in 0..1 through evenly spaced stops, three numbers
   const place = at * (stops.length - 1), k = clamp(Math.floor(place), 0, stops.length - 2);
   return [0, 1, 2].map(c => Math.round(stops[k][c] + (stops[k + 1][c] - stops[k][c]) * (place - k)));
 }

@@ -2,23 +2,23 @@
 
     for t_us, frame in PersonScene.random("hand_clap", seed=7): ...
 
-`motion` and `gestures` define the movements, `body` computes the joints, `figure` the visible and
-dressed parts, and `painting_kernels` paints them on the wall.
+`gestures` defines the movements, `body` computes the joints, `figure` the visible and dressed
+parts, `person_kernels` paints the parts on the wall, and `scene` makes the frames.
 """
 
 from dvskit.scenes.person.body import Build
-from dvskit.scenes.person.look import Look, View
-from dvskit.scenes.person.motion import (
+from dvskit.scenes.person.figure import Look, View
+from dvskit.scenes.person.scene import (
     PERSON_GESTURES,
     GestureMotion,
     PersonMotion,
+    PersonScene,
     SkeletonMotion,
     frames_with_skeleton,
     from_msr_action3d,
     mend,
     mirrored,
 )
-from dvskit.scenes.person.scene import PersonScene
 
 __all__ = [
     "PERSON_GESTURES",

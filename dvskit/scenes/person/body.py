@@ -1,6 +1,6 @@
 """A body in space: from the movements of its limbs to the positions of its joints.
 
-Positions are in metres: x to the right of the picture, y up, z away from the camera; the origin
+Positions are in meters: x to the right of the picture, y up, z away from the camera; the origin
 lies between the shoulders at rest. The person faces the camera, so the right hand is on the left of
 the picture. Arms are described relative to the body, the same for both: (outward, up, forward) from
 the shoulder. Time is the first axis of arrays; of two arms the right is 0, the left is 1.
@@ -27,7 +27,7 @@ _HANGING_FORE = (0.06, -0.97, 0.2)
 
 @dataclass(frozen=True)
 class Build:
-    """The measures of a person, in metres.
+    """The measures of a person, in meters.
 
     shoulder  half the distance of the shoulder joints     hip  half the distance of the hip joints
     girth     1 is the usual thickness of trunk and limbs
@@ -52,7 +52,7 @@ class Build:
 
     @property
     def front(self) -> float:
-        """Distance of the chest in front of the shoulder joints, in metres."""
+        """Distance of the chest in front of the shoulder joints, in meters."""
         return float(0.11 * self.girth**0.7)
 
     @classmethod
@@ -83,14 +83,14 @@ class Build:
 class Moves:
     """The movements of a body at T times.
 
-    sway      (T, 3) of the hips, metres        lean   (T, 2) to the right of the picture, forward
+    sway      (T, 3) of the hips, meters        lean   (T, 2) to the right of the picture, forward
     yaw       (T,) left shoulder back           tilt   (T,) left shoulder up; radians
     look      (T, 3) yaw, pitch (down) and roll of the head against the trunk, radians
-    shrug     (T, 2) metres up
+    shrug     (T, 2) meters up
     upper, fore, palm   (T, 2, 3) directions of upper arm, forearm and palm, relative to the body
     flex, turn          (T, 2) the wrist's bend towards the palm and towards the thumb, radians
     curl, spread        (T, 2) of the fingers: 0 open, 1 a fist; 1 is spread
-    feet      (T, 2, 3) displacement of the feet, metres outward, up, forward
+    feet      (T, 2, 3) displacement of the feet, meters outward, up, forward
     """
 
     sway: Array
@@ -137,7 +137,7 @@ _SHAPES: dict[str, tuple[int, ...]] = {
 
 @dataclass
 class Joints:
-    """The positions of a body at T times: (T, 3), or (T, 2, 3) for pairs, in metres.
+    """The positions of a body at T times: (T, 3), or (T, 2, 3) for pairs, in meters.
 
     knuckles, middles, tips   (T, 2, 4, 3) of the fingers from the index on
     thumb     (T, 2, 3, 3) its three joints
@@ -172,7 +172,7 @@ def unit(vectors: Array) -> Array:
 def reach(target: Array, elbow: Array, build: Build) -> tuple[Array, Array]:
     """Return the directions of upper arm and forearm that bring the wrist to a position.
 
-    target  (T, 3) metres from the shoulder; a position out of reach is approached on a smooth curve
+    target  (T, 3) meters from the shoulder; a position out of reach is approached on a smooth curve
     elbow   (2,) outward and up: the direction of the elbow while the arm points forward. It is
             carried along, on the shortest way, to the direction of the arm: overhead the elbow of a
             hanging arm is in front, at the side it is behind

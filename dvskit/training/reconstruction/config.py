@@ -10,8 +10,7 @@ from typing import Any
 from dvskit._checks import check_fields, check_number, check_seed, check_whole, checked
 from dvskit._tables import read_table
 from dvskit.errors import ConfigError
-from dvskit.reconstruction.model import TASK
-from dvskit.reconstruction.network import ReconstructionNetwork
+from dvskit.reconstruction.network import TASK, ReconstructionNetwork
 from dvskit.training.config import toml_values
 
 KINDS = ("photographs", "crossings", "planes", "people", "clips")

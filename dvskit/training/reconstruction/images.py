@@ -23,8 +23,13 @@ from dvskit._tables import to_toml
 from dvskit.errors import ConfigError
 from dvskit.models.scores import pick_device
 from dvskit.networks.model_folder import DIGEST, MODEL_TOML, WEIGHTS, check_finite, packed
-from dvskit.reconstruction.model import TASK, ReconstructionModel, load_reconstruction_model
-from dvskit.reconstruction.network import ReconstructionModule, States
+from dvskit.reconstruction.network import (
+    TASK,
+    ReconstructionModel,
+    ReconstructionModule,
+    States,
+    load_reconstruction_model,
+)
 from dvskit.reconstruction.scores import score_images
 from dvskit.training.checkpoint import Checkpoint, RunFolder
 from dvskit.training.distributed import keep_memory

@@ -35,7 +35,7 @@ from dvskit.emulator.model import RESULTS_VERSION
 from dvskit.emulator.upsample import Upsampled
 from dvskit.errors import ConfigError, MissingFileError, did_you_mean
 from dvskit.events import Size
-from dvskit.reconstruction.voxels import EventWindow, VoxelInput
+from dvskit.reconstruction.network import EventWindow, VoxelInput
 from dvskit.scenes import (
     PERSON_GESTURES,
     LayerPath,
