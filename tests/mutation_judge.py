@@ -91,8 +91,8 @@ class Verdict:
 def _rows(blocks: Iterable[Any], size: tuple[int, int]) -> Rows:
     parts = [np.empty((0, 4), np.int64)]
     for block in blocks:
-        if block.size != size:
-            raise TypeError(f"a block of {block.size} from a recording of {size}")
+        if block.sensor_size != size:
+            raise TypeError(f"a block of {block.sensor_size} from a recording of {size}")
         if (block.t.dtype, block.x.dtype, block.p.dtype) != (np.int64, np.int16, np.bool_):
             raise TypeError(f"columns of {block.t.dtype}, {block.x.dtype}, {block.p.dtype}")
         columns = [getattr(block, name).astype(np.int64) for name in "txyp"]

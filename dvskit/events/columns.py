@@ -55,10 +55,10 @@ def _column(name: str, values: ArrayLike, dtype: type[np.generic]) -> NDArray[An
 class Events(NotebookOutput):
     """A stream of events, or a part of one: four columns of equal length and the sensor size.
 
-    t     int64    microseconds, non-decreasing
-    x, y  int16    0 <= x < width, 0 <= y < height; row 0 is the top row
-    p     bool     True is ON (brighter), False is OFF (darker)
-    sensor_size  Size  (width, height)
+    t            int64  microseconds, non-decreasing
+    x, y         int16  0 <= x < width, 0 <= y < height; row 0 is the top row
+    p            bool   True is ON (brighter), False is OFF (darker)
+    sensor_size  Size   (width, height)
 
     Columns are read-only views of the arguments. A column is copied only if its dtype differs.
     Raises EventsError for unequal lengths, lossy dtypes and decreasing times, and GeometryError

@@ -30,7 +30,7 @@ class Crop(PixelMap):
 
         events = dvskit.load_events("events.raw")
         part = dvskit.filters.Crop(x=32, y=0, width=64, height=48)(events)
-        part.size    # Size(width=64, height=48)
+        part.sensor_size    # Size(width=64, height=48)
     """
 
     x: int = checked(check_whole, -32767, 32767)
