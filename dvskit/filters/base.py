@@ -114,7 +114,7 @@ def finish(step: Callable[[Events], Events], size: Size) -> Events:
         events = dvskit.load_events("events.raw")
         step = jitter.start(events.sensor_size)
         early = step(events)
-        late = dvskit.filters.finish(step, events.sensor_size)    # those that could still change places
+        late = dvskit.filters.finish(step, events.sensor_size)    # could still change places
     """
     rest = getattr(step, "finish", None)
     return Events.empty(size) if rest is None else rest()

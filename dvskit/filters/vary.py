@@ -318,7 +318,8 @@ def cut_mix(
 def _check(first: Events, second: Events, beta: float) -> None:
     if first.sensor_size != second.sensor_size:
         raise GeometryError(
-            f"a sample of {first.sensor_size} and one of {second.sensor_size} cannot mix; fit them to one size"
+            f"a sample of {first.sensor_size} and one of {second.sensor_size} cannot mix; "
+            "fit them to one size"
         )
     check_number("beta", beta, above=0)
 

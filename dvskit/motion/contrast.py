@@ -575,7 +575,8 @@ def maximize_contrast(
     starts = _starts(thin, window(quarter) if len(quarter) >= LEAST_EVENTS else None)
     if not starts:
         raise ConfigError(
-            f"the calibration has no directions for pixels of {events.sensor_size}; pass the right camera="
+            f"the calibration has no directions for pixels of {events.sensor_size}; "
+            "pass the right camera="
         )
     if start is not None:
         starts.insert(0, whole.model.checked(start))

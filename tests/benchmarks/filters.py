@@ -212,13 +212,15 @@ ROWS = [
          "faery": lambda s, _: s.filter_hot_pixels(3.0).to_array()}, same=False,
         remark="another rule each"),
     Row("crop", lambda e: Crop(10, 10, e.sensor_size.width // 2, e.sensor_size.height // 2),
-        {"eventcv": lambda s, e: s.crop(10, 10, e.sensor_size.width // 2, e.sensor_size.height // 2),
+        {"eventcv": lambda s, e: s.crop(
+             10, 10, e.sensor_size.width // 2, e.sensor_size.height // 2),
          "faery": lambda s, e: s.crop(
              10, 10 + e.sensor_size.width // 2, 10, 10 + e.sensor_size.height // 2).to_array()}),
     Row("mask", lambda e: Mask(_mask(e.sensor_size)),
         {"eventcv": lambda s, e: s.mask(_mask(e.sensor_size)),
          "faery": lambda s, e: s.mask(_mask(e.sensor_size)).to_array()}),
-    Row("fit to half the size", lambda e: Fit((e.sensor_size.width // 2, e.sensor_size.height // 2)),
+    Row("fit to half the size",
+        lambda e: Fit((e.sensor_size.width // 2, e.sensor_size.height // 2)),
         {"eventcv": lambda s, e: s.resize(e.sensor_size.width // 2, e.sensor_size.height // 2)}),
     Row("flip", lambda _: Flip("x"),
         {"eventcv": lambda s, _: s.flip_x(),
