@@ -150,7 +150,7 @@ EVENTS = recording()
 def in_blocks(chosen, events: Events, bounds: list[int]):
     """Return the step, and what it gives of the blocks, whose arrays are overwritten behind it."""
     step = chosen.start(events.sensor_size)
-    size = step(Events.empty(events.sensor_size)).size
+    size = step(Events.empty(events.sensor_size)).sensor_size
     given = []
     for start, stop in pairwise(bounds):
         columns = [getattr(events, name)[start:stop].copy() for name in "txyp"]
@@ -206,7 +206,7 @@ def test_a_second_pass_gives_the_same_and_changes_no_input(chosen):
     before = EVENTS.copy()
     source = FilteredSource(EventsSource(EVENTS), chosen)
     assert read_all(source) == read_all(source) == chosen(EVENTS)
-    assert source.size == chosen(EVENTS).size
+    assert source.size == chosen(EVENTS).sensor_size
     assert before == EVENTS
 
 
@@ -221,7 +221,7 @@ def test_threads_do_not_matter(chosen, monkeypatch):
 
 @every_filter
 def test_no_events_stay_no_events(chosen):
-    nothing, size = Events.empty(SIZE), chosen(EVENTS).size
+    nothing, size = Events.empty(SIZE), chosen(EVENTS).sensor_size
     assert chosen(nothing) == Events.empty(size)
     step = chosen.start(nothing.sensor_size)
     assert step(nothing) == Events.empty(size)

@@ -31,7 +31,7 @@ class Bad:
 def wrong(events):
     return events.nothing
 def earlier(e):
-    return type(e)(t=e.t[::-1], x=e.x, y=e.y, p=e.p, size=e.size)
+    return type(e)(t=e.t[::-1], x=e.x, y=e.y, p=e.p, size=e.sensor_size)
 """
 
 

@@ -121,7 +121,7 @@ def test_an_output_that_cannot_be_written_is_refused(tmp_path):
 
 
 def write_blocks(path, *blocks):
-    with open_sink(path, blocks[0].size) as sink:
+    with open_sink(path, blocks[0].sensor_size) as sink:
         for block in blocks:
             sink.write(block)
 

@@ -35,7 +35,7 @@ def together(*parts):
     columns = [np.concatenate([getattr(part, name) for part in parts]) for name in "txyp"]
     order = np.argsort(columns[0], kind="stable")
     t, x, y, p = (column[order] for column in columns)
-    return Events(t=t, x=x, y=y, p=p, size=parts[0].size)
+    return Events(t=t, x=x, y=y, p=p, size=parts[0].sensor_size)
 
 
 def at_pixel(times_us, x=0, y=0, size=(1, 1)):

@@ -101,7 +101,8 @@ def test_vary_counts_times_from_the_start(start_us):
     samples = DrawnSamples(2, draws=False)  # their first events are after 1000 us
     vary = Vary(time_scale=0.5, drop=0.5)
     events = samples.events(1)
-    shifted = replace(events, t=events.t - (events.t[0] if start_us is None else start_us))
+    early_us = events.t[0] if start_us is None else start_us
+    shifted = replace(events, t=events.t - early_us, size=events.sensor_size)
     changed = vary.draw(np.random.default_rng((7, 0, 1)))(shifted)
     data = samples.dataset(COUNTS, change=vary, start_us=start_us, seed=7)
     assert torch.equal(data[1][0], COUNTS(changed, start_us=0))

@@ -131,7 +131,7 @@ def test_a_mix_holds_events_of_both_and_the_share_of_the_first(mix, seed):
     mixed, share = mix(FIRST, OTHER, np.random.default_rng(seed))
     again, _ = mix(FIRST, OTHER, np.random.default_rng(seed))
     assert mixed == again
-    Events(t=mixed.t, x=mixed.x, y=mixed.y, p=mixed.p, size=mixed.size)
+    Events(t=mixed.t, x=mixed.x, y=mixed.y, p=mixed.p, size=mixed.sensor_size)
     assert 0 <= share <= 1
     both = Counter(rows_of(FIRST) + rows_of(OTHER))
     assert Counter(rows_of(mixed)) <= both  # each event is one of theirs, and none comes twice

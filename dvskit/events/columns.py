@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -74,7 +74,7 @@ class Events(NotebookOutput):
     x: NDArray[np.int16]
     y: NDArray[np.int16]
     p: NDArray[np.bool_]
-    sensor_size: Size
+    sensor_size: Size = field(init=False)  # the argument is named size
 
     def __init__(
         self, *, t: ArrayLike, x: ArrayLike, y: ArrayLike, p: ArrayLike, size: tuple[int, int]

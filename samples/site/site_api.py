@@ -110,8 +110,7 @@ def _public(
 ) -> Iterator[tuple[str, griffe.Object | griffe.Alias]]:
     """Yield the names in `__all__`, or all public names that the module defines, and the objects.
 
-    A name in `__all__` that is not found is an error. A function has precedence over the module of
-    its name, as `from dvskit.render.clouds import cloud` has in dvskit.render.
+    A name in `__all__` that is not found is an error.
     """
     names = module.exports
     if names is None:
@@ -123,8 +122,6 @@ def _public(
         ]
     for name in map(str, names):
         member = module.members[name]
-        if member.is_module and name in member.members and module.path != "dvskit":
-            member = member.members[name]
         yield name, member.final_target if isinstance(member, griffe.Alias) else member
 
 
@@ -132,8 +129,7 @@ def _home(package: str, name: str, target: griffe.Object | griffe.Alias) -> tupl
     """Return the package that documents an object, and the anchor."""
     if target.is_module:
         return target.path, target.path
-    hidden = target.parent is not None and target.parent.path == f"{package}.{name}"
-    return package, target.path if hidden else f"{package}.{name}"
+    return package, f"{package}.{name}"
 
 
 def _docstring(module: griffe.Object | griffe.Alias) -> str:
