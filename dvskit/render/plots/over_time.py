@@ -472,9 +472,10 @@ def _name_peaks(axes: Axes, found: Spectrum, peaks: list[Peak], style: Style) ->
     low, high = np.log10(axes.get_xlim())
     per_decade_pt = _AXES_SHARE * style.width_pt / (high - low)
     taken: list[tuple[float, float]] = []
-    for place, peak in sorted(
-        zip(at, peaks, strict=True), key=lambda pair: -found.density[pair[0]]
-    ):
+    decibels = 10 * np.log10(found.density[at])
+    below = np.floor((decibels.max() - decibels) / _ABOUT_DB)  # of about equal peaks, the lower
+    for n in np.argsort(below, kind="stable"):
+        place, peak = at[n], peaks[n]
         text = _name(peak.frequency_hz, step)
         wide = _LETTER_EM * style.small_pt * len(text)
         middle = (np.log10(found.frequency_hz[place]) - low) * per_decade_pt
