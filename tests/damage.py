@@ -10,7 +10,7 @@ import numpy as np
 import dvskit
 from dvskit import Events
 from dvskit.errors import DamagedFileError, DvskitError
-from dvskit.events import read_all
+from dvskit.events.sources import read_all
 
 
 def damaged(content: bytes, seed: int, most: int, extra: Sequence[int] = ()) -> bytes:

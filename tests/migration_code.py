@@ -32,7 +32,7 @@ MODULES = {
 _LABEL = re.compile(r"\*\*([\w -]+)\*\*")
 
 
-def labelled_blocks(page: str) -> Iterator[tuple[str, Block]]:
+def labeled_blocks(page: str) -> Iterator[tuple[str, Block]]:
     """Yield each block with the label of its side, or "" for both sides."""
     lines = page.splitlines()
     for block in blocks_of(page):
@@ -43,7 +43,7 @@ def labelled_blocks(page: str) -> Iterator[tuple[str, Block]]:
 
 def tasks_of(page: str) -> list[tuple[str, Block, Block]]:
     """Return (label, their block, our block) of each task. Raises ValueError for a block alone."""
-    sides = [(label, block) for label, block in labelled_blocks(page) if label]
+    sides = [(label, block) for label, block in labeled_blocks(page) if label]
     theirs, ours = sides[::2], sides[1::2]
     if len(theirs) != len(ours) or any(label != OURS for label, _ in ours):
         raise ValueError(f"sides do not alternate: {[label for label, _ in sides]}")
@@ -66,7 +66,7 @@ def run_sides(page: Path, *, peer: bool) -> int:
     """
     names: dict[str, Any] = {"__name__": "__main__"}
     compared = 0
-    for label, block in labelled_blocks(page.read_text(encoding="utf-8")):
+    for label, block in labeled_blocks(page.read_text(encoding="utf-8")):
         names.pop("ours", None)
         if label != OURS:  # also where that side does not run: the value is of an earlier task
             names.pop("theirs", None)

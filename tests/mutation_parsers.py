@@ -260,7 +260,7 @@ def onnx(folder: Path) -> Path:
 def read_onnx(path: Path) -> Read:
     from dvskit.reconstruction import load_reconstructor
 
-    run = load_reconstructor(str(path)).start(dvskit.Size(24, 16))
+    run = load_reconstructor(f"{path}:firenet+").start(dvskit.Size(24, 16))
     t = np.arange(100)
     run.add(dvskit.Events(t=t, x=t % 24, y=t % 16, p=t % 2 == 0, size=(24, 16)))
     return digest(run.image(100)), ""

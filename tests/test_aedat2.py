@@ -17,7 +17,7 @@ from dvskit.errors import (
     GeometryError,
     LeftOutWarning,
 )
-from dvskit.events import read_all
+from dvskit.events.sources import read_all
 from dvskit.formats import open_sink, validate
 from dvskit.streams import Triggers
 from tests.arriving import small

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from dvskit.errors import DamagedFileError, FormatError
-from dvskit.events import Events, read_all
+from dvskit.events import Events
+from dvskit.events.sources import read_all
 from dvskit.formats import load_events, open_events
 from dvskit.formats.aedat4 import (
     Aedat4Sink,

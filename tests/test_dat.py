@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from dvskit.errors import DamagedFileError, FormatError, GeometryError
-from dvskit.events import Events, read_all
+from dvskit.events import Events
+from dvskit.events.sources import read_all
 from dvskit.formats import find_format, load_events, open_events, save_events
 from tests.arriving import arrive
 from tests.laws import refused, rows_of, scattered

@@ -11,7 +11,7 @@ import pytest
 import dvskit
 from dvskit import Events
 from dvskit.errors import DamagedFileError, FormatError, GeometryError
-from dvskit.events import read_all
+from dvskit.events.sources import read_all
 from tests.arriving import small
 from tests.damage import assert_only_our_errors
 from tests.laws import refused, rows_of

@@ -9,8 +9,9 @@ import pytest
 
 from dvskit import Events, Size
 from dvskit.errors import ConfigError, EventsError, GeometryError, UnitWarning
-from dvskit.events import EventsSource, as_source, parse_size, read_all
+from dvskit.events import EventsSource, as_source, parse_size
 from dvskit.events.columns import polarity_column
+from dvskit.events.sources import read_all
 from tests.laws import refused
 
 LAYOUTS = ["tonic", "faery", "expelliarmus", "metavision", "dv"]

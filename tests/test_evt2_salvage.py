@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from dvskit.errors import DamagedFileError
-from dvskit.events import Events, read_all
+from dvskit.events import Events
+from dvskit.events.sources import read_all
 from dvskit.formats import open_events, save_events
 from tests.arriving import arrive, small
 from tests.damage import kept_share

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from dvskit.errors import DamagedFileError, GeometryError
-from dvskit.events import Size, read_all
+from dvskit.events import Size
+from dvskit.events.sources import read_all
 from dvskit.formats import load_events, open_events
 from tests.arriving import begin, small
 from tests.laws import refused, rows_of

@@ -55,15 +55,13 @@ def garden(tmp_path, monkeypatch):
     for each in registry._REGISTRIES:
         monkeypatch.setattr(each, "_parts", dict(each))
         monkeypatch.setattr(each, "_places", {})
-    for name in ("a", "set/left/a", "set/right/b", "labelled/a", "whole/events"):
+    for name in ("a", "set/left/a", "set/right/b", "labeled/a", "whole/events"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / f"{name}.seed").write_bytes(SEED)
     (tmp_path / "magic").write_bytes(SEED)
     (tmp_path / "other.bin").write_bytes(SEED)
     (tmp_path / "other.txt").write_bytes(SEED)
-    (tmp_path / "labelled" / "a_labels.csv").write_text(
-        "class,startTime_usec,endTime_usec\n1,0,9\n"
-    )
+    (tmp_path / "labeled" / "a_labels.csv").write_text("class,startTime_usec,endTime_usec\n1,0,9\n")
     monkeypatch.chdir(tmp_path)
     dvskit.save_events(EVENTS, "in.npz")
     yield about.parent
@@ -86,7 +84,7 @@ LOOKS = {
     "identify_named": lambda: identify_named(Path("magic")) is PathKind.RECORDING,
     "find_recordings": lambda: len(find_recordings(Path("set")).recordings) == 2,
     "open_samples": lambda: open_samples("set").classes == ("left", "right"),
-    "find_spans": lambda: [row.label for row in find_spans("labelled")] == ["1"],
+    "find_spans": lambda: [row.label for row in find_spans("labeled")] == ["1"],
     "filter_from": lambda: filter_from("every_other:3")(EVENTS) == EVENTS[::3],
     "filter_names": lambda: "every_other" in filter_names(),
     "representation_from": lambda: representation_from("on_minus_off", bins=7).shape((4, 4)),

@@ -24,7 +24,7 @@ import dvskit
 from dvskit import _files
 from dvskit.cli._workers import remove_begun
 from dvskit.errors import DamagedFileError, FormatError, OutputError
-from dvskit.formats import formats
+from dvskit.formats import list_formats
 from dvskit.models import InputConfig, Model, save_model
 from dvskit.networks import ConvLIF
 from dvskit.training.checkpoint import Checkpoint, RunFolder
@@ -188,7 +188,7 @@ def full(left):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of rosbags
 @pytest.mark.parametrize("left", [0, 4096])
 @pytest.mark.parametrize(
-    "row", [row for row in formats() if "w" in row.can], ids=lambda row: row.name
+    "row", [row for row in list_formats() if "w" in row.can], ids=lambda row: row.name
 )
 def test_a_full_disk_is_one_error_and_leaves_the_old_file(tmp_path, row, left):
     out = tmp_path / f"o{row.suffixes[0]}"

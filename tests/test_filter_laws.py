@@ -11,7 +11,8 @@ import pytest
 import dvskit.filters
 from dvskit import Events
 from dvskit.evaluation.measures import AddHotPixels
-from dvskit.events import EventsSource, read_all
+from dvskit.events import EventsSource
+from dvskit.events.sources import read_all
 from dvskit.filters import (
     Affine,
     ArcStar,

@@ -9,7 +9,8 @@ import pytest
 
 from dvskit import Events
 from dvskit.errors import ConfigError, EventsError, GeometryError
-from dvskit.events import EventsSource, Size, read_all
+from dvskit.events import EventsSource, Size
+from dvskit.events.sources import read_all
 from dvskit.filters import Chain, Crop, FilteredSource, Placement, TimeWindow, as_filter
 from tests.laws import random_cuts, refused, scattered
 

@@ -14,8 +14,9 @@ import pytest
 
 import dvskit
 from dvskit.errors import DvskitError, FormatError
-from dvskit.events import Events, read_all
-from dvskit.formats import formats, open_sink
+from dvskit.events import Events
+from dvskit.events.sources import read_all
+from dvskit.formats import list_formats, open_sink
 from dvskit.formats.table import TABLE
 from tests.arriving import SMALL, TEXT, arrive, small
 from tests.damage import assert_only_our_errors, damaged
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.slow
 PIPED = [
     sample for sample in SAMPLES if "r" in TABLE[sample.format].piped and sample.stream == "events"
 ]
-WRITTEN = [row for row in formats() if "w" in row.can]
+WRITTEN = [row for row in list_formats() if "w" in row.can]
 INDEXED = ("evt2", "evt21", "evt3", "evt4", "dat", "aedat2-signed", "aedat31", "es")
 
 content_of = cache(lambda sample: sample.make())

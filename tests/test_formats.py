@@ -18,7 +18,8 @@ from dvskit.errors import (
     OutputError,
     UnknownFormatError,
 )
-from dvskit.formats import Format, find_format, format_for_writing, formats, open_sink
+from dvskit.formats import Format, find_format, list_formats, open_sink
+from dvskit.formats.for_writing import format_for_writing
 from tests.laws import refused
 from tests.test_events import make
 
@@ -85,7 +86,7 @@ def test_saving_a_recording_carries_its_triggers_or_warns_of_their_loss(tmp_path
 
 
 def test_a_name_is_registered_once():
-    assert {"npz", "nmnist", "evt3", "aedat4"} <= {row.name for row in formats()}
+    assert {"npz", "nmnist", "evt3", "aedat4"} <= {row.name for row in list_formats()}
     with refused(ConfigError, "'npz'"):
         dvskit.register_format(Format("npz", (), "x", None, "r", ""))
 

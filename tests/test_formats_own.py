@@ -18,7 +18,8 @@ from dvskit.errors import (
     GeometryError,
     UnknownFormatError,
 )
-from dvskit.formats import Format, find_format, format_for_writing, register_format
+from dvskit.formats import Format, find_format, register_format
+from dvskit.formats.for_writing import format_for_writing
 from dvskit.formats.losses import FormatOrderError
 from dvskit.formats.table import TABLE
 from tests.examples import example_of

@@ -34,7 +34,7 @@ READING = {
     "plot": ("plot rate {} -o o.png", "o.png"),
     "ros": ("ros play {} /again --rate 100", None),
 }
-# They read files, labelled folders or webcams, or nothing at all; view has tests of its own.
+# They read files, labeled folders or webcams, or nothing at all; view has tests of its own.
 OTHERS = {
     "calibrate", "cameras", "demo", "doctor", "emulate", "eval", "filters", "sample", "teach",
     "train", "view",

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dvskit.formats import formats
+from dvskit.formats import list_formats
 from tests.conftest import find_data, skip_or_fail
 from tests.mutation_judge import Reader
 from tests.mutation_kinds import KINDS
@@ -82,7 +82,7 @@ def test_a_few_mutated_inputs_are_read_safely(reader, parser):
 
 def test_every_readable_format_has_a_sample():
     # A folder of a ROS 2 recording holds files of the formats db3 and mcap.
-    readable = {row.name for row in formats() if "r" in row.can} - {"udp", "rosbag2"}
+    readable = {row.name for row in list_formats() if "r" in row.can} - {"udp", "rosbag2"}
     assert readable <= {sample.format for sample in SAMPLES}
 
 

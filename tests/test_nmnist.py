@@ -10,7 +10,7 @@ import pytest
 
 import dvskit
 from dvskit.errors import DamagedFileError
-from dvskit.events import read_all
+from dvskit.events.sources import read_all
 from dvskit.formats import file_bytes, nmnist
 from tests.arriving import small
 from tests.laws import refused, rows_of

@@ -14,7 +14,7 @@ import pytest
 import dvskit
 from dvskit import Events
 from dvskit.errors import ConfigError, DamagedFileError, FormatError
-from dvskit.events import read_all
+from dvskit.events.sources import read_all
 from dvskit.formats.stored_array import read_array_header
 from tests.laws import refused
 from tests.test_events import LAYOUTS, make

@@ -47,11 +47,11 @@ SIZES = [(1440, 900), (390, 844)]
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("views")
-    labelled = render.ShownEvents(EVENTS, labels=LABELS, decisions=DECISIONS)
+    labeled = render.ShownEvents(EVENTS, labels=LABELS, decisions=DECISIONS)
     named = render.ShownEvents(EVENTS, "one second", LABELS)
     for name, shown in {
         "one": EVENTS, "two": [named, OTHER],
-        "labels": labelled, "dots": DOTS, "none": Events.empty((8, 8)), "single": OTHER[:1],
+        "labels": labeled, "dots": DOTS, "none": Events.empty((8, 8)), "single": OTHER[:1],
     }.items():  # fmt: skip
         render.page(shown, folder / f"{name}.html", title=TITLE if name == "one" else None)
     render.page([named, OTHER], folder / "thin.html", max_events=2002)

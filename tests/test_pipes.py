@@ -11,7 +11,7 @@ import pytest
 
 import dvskit
 from dvskit.errors import OutputError, UnknownFormatError
-from dvskit.formats import formats
+from dvskit.formats import list_formats
 from dvskit.video import open_frames
 from tests.laws import refused, refused_command
 from tests.sample_files import video
@@ -67,9 +67,9 @@ def test_our_own_csv_is_known_from_a_pipe(tmp_path):
     assert dvskit.load_events(tmp_path / "b.npz") == events
 
 
-@pytest.mark.parametrize("name", sorted(row.name for row in formats() if "w" in row.can))
+@pytest.mark.parametrize("name", sorted(row.name for row in list_formats() if "w" in row.can))
 def test_the_table_says_which_formats_go_through_a_pipe(tmp_path, capfdbinary, name):
-    row = {row.name: row for row in formats()}[name]
+    row = {row.name: row for row in list_formats()}[name]
     small = make(500)
     events = dvskit.Events(t=small.t, x=small.x, y=small.y, p=small.p, size=(128, 128))
     if "w" not in row.piped:
@@ -89,7 +89,7 @@ def test_a_format_that_cannot_go_through_a_pipe_is_a_usage_error(run):
     refused_command(got, "aedat4")
 
 
-@pytest.mark.parametrize("row", formats(), ids=lambda row: row.name)
+@pytest.mark.parametrize("row", list_formats(), ids=lambda row: row.name)
 def test_the_table_says_which_formats_are_read_from_a_pipe(row):
     assert ("r" in row.piped) == hasattr(row.openers(), "open_stream")
 

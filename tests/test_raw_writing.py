@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from dvskit.errors import EventsError, GeometryError, OutputError
-from dvskit.events import Events, Size, read_all
+from dvskit.events import Events, Size
+from dvskit.events.sources import read_all
 from dvskit.formats import open_events, open_sink, save_events
 from dvskit.streams import Triggers
 from tests.arriving import small

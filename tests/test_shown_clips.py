@@ -67,7 +67,7 @@ def test_a_clip_is_emulated_first(run, tmp_path, clip, words, out):
 
 def test_the_events_of_a_clip_are_those_of_its_emulation(tmp_path, clip):
     recording = open_shown(clip, Reading())
-    assert recording.load() == dvskit.events.read_all(dvskit.emulate(clip))
+    assert recording.load() == dvskit.emulate(clip).load()
     assert open_shown(clip, Reading()) is recording  # emulated once
     assert tuple(open_shown(clip, Reading(size=dvskit.Size(32, 24))).size) == (32, 24)
 
@@ -86,7 +86,7 @@ def test_the_events_of_a_clip_are_mapped_from_files_without_names(tmp_path, monk
     blocks = list(recording)
     assert all(is_mapped(block.t) for block in blocks)
     assert all(block.t.flags.aligned and block.x.flags.aligned for block in blocks)
-    events = dvskit.events.read_all(dvskit.emulate(clip))
+    events = dvskit.emulate(clip).load()
     assert recording.load() == recording.load() == events
     middle_us = int(events.t[len(events) // 2])
     assert recording.between(middle_us, None).load() == events.between(middle_us, None)

@@ -12,7 +12,7 @@ import pytest
 import dvskit
 from dvskit import Events
 from dvskit.errors import DamagedFileError, FormatError, GeometryError
-from dvskit.events import read_all
+from dvskit.events.sources import read_all
 from dvskit.formats import InputStream, ReadOptions
 from dvskit.formats.text import csv, rpg
 from dvskit.formats.text.lines import CHUNK_BYTES, LONGEST_LINE

@@ -251,7 +251,7 @@ def test_a_network_of_points_learns_and_its_model_says_all(bars: Path, tmp_path:
     again = evaluation.evaluate(model, bars)
     assert again.accuracy == trained.results["recordings"].accuracy
     events = load_events(bars / "left" / "0.npz")
-    later = replace(events, t=events.t + 123_456)
+    later = replace(events, t=events.t + 123_456, size=events.sensor_size)
     assert evaluation.classify(model, later) == evaluation.classify(model, events)
 
 

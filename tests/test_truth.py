@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import dvskit
-from dvskit.events import read_all
+from dvskit.events.sources import read_all
 
 # In these y is told as it is stored, counted from the bottom; the events have it from the top.
 FROM_BOTTOM = {

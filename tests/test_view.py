@@ -290,7 +290,7 @@ def test_dropped_files_are_removed_and_labels_of_a_recording_are_served(tmp_path
     (tmp_path / "inbox").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "inbox"))
     viewed = ViewedRecording("a.aedat", lambda: open_events(tmp_path / "a.aedat"))
-    with ViewServer([viewed], title="labelled") as view:
+    with ViewServer([viewed], title="labeled") as view:
         viewed.overview.wait(20)
         told, _ = unpack(ask(view, "events?cloud=0")[1])
         assert told["labels"] == [[0, 1_000_000, "4"]]

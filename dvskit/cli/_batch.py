@@ -40,7 +40,7 @@ from dvskit.cli._workers import (
     unnamed,
 )
 from dvskit.errors import ConfigError, DvskitError, OutputError, count_of, one_line
-from dvskit.formats import format_for_writing
+from dvskit.formats.for_writing import format_for_writing
 from dvskit.formats.table import named_format
 
 NO_OUTPUT = Path(os.devnull)  # of a job that returns a value

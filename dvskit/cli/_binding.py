@@ -44,7 +44,7 @@ from dvskit.cli import _console
 from dvskit.cli._options import PARSERS, REQUIRED
 from dvskit.cli._remote import Staging, with_slashes
 from dvskit.errors import ConfigError, DvskitError, explained, one_line
-from dvskit.formats import formats
+from dvskit.formats import list_formats
 from dvskit.formats.addresses import ADDRESSES
 from dvskit.formats.network import lost_senders
 from dvskit.formats.usb_driver import CAMERAS
@@ -287,8 +287,8 @@ def _added() -> list[str]:
 # packages, which are imported then.
 LISTS: dict[str, Callable[[], Iterable[str]]] = {
     "{filters}": lambda: import_module("dvskit.filters").filter_names(),
-    "{read}": lambda: [row.name for row in formats() if "r" in row.can],
-    "{written}": lambda: [row.name for row in formats() if "w" in row.can],
+    "{read}": lambda: [row.name for row in list_formats() if "r" in row.can],
+    "{written}": lambda: [row.name for row in list_formats() if "w" in row.can],
     "{representations}": lambda: (*REPRESENTATION_WORDS, *registered("representation")),
     "{encoders}": lambda: (*ENCODER_WORDS, *registered("encoder")),
     "{added}": _added,

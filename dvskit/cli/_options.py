@@ -16,8 +16,9 @@ from dvskit.cli import _console
 from dvskit.errors import ConfigError, GeometryError, ShapeError, UnknownFormatError, one_line
 from dvskit.events import Size, parse_size
 from dvskit.events.window import parse_us
-from dvskit.formats import FileSink, Recording, RecordingPart, format_for_writing, open_events
+from dvskit.formats import FileSink, Recording, RecordingPart, open_events
 from dvskit.formats.file_sink import is_standard
+from dvskit.formats.for_writing import format_for_writing
 from dvskit.formats.network import is_network
 from dvskit.formats.table import named_format
 from dvskit.formats.usb_driver import CAMERAS, UsbAddress

@@ -24,7 +24,8 @@ from dvskit.cli._options import (
 from dvskit.cli._shown import ShownRecording, finish, opened
 from dvskit.cli._writer import Kind, OutputWriter, only_for
 from dvskit.errors import ConfigError, count_of
-from dvskit.events import Events, Size, Source, read_all
+from dvskit.events import Events, Size, Source
+from dvskit.events.sources import read_all
 from dvskit.formats.labels import read_labels
 from dvskit.streams import Labels
 

@@ -18,7 +18,7 @@ from dvskit.cli import _console
 from dvskit.cli._options import Json
 from dvskit.errors import LEFT_OUT, DvskitError, count_of
 from dvskit.events import Events
-from dvskit.formats import Format, formats, open_events, open_sink
+from dvskit.formats import Format, list_formats, open_events, open_sink
 from dvskit.formats.table import TABLE
 from dvskit.registry import Package, load_packages
 from dvskit.streams import Triggers
@@ -164,7 +164,7 @@ def sample_events() -> Events:
 def warm_formats(events: Events) -> Iterator[str]:
     """Write and read the events in each format, and read each file damaged; yield the names."""
     with _files.temporary_folder() as folder:
-        for row in formats():
+        for row in list_formats():
             if "w" not in row.can or not TABLE.is_own(row.name):
                 continue
             path = Path(folder) / f"{row.name}{row.suffixes[0]}"

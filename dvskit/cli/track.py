@@ -24,7 +24,8 @@ from dvskit.cli._options import (
 from dvskit.cli._shown import ShownFile, TalliedMethod, finish, opened
 from dvskit.cli._writer import Kind, OutputWriter, VideoLook
 from dvskit.errors import ConfigError, count_of
-from dvskit.events import Source, read_all
+from dvskit.events import Source
+from dvskit.events.sources import read_all
 from dvskit.formats.file_sink import is_standard
 
 if TYPE_CHECKING:

@@ -67,7 +67,7 @@ def on_sensor(events: Events, size: Size) -> Events:
 
         events = dvskit.load_events("digits/0/00001.bin")  # on 34x34
         wider = dvskit.datasets.on_sensor(events, (64, 64))  # at the upper left
-        wider.size  # (64, 64)
+        wider.sensor_size  # (64, 64)
     """
     return Events.from_checked(events.t, events.x, events.y, events.p, Size(*size))
 

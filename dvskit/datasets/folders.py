@@ -54,7 +54,7 @@ from dvskit.errors import (
     one_line,
 )
 from dvskit.formats.found import TEXTS, PathKind, identify
-from dvskit.formats.labels import LABELS_ENDING, find_labelled
+from dvskit.formats.labels import LABELS_ENDING, find_labeled
 from dvskit.formats.table import is_suffix
 from dvskit.video import Light
 
@@ -198,7 +198,7 @@ def find_spans(folder: str | PathLike[str]) -> list[Sample]:
     """Return a sample for each label of the recordings in a folder, by file name and start.
 
     Labels are in `<recording>_labels.csv`, as in DVS128 Gesture. Its lists of training and test
-    files are used if present: see `dvskit.formats.labels`. Raises FormatError as `find_labelled`
+    files are used if present: see `dvskit.formats.labels`. Raises FormatError as `find_labeled`
     there does.
 
         from pathlib import Path
@@ -212,7 +212,7 @@ def find_spans(folder: str | PathLike[str]) -> list[Sample]:
         [(row.label, row.span) for row in rows]  # [("wave", (0, 500000)), ("rest", ...)]
     """
     samples = []
-    for path, labels, part in find_labelled(Path(folder), _is_recording):
+    for path, labels, part in find_labeled(Path(folder), _is_recording):
         spans = zip(labels.start_us.tolist(), labels.stop_us.tolist(), strict=True)
         samples += [
             Sample(path.name, name, part=part, path=path, span=span)

@@ -24,7 +24,7 @@ from dvskit.video.light import Transfer
 
 _JITTER = 103  # stream of random numbers
 
-Labelled = tuple[Events, NDArray[np.bool_]]
+Labeled = tuple[Events, NDArray[np.bool_]]
 """Events with a label each: True for noise."""
 
 
@@ -32,11 +32,11 @@ class _Queue:
     """Events in order of time, held back until no later one can precede them."""
 
     def __init__(self, size: Size) -> None:
-        self._held: Labelled = Events.empty(size), np.empty(0, np.bool_)
+        self._held: Labeled = Events.empty(size), np.empty(0, np.bool_)
 
     def push(
         self, events: Events, noise: NDArray[np.bool_], t: NDArray[np.int64], until_us: int | None
-    ) -> Labelled:
+    ) -> Labeled:
         """Take events at other times `t`; return those before until_us, all for None."""
         held, labels = self._held
         before: tuple[NDArray[Any], ...] = held.t, held.x, held.y, held.p, labels
@@ -65,7 +65,7 @@ class SensorReadout:
         self._limited = bool(params.readout_hz or params.scan_us)
         self._ready = np.full(size.width * size.height if self._limited else 0, -np.inf)
 
-    def push(self, events: Events, noise: NDArray[np.bool_], t_us: int | None) -> Labelled:
+    def push(self, events: Events, noise: NDArray[np.bool_], t_us: int | None) -> Labeled:
         """Take the events up to t_us; return those that have left the sensor by then.
 
         None ends the pass: all leave.

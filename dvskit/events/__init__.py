@@ -1,7 +1,6 @@
 """The `Events` type, and the protocols and sources that carry events."""
 
 from dvskit.events.columns import Events, Layout, cut
-from dvskit.events.notebook_output import set_html_writer
 from dvskit.events.sources import (
     EventsSource,
     Filter,
@@ -13,7 +12,6 @@ from dvskit.events.sources import (
     as_source,
     file_name,
     is_source,
-    read_all,
 )
 from dvskit.events.window import Size, as_size, parse_size
 
@@ -34,6 +32,4 @@ __all__ = [
     "file_name",
     "is_source",
     "parse_size",
-    "read_all",
-    "set_html_writer",
 ]

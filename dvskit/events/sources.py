@@ -312,8 +312,5 @@ def read_all(source: Source) -> Events:
     """Return all events of a Source as one Events.
 
     Raises EventsError for blocks that run back in time, GeometryError for blocks of another size.
-
-        clip = dvskit.emulate("video.mp4")
-        events = dvskit.events.read_all(clip)    # as clip.load()
     """
     return Events.concatenate(source, size=source.size)

@@ -367,7 +367,7 @@ class Transpose(PixelMap):
 
         events = dvskit.Events(t=[0], x=[7], y=[2], p=[True], size=(8, 6))
         swapped = dvskit.filters.Transpose()(events)
-        swapped.x, swapped.y, swapped.size    # ([2], [7], Size(width=6, height=8))
+        swapped.x, swapped.y, swapped.sensor_size    # ([2], [7], Size(width=6, height=8))
     """
 
     def target(self, size: Size) -> Size:
@@ -387,7 +387,7 @@ class QuarterTurn(PixelMap):
 
         events = dvskit.Events(t=[0], x=[0], y=[0], p=[True], size=(8, 6))
         turned = dvskit.filters.QuarterTurn(1)(events)
-        turned.x, turned.y, turned.size    # ([5], [0], Size(width=6, height=8))
+        turned.x, turned.y, turned.sensor_size    # ([5], [0], Size(width=6, height=8))
     """
 
     turns: int = checked(check_whole, -3, 3, default=1)

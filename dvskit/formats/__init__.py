@@ -78,7 +78,7 @@ from dvskit.formats.table import (
     find_by_columns,
     find_by_head,
     find_format,
-    formats,
+    list_formats,
     named_format,
     register_format,
 )
@@ -94,8 +94,7 @@ __all__ = [
     "Recording",
     "RecordingPart",
     "find_format",
-    "format_for_writing",
-    "formats",
+    "list_formats",
     "load_events",
     "merge",
     "open_events",

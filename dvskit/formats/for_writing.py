@@ -17,8 +17,8 @@ def format_for_writing(path: str | PathLike[str], name: str | None = None) -> Fo
     A path of "-", tcp:// and ws:// are pipes: EVT3 unless named. Raises UnknownFormatError for an
     unknown name or suffix, for a read-only format, and for one that cannot go through a pipe.
 
-        dvskit.formats.format_for_writing("out.csv").name           # 'csv'
-        dvskit.formats.format_for_writing("out.raw", "evt2").name    # 'evt2'
+        dvskit.formats.for_writing.format_for_writing("out.csv").name           # 'csv'
+        dvskit.formats.for_writing.format_for_writing("out.raw", "evt2").name    # 'evt2'
     """
     piped = str(path) == "-" or is_network(path)
     scheme = scheme_of(path)

@@ -33,7 +33,7 @@ _NAMED_COLUMNS = ("start_us", "stop_us", "name")
 _LARGEST = 1 << 62
 
 
-class LabelledRecording(NamedTuple):
+class LabeledRecording(NamedTuple):
     """A recording, its labels, and its part of the data set; None if not listed."""
 
     path: Path
@@ -156,7 +156,7 @@ def read_mapping(path: Path) -> dict[int, str]:
     return names
 
 
-def find_labelled(folder: Path, is_recording: Callable[[Path], bool]) -> list[LabelledRecording]:
+def find_labeled(folder: Path, is_recording: Callable[[Path], bool]) -> list[LabeledRecording]:
     """Return the files in a folder that are recordings, and their labels, by name.
 
     `trials_to_train.txt` and `trials_to_test.txt`, with a file name per line, give the part of each
@@ -178,7 +178,7 @@ def find_labelled(folder: Path, is_recording: Callable[[Path], bool]) -> list[La
             if stem not in by_stem:
                 raise FormatError(f"{entry}: the recording {stem} is missing")
     return [
-        LabelledRecording(path, read_labels(labels_path(path)), parts.get(path.name))
+        LabeledRecording(path, read_labels(labels_path(path)), parts.get(path.name))
         for path in recordings
     ]
 

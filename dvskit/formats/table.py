@@ -237,12 +237,12 @@ def register_format(row: Format) -> None:
     TABLE.register(row.name, row, row.module)
 
 
-def formats() -> tuple[Format, ...]:
+def list_formats() -> tuple[Format, ...]:
     """Return the table, in order of names, with the formats of installed packages.
 
     Each row is a `Format`.
 
-        [row.name for row in dvskit.formats.formats() if "w" in row.can]    # formats to write
+        [row.name for row in dvskit.formats.list_formats() if "w" in row.can]    # formats to write
     """
     return tuple(row for _, row in sorted(TABLE.complete().items()))
 

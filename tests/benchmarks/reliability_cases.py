@@ -11,7 +11,7 @@ from typing import Any
 from typer.main import get_command
 
 from dvskit.cli import app
-from dvskit.formats.table import formats
+from dvskit.formats.table import list_formats
 from tests.benchmarks import reliability_parts as parts
 from tests.printed_commands import leaves
 
@@ -73,7 +73,7 @@ def check_complete(known: list[Case]) -> list[str]:
 
 
 def _of_formats() -> Iterator[Case]:
-    for row in formats():
+    for row in list_formats():
         if "w" in row.can:
             out = f"out{row.suffixes[0]}"
             fit = ("--fit", "128x128") * (row.name == "aedat2")  # it knows the sizes of chips only
