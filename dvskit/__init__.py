@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dvskit._progress import progress
 from dvskit.errors import DvskitError, explained
 from dvskit.events import Events, Filter, Sink, Size, Source
-from dvskit.events.notebook_output import set_html_writer
+from dvskit.events.columns import set_html_writer
 from dvskit.formats import (
     load_events,
     merge,

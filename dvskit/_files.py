@@ -349,6 +349,8 @@ def _inside(file: Path, folders: tuple[Path, ...]) -> bool:
 
 
 def _check_folder(target: Path, *, is_own: Callable[[str], bool], overwrite: bool) -> None:
+    if Path.cwd().is_relative_to(target.resolve()):
+        raise OutputError(f"{target}: the current folder cannot be replaced; name one inside it")
     names = [entry.name for entry in target.iterdir()] if target.is_dir() else []
     if (names or target.is_file()) and not overwrite:
         raise OutputError(f"{target}: exists already; pass overwrite=True to replace it")

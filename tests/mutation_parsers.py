@@ -141,17 +141,17 @@ def read_picture(path: Path) -> Read:
 
 
 def depth(folder: Path, suffix: str) -> Path:
-    millimetres = np.zeros((4, 240, 320), np.uint16)
+    millimeters = np.zeros((4, 240, 320), np.uint16)
     for number in range(4):
-        millimetres[number, 40:220, 140 + number : 180 + number] = 2500
+        millimeters[number, 40:220, 140 + number : 180 + number] = 2500
     path = folder / f"a1_s1_t1_depth{suffix}"
     if suffix == ".npz":
-        steps = (millimetres[:, 30:230, 120:200] > 0).astype(np.uint8) * 100
+        steps = (millimeters[:, 30:230, 120:200] > 0).astype(np.uint8) * 100
         np.savez_compressed(path, depth=steps, near_mm=2000, step_mm=5, corner=np.array([120, 30]))
         return path
     from scipy.io import savemat
 
-    savemat(path, {"d_depth": millimetres.transpose(1, 2, 0)})
+    savemat(path, {"d_depth": millimeters.transpose(1, 2, 0)})
     return path
 
 

@@ -3,12 +3,12 @@
     assert matches("rate", picture)
 
 Both are brought to the reference's size, at most 300 pixels wide; it is stored in 32 steps of each
-colour. A pixel is off if it is darker or brighter by more than a tenth, in any of red, green and
+color. A pixel is off if it is darker or brighter by more than a tenth, in any of red, green and
 blue, than all that stands within three pixels of it in the other picture, either way round: letters
-and lines may move by so much, but not vanish, come up, or change their colour. What counts is the
+and lines may move by so much, but not vanish, come up, or change their color. What counts is the
 share of such pixels in the worst tile of 16 x 16. Pictures of few, smooth and large things serve
 best. Of the plots here the worst tile has 0.01 to 0.16 off between matplotlib 3.9 and 3.11, whose
-letters differ; a legend, a line, an axis or a label less, or a colour changed, 0.21 to 0.5.
+letters differ; a legend, a line, an axis or a label less, or a color changed, 0.21 to 0.5.
 
     python -m tests.pictures [TEST ...]     writes the references anew; look at them before a commit
 """
@@ -118,7 +118,7 @@ def as_rgb(picture: np.ndarray | bytes | Path) -> np.ndarray:
 
 
 def stored(picture: np.ndarray) -> np.ndarray:
-    """Return a picture as a reference is stored: small, and in few colours."""
+    """Return a picture as a reference is stored: small, and in few colors."""
     if picture.shape[1] > WIDTH:
         height = max(1, round(picture.shape[0] * WIDTH / picture.shape[1]))
         picture = cv2.resize(picture, (WIDTH, height), interpolation=cv2.INTER_AREA)

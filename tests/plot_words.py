@@ -2,7 +2,7 @@
 
     assert collisions(figure) == []
 
-Every text that is drawn counts: ticks, labels, titles, notes, legends, what stands at a colour bar.
+Every text that is drawn counts: ticks, labels, titles, notes, legends, what stands at a color bar.
 Slanted words are measured along their slant.
 """
 

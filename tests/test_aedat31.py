@@ -145,7 +145,7 @@ def frame_bytes(pixels: np.ndarray, start: int, stop: int, *, valid=1, spare=0) 
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_frames_are_read_in_gray_and_in_colour(tmp_path, channels):
+def test_frames_are_read_in_gray_and_in_color(tmp_path, channels):
     rng = np.random.default_rng(channels)
     pixels = rng.integers(0, 1 << 16, (3, 6, 5, channels))
     size = 36 + 2 * 6 * 5 * channels + 10

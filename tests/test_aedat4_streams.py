@@ -189,7 +189,7 @@ def test_the_exposure_is_that_of_old_and_new_files(
     assert frame[:2] == expected
 
 
-def test_colours_become_rgb_and_other_pixels_are_refused(tmp_path: Path) -> None:
+def test_colors_become_rgb_and_other_pixels_are_refused(tmp_path: Path) -> None:
     pixels = bytes(range(24))
     cases = (
         (24, (2, 3), np.arange(24, dtype="u1").reshape(2, 3, 4)[:, :, 2::-1]),

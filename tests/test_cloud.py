@@ -52,14 +52,14 @@ def box_points(events, span):
 
 
 def splat_by_hand(events, index, camera, size_px, point_px):
-    """How near, and of what colour, what is seen in each place of the doubled picture is."""
+    """How near, and of what color, what is seen in each place of the doubled picture is."""
     points = box_points(events, events.duration_us)
     seen = camera.project(points)
     seen[:, 2] = camera.distance - points @ camera.turn[2]  # parallel too
     radius = float(np.linalg.norm(box_halves(events.sensor_size)))
     side = max(1, round(2 * point_px))
     nearest: dict[tuple[int, int], tuple[int, int]] = {}
-    for (u, v, depth), colour in zip(seen, index.tolist(), strict=True):
+    for (u, v, depth), color in zip(seen, index.tolist(), strict=True):
         steps = int(1 + (camera.distance + radius - depth) / (2 * radius) * (2**24 - 3))
         for dv in range(side):
             for du in range(side):
@@ -72,7 +72,7 @@ def splat_by_hand(events, index, camera, size_px, point_px):
                 )
                 if not (0 <= at[0] < 2 * size_px[1] and 0 <= at[1] < 2 * size_px[0]):
                     continue
-                nearest[at] = max(nearest.get(at, (0, 0)), (steps, 255 - colour))
+                nearest[at] = max(nearest.get(at, (0, 0)), (steps, 255 - color))
     return nearest
 
 
@@ -92,8 +92,8 @@ def test_the_splat_shows_what_a_loop_over_the_definition_shows(point_px, perspec
     by_hand = splat_by_hand(events, index, camera, (100, 80), point_px)
     assert {(int(v), int(u)) for v, u in np.argwhere(nearest)} == set(by_hand)
     assert len(by_hand) > 200
-    for at, (steps, colour) in by_hand.items():
-        assert nearest[at] & 255 == colour
+    for at, (steps, color) in by_hand.items():
+        assert nearest[at] & 255 == color
         assert abs(int(nearest[at] >> 8) - steps) <= 1, "to the rounding of the last digit"
 
 
@@ -160,8 +160,8 @@ def test_the_bar_of_time_ends_with_the_span_in_the_unit_that_fits(span_us, text)
     assert render.by_time(events, DARK).key.ticks == ((0.0, "0"), (1.0, text))
 
 
-def shaded_by_hand(nearest, colours, ground, picture):
-    """Average 2 x 2 places over a picture; farther colours have up to 30 % of the ground."""
+def shaded_by_hand(nearest, colors, ground, picture):
+    """Average 2 x 2 places over a picture; farther colors have up to 30 % of the ground."""
     result = picture.astype(float)
     for v, u in np.ndindex(picture.shape[:2]):
         places = []
@@ -170,8 +170,8 @@ def shaded_by_hand(nearest, colours, ground, picture):
                 places.append(picture[v, u].astype(float))
                 continue
             fog = 0.3 * (1 - ((number >> 26) + 0.5) / 64)
-            colour = colours.palette[255 - (number & 255)]
-            places.append(colour * (1 - fog) + np.array(rgb(ground)) * fog)
+            color = colors.palette[255 - (number & 255)]
+            places.append(color * (1 - fog) + np.array(rgb(ground)) * fog)
         result[v, u] = np.mean(places, axis=0)
     return np.floor(result + 0.5)
 
@@ -182,13 +182,13 @@ def test_shading_averages_what_is_seen(parts):
     rng = np.random.default_rng(6)
     layers = rng.integers(0, 2**32, (parts, 24, 40)).astype(np.uint32)
     layers[rng.random(layers.shape) < 0.6] = 0
-    colours = render.by_time(some_events(), DARK)
+    colors = render.by_time(some_events(), DARK)
     before = rng.integers(0, 256, (12, 20, 3)).astype(np.uint8)
     picture = before.copy()
-    _camera.shade_over(layers, colours, DARK.ground, picture)
-    by_hand = shaded_by_hand(layers.max(axis=0), colours, DARK.ground, before)
+    _camera.shade_over(layers, colors, DARK.ground, picture)
+    by_hand = shaded_by_hand(layers.max(axis=0), colors, DARK.ground, before)
     assert np.abs(picture - by_hand).max() <= 1
-    alone = _camera.shade_alone(layers, colours, DARK.ground).astype(float)
+    alone = _camera.shade_alone(layers, colors, DARK.ground).astype(float)
     taken = (layers.max(axis=0) > 0).reshape(12, 2, 20, 2).sum(axis=(1, 3))
     np.testing.assert_allclose(alone[:, :, 3], 255 * taken / 4, atol=0.5)
     share = alone[:, :, 3:] / 255
@@ -198,10 +198,10 @@ def test_shading_averages_what_is_seen(parts):
 # -- what is where
 
 
-def near(picture, at, colour):
+def near(picture, at, color):
     u, v = int(at[0]), int(at[1])
     patch = picture[v - 2 : v + 3, u - 2 : u + 3].reshape(-1, 3).astype(int)
-    return bool((np.abs(patch - rgb(colour)).max(axis=1) < 90).any())
+    return bool((np.abs(patch - rgb(color)).max(axis=1) < 90).any())
 
 
 @pytest.mark.parametrize("theme", [DARK, LIGHT])
@@ -229,12 +229,12 @@ def test_row_0_is_at_the_top_and_x_runs_to_the_right_from_the_early_side():
 
 def test_on_is_orange_and_off_is_blue():
     events = Events(t=[0, 1], x=[0, 1], y=[0, 0], p=[True, False], size=(2, 1))
-    colours = render.by_polarity(events, DARK)
-    np.testing.assert_array_equal(colours.palette[colours.index], [rgb(DARK.on), rgb(DARK.off)])
-    assert dict(colours.key) == {"ON": DARK.on, "OFF": DARK.off}
+    colors = render.by_polarity(events, DARK)
+    np.testing.assert_array_equal(colors.palette[colors.index], [rgb(DARK.on), rgb(DARK.off)])
+    assert dict(colors.key) == {"ON": DARK.on, "OFF": DARK.off}
 
 
-def test_colours_of_time_span_the_palette_even_for_times_near_the_end_of_int64():
+def test_colors_of_time_span_the_palette_even_for_times_near_the_end_of_int64():
     top = np.iinfo(np.int64).max
     events = Events(t=[top - 2**61, top - 2**60, top], x=[0] * 3, y=[0] * 3, p=[1] * 3, size=(1, 1))
     assert render.by_time(events, DARK).index.tolist() == [0, 127, 255]

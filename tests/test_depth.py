@@ -73,7 +73,7 @@ SWING = clip_of(np.linspace(0.1, 1.5, 10))
 
 
 def flickering(frames: int, seed: int) -> DepthClip:
-    """Return a person who stands still before a camera that errs by a pixel and by a centimetre."""
+    """Return a person who stands still before a camera that errs by a pixel and by a centimeter."""
     rng = np.random.default_rng(seed)
     still = figure()
     noisy = []

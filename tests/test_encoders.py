@@ -306,7 +306,7 @@ def test_fields_stand_where_bohte_put_them():
     assert fields.width == pytest.approx((6.0 + 3.0) / (8 - 2) / 1.5)
 
 
-def test_a_neuron_responds_most_at_its_centre_and_falls_off_as_a_gaussian():
+def test_a_neuron_responds_most_at_its_center_and_falls_off_as_a_gaussian():
     fields = ReceptiveFields((0.0, 0.5, 1.0), 0.2)
     responses = population(torch.tensor([[0.5, 0.7]], dtype=torch.float64), fields)
     assert responses.shape == (1, 2, 3)

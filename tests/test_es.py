@@ -45,7 +45,7 @@ def atis(row: Row) -> bytes:
     return ahead + bytes([step % 63 << 2 | p << 1 | crossing]) + struct.pack("<HH", x, y)
 
 
-def colour(row: Row) -> bytes:
+def color(row: Row) -> bytes:
     step, x, y, _, _, rgb = row
     return b"\xff" * (step // 254) + bytes([step % 254]) + struct.pack("<HH", x, y) + bytes(rgb)
 
@@ -53,7 +53,7 @@ def colour(row: Row) -> bytes:
 LAYOUTS: dict[str, tuple[bytes, Callable[[Row], bytes], bytes]] = {
     "dvs": (header(*SIZE, kind=1), dvs, b"\xfe"),
     "atis": (header(*SIZE, kind=2), atis, b"\xfc"),
-    "colour": (header(*SIZE, kind=4), colour, b"\xfe"),
+    "color": (header(*SIZE, kind=4), color, b"\xfe"),
 }
 
 
@@ -80,12 +80,12 @@ def content_of(name: str, rows: list[Row], rng: np.random.Generator) -> bytes:
 
 
 def expected(name: str, rows: list[Row]) -> tuple[Events, Events, list[tuple[int, int, int]]]:
-    """Return the changes, the threshold crossings and the colours that rows mean."""
+    """Return the changes, the threshold crossings and the colors that rows mean."""
     t = np.cumsum([row[0] for row in rows])
     latest: dict[tuple[int, int], float] = {}
     columns: tuple[list[tuple[int, int, int, int]], ...] = ([], [])
     for time, (_, x, y, p, crossing, rgb) in zip(t.tolist(), rows, strict=True):
-        if name == "colour":
+        if name == "color":
             luma = 299 * rgb[0] + 587 * rgb[1] + 114 * rgb[2]
             p, latest[x, y] = int(luma >= latest.get((x, y), -1)), luma
         columns[crossing if name == "atis" else 0].append((time, x, HEIGHT - 1 - y, p))
@@ -103,17 +103,17 @@ def test_every_layout_is_read_as_its_plain_encoder_wrote_it(tmp_path, name, seed
     rng = np.random.default_rng(seed)
     rows = rows_of_any_kind(rng, 300)
     (tmp_path / "a.es").write_bytes(content_of(name, rows, rng))
-    changes, crossings, colours = expected(name, rows)
+    changes, crossings, colors = expected(name, rows)
     with small("es", BLOCK_EVENTS=(1, 7, 64, 5000)[seed]):
         recording = dvskit.open_events(tmp_path / "a.es")
         assert recording.load() == changes
         assert read_all(recording) == changes
         assert recording.header()["type"] == name
-        atis, colour = name == "atis", name == "colour"
+        atis, color = name == "atis", name == "color"
         assert recording.crossings() == (crossings if atis else Events.empty(SIZE))
-        assert recording.colours().tolist() == ([list(rgb) for rgb in colours] if colour else [])
+        assert recording.colors().tolist() == ([list(rgb) for rgb in colors] if color else [])
         others = {"threshold crossings": len(crossings)} if atis else {}
-        assert recording.other_streams() == ({"colours": len(rows)} if colour else others)
+        assert recording.other_streams() == ({"colors": len(rows)} if color else others)
         for start, stop in np.sort(rng.integers(-5, changes.t[-1] + 9, (6, 2)), axis=1).tolist():
             assert recording.between(start, stop).load() == changes.between(start, stop)
 

@@ -148,6 +148,18 @@ def test_a_folder_is_replaced_and_nothing_stays_beside_it(tmp_path, monkeypatch,
     assert names_in(target) == ["new.txt"]
 
 
+@pytest.mark.parametrize("name", [".", "..", "sub/.."])
+def test_the_current_folder_and_those_above_it_are_not_replaced(tmp_path, monkeypatch, name):
+    (tmp_path / "sub" / "deep").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "sub" / "deep" if name == ".." else tmp_path)
+    with (
+        refused(OutputError, f"{name}: ", "current folder"),
+        _files.whole_folder(name, is_own=lambda name: True, overwrite=True),
+    ):
+        pass
+    assert names_in(tmp_path) == ["sub"]
+
+
 @pytest.mark.parametrize("renamed", [True, False])
 def test_an_output_counts_if_it_was_renamed_wherever_an_interrupt_came(
     tmp_path, monkeypatch, renamed

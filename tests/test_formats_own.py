@@ -103,8 +103,8 @@ def test_the_example_of_register_format_is_read(registers, tmp_path):
     assert dvskit.load_events(tmp_path / "a.dots", size=(40, 30)) == EVENTS
 
 
-def row(name="own", suffixes=(".own",), module="own_format", recognises=None, can="rw"):
-    return Format(name, suffixes, module, recognises, can, "for tests")
+def row(name="own", suffixes=(".own",), module="own_format", recognizes=None, can="rw"):
+    return Format(name, suffixes, module, recognizes, can, "for tests")
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def row(name="own", suffixes=(".own",), module="own_format", recognises=None, ca
         (row(suffixes=(".Own",)), "suffixes"),
         (row(suffixes=()), "suffix"),
         (row(module=np), "module"),
-        (row(recognises=b"OWN"), "recognises"),
+        (row(recognizes=b"OWN"), "recognizes"),
         (row(can="read"), "can"),
         ({"name": "own"}, "Format"),
     ],
@@ -129,7 +129,7 @@ def test_a_format_that_cannot_be_is_refused(registers, wrong, named):
 
 
 def test_content_that_dvskit_knows_is_never_read_as_another_format(registers, tmp_path):
-    register_format(row(suffixes=(".npz", ".own"), recognises=lambda head: True))
+    register_format(row(suffixes=(".npz", ".own"), recognizes=lambda head: True))
     dvskit.save_events(EVENTS, tmp_path / "a.npz")
     (tmp_path / "a.npz").rename(tmp_path / "a.own")
     assert find_format(tmp_path / "a.own").name == "npz"
@@ -194,7 +194,7 @@ def test_blocks_that_run_back_by_a_microsecond_are_refused(registers, tmp_path):
         dvskit.load_events(tmp_path / "a.own")
 
 
-def test_a_format_that_fails_to_recognise_hides_no_other(registers, tmp_path):
+def test_a_format_that_fails_to_recognize_hides_no_other(registers, tmp_path):
     registers(FORMAT.replace("head[:3] == b", "head[10**9] == b"))
     dvskit.save_events(EVENTS, tmp_path / "a.csv")
     dvskit.save_events(EVENTS, tmp_path / "a.npz")

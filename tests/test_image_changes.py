@@ -37,7 +37,7 @@ def changed(changes: ImageChanges, images: Tensor, seed: int = 0) -> Tensor:
 
 
 def middle_of(images: Tensor) -> Tensor:
-    """The centre of mass, (N, 2): x, y."""
+    """The center of mass, (N, 2): x, y."""
     rows, columns = images.shape[1:]
     whole = images.sum((1, 2))
     x = (images.sum(1) * torch.arange(columns)).sum(1) / whole

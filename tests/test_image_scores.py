@@ -137,9 +137,9 @@ def clip():
 def test_a_clip_is_emulated_and_its_frames_judge():
     scores = judge(ComplementaryFilter(), clip(), EmulatorParams(threshold_on=0.15))
     assert len(scores) == 9
-    grey = judge(ComplementaryFilter(threshold_on=0.0, threshold_off=0.0), clip())
-    assert scores.mse_fitted[-1] < 0.7 * grey.mse_fitted[-1]
-    assert scores.ssim[-1] > grey.ssim[-1] + 0.1
+    gray = judge(ComplementaryFilter(threshold_on=0.0, threshold_off=0.0), clip())
+    assert scores.mse_fitted[-1] < 0.7 * gray.mse_fitted[-1]
+    assert scores.ssim[-1] > gray.ssim[-1] + 0.1
 
 
 @pytest.fixture

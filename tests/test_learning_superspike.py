@@ -1,4 +1,4 @@
-"""SuperSpike: the gradient of the van Rossum distance, feedback, its filters, its optimiser."""
+"""SuperSpike: the gradient of the van Rossum distance, feedback, its filters, its optimizer."""
 
 from __future__ import annotations
 
@@ -107,13 +107,13 @@ def test_the_distance_is_the_sum_of_the_losses_of_each_step():
     assert torch.allclose(VAN_ROSSUM.distance(ours, target).sum(), total)
 
 
-def test_the_optimiser_moves_each_weight_by_its_largest_recent_gradient():
+def test_the_optimizer_moves_each_weight_by_its_largest_recent_gradient():
     weight = torch.nn.Parameter(torch.zeros(3).double())
-    optimiser = RMSMax([weight], lr=0.1, decay=0.5)
+    optimizer = RMSMax([weight], lr=0.1, decay=0.5)
     expected, largest = torch.zeros(3).double(), torch.zeros(3).double()
     for gradient in ([1.0, -2.0, 0.0], [0.1, -4.0, 0.0], [-0.1, 1.0, 0.0]):
         weight.grad = torch.tensor(gradient).double()
-        optimiser.step()
+        optimizer.step()
         largest = torch.maximum(0.5 * largest, weight.grad**2)
         expected -= 0.1 * weight.grad / largest.sqrt().clamp(min=1e-30)
     assert torch.allclose(weight.detach(), expected, rtol=1e-12)

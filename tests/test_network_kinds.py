@@ -80,7 +80,7 @@ def test_logits_have_one_row_a_sample_and_the_loss_reaches_every_weight(network:
     functional.cross_entropy(logits, torch.tensor([0, 1, 2])).backward()
     for name, weight in module.named_parameters():
         assert weight.grad is not None, name
-        # What stands in front of a normalisation in training is not moved by its bias.
+        # What stands in front of a normalization in training is not moved by its bias.
         if not (name.endswith("bias") and "conv" in name):
             assert float(weight.grad.abs().sum()) > 0, name
 
@@ -212,7 +212,7 @@ def test_the_largest_of_all_steps_is_the_largest_of_the_chunks() -> None:
     assert alike.grad.flatten().tolist() == [0.25] * 4
 
 
-def test_neighbours_vote_for_a_class() -> None:
+def test_neighbors_vote_for_a_class() -> None:
     x = torch.tensor([[[1.0, 0, 1, 1], [0, 0, 0, 1]]])
     assert Voting(2)(x).tolist() == [[[0.5, 1], [0, 0.5]]]
     assert Voting(4)(x[0]).tolist() == [[0.75], [0.25]]

@@ -218,7 +218,7 @@ def test_bars_that_pass_through_one_another_blend_halfway():
 
 
 def middle(weight: np.ndarray) -> np.ndarray:
-    """Return the centre of a picture's weight: x, y."""
+    """Return the center of a picture's weight: x, y."""
     y, x = np.indices(weight.shape)
     return np.array([(x * weight).sum(), (y * weight).sum()]) / weight.sum()
 

@@ -69,8 +69,8 @@ def slow_plane(apart, window_us):
         off = np.abs(apart - (a * x + b * y + c))
         inliers = near & (off <= limit)
     # The standard error of the slope along (a, b), from the mean error of the inliers.
-    centred = used[:, :2] - used[:, :2].mean(0)
-    covariance = np.linalg.inv(centred.T @ centred) * 1.57 * mean_error**2 * count / (count - 3)
+    centered = used[:, :2] - used[:, :2].mean(0)
+    covariance = np.linalg.inv(centered.T @ centered) * 1.57 * mean_error**2 * count / (count - 3)
     gradient = np.array([a, b])
     steep = gradient @ gradient
     if steep**2 <= 9 * gradient @ covariance @ gradient:

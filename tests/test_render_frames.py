@@ -176,8 +176,8 @@ def test_iterating_gives_rgb_images_of_the_palette():
     _, image = next(iter(made))
     assert image.shape == (17, 23, 3)
     assert image.dtype == np.uint8
-    colours = {tuple(colour) for colour in image.reshape(-1, 3).tolist()}
-    assert colours == {rgb(LIGHT.on), rgb(LIGHT.off), rgb(LIGHT.ground)}
+    colors = {tuple(color) for color in image.reshape(-1, 3).tolist()}
+    assert colors == {rgb(LIGHT.on), rgb(LIGHT.off), rgb(LIGHT.ground)}
 
 
 class Tape(InBlocks):

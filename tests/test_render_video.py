@@ -67,9 +67,9 @@ def test_the_planes_are_the_table_and_the_mean_chroma_of_four_pixels():
         assert np.array_equal(plane, (sums + 2) // 4)
 
 
-def test_the_table_holds_the_reference_colours_of_bt709():
-    colours = np.array([[0, 0, 0], [255, 255, 255], [255, 0, 0], [0, 255, 0], [0, 0, 255]])
-    assert yuv_table(colours.astype(np.uint8)).tolist() == [
+def test_the_table_holds_the_reference_colors_of_bt709():
+    colors = np.array([[0, 0, 0], [255, 255, 255], [255, 0, 0], [0, 255, 0], [0, 0, 255]])
+    assert yuv_table(colors.astype(np.uint8)).tolist() == [
         [16, 128, 128], [235, 128, 128], [63, 102, 240], [173, 42, 26], [32, 240, 118],
     ]  # fmt: skip
 
@@ -98,7 +98,7 @@ def test_enlarging_repeats_pixels(factor):
 
 
 @pytest.mark.parametrize("dark", [True, False], ids=["dark", "light"])
-def test_an_mp4_shows_the_colours_of_the_frames(tmp_path, dark):
+def test_an_mp4_shows_the_colors_of_the_frames(tmp_path, dark):
     # Pixels enlarged by an even factor have chroma of their own.
     view = VideoView(style=LatestPolarity(), scale=4, footer=False, dark=dark, crf=0)
     events = some_events()
@@ -179,15 +179,15 @@ def test_the_image_beside_is_the_latest_that_is_not_later():
         ImagesBeside([(5, images[0][1]), (4, images[0][1])]).advance(9, Size(2, 2))
 
 
-COLOURS = np.array([[200, 40, 30], [30, 150, 60], [40, 60, 190], [230, 200, 40]], np.uint8)
+COLORS = np.array([[200, 40, 30], [30, 150, 60], [40, 60, 190], [230, 200, 40]], np.uint8)
 
 
 def quarters(height=24, width=40):
-    """An image of four colours, a quarter each."""
+    """An image of four colors, a quarter each."""
     image = np.zeros((height, width, 3), np.uint8)
-    for number, colour in enumerate(COLOURS):
+    for number, color in enumerate(COLORS):
         row, column = divmod(number, 2)
-        image[row * height // 2 :][: height // 2, column * width // 2 :][:, : width // 2] = colour
+        image[row * height // 2 :][: height // 2, column * width // 2 :][:, : width // 2] = color
     return image
 
 
@@ -195,7 +195,7 @@ def quarters(height=24, width=40):
 @pytest.mark.parametrize(
     ("name", "dtype"), [("a.mp4", np.uint16), ("a.gif", np.uint8), ("folder", np.float32)]
 )
-def test_an_image_in_colour_stands_beside_the_events_in_colour(tmp_path, name, dtype):
+def test_an_image_in_color_stands_beside_the_events_in_color(tmp_path, name, dtype):
     scale = {np.uint8: 1, np.uint16: 257, np.float32: 1 / 255}[dtype]
     beside = [(900_000, (quarters().astype(np.float64) * scale).astype(dtype))]
     events = some_events((40, 24))
@@ -207,17 +207,17 @@ def test_an_image_in_colour_stands_beside_the_events_in_colour(tmp_path, name, d
     shown = last[: last.shape[0] // 2 * 2, -(last.shape[1] // 2) + 8 :]
     height, width = shown.shape[:2]
     near = 4 if name == "folder" else 14
-    for number, colour in enumerate(COLOURS):
+    for number, color in enumerate(COLORS):
         row, column = divmod(number, 2)
         place = shown[(4 * row + 1) * height // 8 : (4 * row + 3) * height // 8,
                       (4 * column + 1) * width // 8 : (4 * column + 3) * width // 8]  # fmt: skip
-        np.testing.assert_allclose(place.mean((0, 1)), colour, atol=near)
+        np.testing.assert_allclose(place.mean((0, 1)), color, atol=near)
     first = quarters()[..., 0]
     gray = video(events, tmp_path / f"gray-{name}", view=PLAIN, beside=[(900_000, first)])
     assert gray.size == report.size
 
 
-def test_a_gif_shows_colours_that_come_later_as_the_nearest_it_has():
+def test_a_gif_shows_colors_that_come_later_as_the_nearest_it_has():
     first = np.full((8, 8, 3), 40, np.uint8)
     palette = whole_palette(np.zeros((127, 3), np.uint8), DARK, image=first)
     assert palette.shape == (256, 3)

@@ -86,7 +86,7 @@ def test_the_three_discs_are_tracked(sample_folder, run):
     assert set(rows["id"]) == {0, 1, 2}
 
 
-def test_the_shipped_network_recognises_the_digits(sample_folder, run):
+def test_the_shipped_network_recognizes_the_digits(sample_folder, run):
     code, out, _ = run("eval", "nmnist-signed-lif", sample_folder / "digits", "--json")
     assert code == 0
     assert json.loads(out)["accuracy"] > 0.9

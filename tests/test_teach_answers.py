@@ -75,8 +75,8 @@ def test_without_a_model_the_picture_shows_the_events_of_training_and_fades():
     how = Emulation(params=params, size=(128, 128), whole=True)
     events = emulate_frames(as_clip(frames), how, 0)
     assert sum(each.events for each in found) == len(events) > 1000
-    colours = {tuple(each) for each in found[5].picture.reshape(-1, 3).tolist()}
-    assert {rgb(DARK.on), rgb(DARK.off)} <= colours
+    colors = {tuple(each) for each in found[5].picture.reshape(-1, 3).tolist()}
+    assert {rgb(DARK.on), rgb(DARK.off)} <= colors
     kept = found[-1].picture.copy()
     still = [(frames[-1][0] + 30_000 * k, frames[-1][1]) for k in range(1, 9)]
     later = answers_of(answers, still)

@@ -96,7 +96,7 @@ def test_what_cannot_be_is_refused() -> None:
     for wrong, named in (
         ({"points": 0}, "points = 0"),
         ({"points": 1, "fewer": "zero"}, "'zeros'"),
-        ({"scale": "metres"}, "scale"),
+        ({"scale": "meters"}, "scale"),
         ({"duration_us": 0}, "duration_us = 0"),
     ):
         with refused(ConfigError, named):

@@ -40,7 +40,7 @@ SIZES = {
     "ros2_mono_cd.db3": ((640, 480), "header"),
 }
 OTHERS = {
-    "color_320x240.es": {"colours": 473_225},
+    "color_320x240.es": {"colors": 473_225},
     "davis240c_aps_imu.aedat": {"IMU samples": 7384},
     "dvxplorer_320x240_lz4.aedat4": {"IMU samples": 475},
     "evt3_triggers_640x480.raw": {"other words": 519},

@@ -376,7 +376,7 @@ class Cluster:
             return JobResult(f"{type(error).__name__}: {one_line(error)}")
 
     def close(self) -> None:
-        """Leave the workers; jobs in line are cancelled, and those that run complete their file."""
+        """Leave the workers; jobs in line are canceled, and those that run complete their file."""
         outs = self._outs - {job.out for job in self._running.values()}
         with suppress(Exception):  # the scheduler may be gone
             self._executor.shutdown(wait=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from dvskit._checks import check_known
 from dvskit.errors import EventsError, GeometryError
 from dvskit.events.even_blocks import even_blocks
-from dvskit.events.notebook_output import NotebookOutput
 from dvskit.events.window import Size, as_size, check_window, warn_of_seconds
 
 Layout = Literal["tonic", "faery", "expelliarmus", "metavision", "dv"]
@@ -27,6 +26,22 @@ _LAYOUTS: dict[str, list[tuple[str | tuple[str, str], str]]] = {
 }
 _TIME_FIELDS = ("t", "timestamp", "ts")
 _POLARITY_FIELDS = ("p", "on", "polarity")
+
+_html_writers: list[Callable[[Any], str]] = []
+
+
+def set_html_writer(write: Callable[[Any], str]) -> None:
+    """Set the function that returns the HTML of events or a source for a notebook."""
+    _html_writers[:] = [write]
+
+
+class NotebookOutput:
+    """Mixin with the HTML that a notebook shows; without a writer it shows the repr."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str | None:
+        return _html_writers[0](self) if _html_writers else None
 
 
 def _column(name: str, values: ArrayLike, dtype: type[np.generic]) -> NDArray[Any]:

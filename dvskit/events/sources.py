@@ -11,9 +11,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from dvskit.errors import EventsError
-from dvskit.events.columns import Events, cut
+from dvskit.events.columns import Events, NotebookOutput, cut
 from dvskit.events.even_blocks import even_blocks
-from dvskit.events.notebook_output import NotebookOutput
 from dvskit.events.window import Size, check_window, early_end_us, warn_of_seconds
 
 

@@ -12,7 +12,7 @@ A format module defines what its row in the table says it can do:
     open_stream(stream: InputStream, options: ReadOptions) -> Recording      where it can be piped
     open_sink(path: Path, size: Size, *, overwrite: bool) -> FileSink
 
-`open_events(path)` asks each row of `table.TABLE` whether it recognises the first 4,096 bytes; if
+`open_events(path)` asks each row of `table.TABLE` whether it recognizes the first 4,096 bytes; if
 none does, the suffix decides. All reading builds on `_blocks` of a `Recording`, which yields
 `Events` in time order; `_blocks_from` may start at a time without reading the data before it.
 `_write` of a `FileSink` gets such blocks, and writes to a temporary file, which is renamed at the

@@ -35,7 +35,7 @@ def read_camera(path: str | PathLike[str], *, size: tuple[int, int] | None = Non
     "camchain.yaml:cam1".
 
     size  (width, height) of the sensor, compared with the resolution in the file if it has one; the
-          centre of a text file must be on it
+          center of a text file must be on it
 
     Raises MissingFileError, FormatError for other content, other distortion models and another
     resolution, ConfigError for a missing or unknown name of a camera.
@@ -88,7 +88,7 @@ def _of_numbers(file: Path, text: str, size: tuple[int, int] | None) -> Intrinsi
     known = _checked(file, numbers[:4], numbers[4:])
     if size is not None and not (0 <= known.cx < size[0] and 0 <= known.cy < size[1]):
         raise FormatError(
-            f"{file}: its centre, cx {known.cx:g} and cy {known.cy:g}, is not on a sensor of "
+            f"{file}: its center, cx {known.cx:g} and cy {known.cy:g}, is not on a sensor of "
             f"{size[0]}x{size[1]}; pass the calibration of this camera"
         )
     return known

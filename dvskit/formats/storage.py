@@ -54,7 +54,7 @@ class TriggerColumns(NamedTuple):
 
 
 def new_columns(count: int) -> EventColumns:
-    """Return uninitialised columns of `count` events."""
+    """Return uninitialized columns of `count` events."""
     return EventColumns(
         np.empty(count, np.int64),
         np.empty(count, np.int16),
@@ -64,7 +64,7 @@ def new_columns(count: int) -> EventColumns:
 
 
 def new_triggers(count: int) -> TriggerColumns:
-    """Return uninitialised columns t, id, p of `count` external triggers."""
+    """Return uninitialized columns t, id, p of `count` external triggers."""
     return TriggerColumns(
         np.empty(count, np.int64), np.empty(count, np.int16), np.empty(count, np.bool_)
     )

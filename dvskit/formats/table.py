@@ -30,7 +30,7 @@ def never(head: bytes) -> bool:
 def raw_header_says(version: str, name: str) -> Callable[[bytes], bool]:
     """Return a function that tests for a RAW header of an EVT version."""
 
-    def recognises(head: bytes) -> bool:
+    def recognizes(head: bytes) -> bool:
         if not head.startswith(b"%"):
             return False
         lines = []
@@ -46,7 +46,7 @@ def raw_header_says(version: str, name: str) -> Callable[[bytes], bool]:
             )
         return any(line == f"evt {version}" for line in lines)
 
-    return recognises
+    return recognizes
 
 
 def is_dat(head: bytes) -> bool:
@@ -89,7 +89,7 @@ class Format:
     suffixes    file name endings, with the dot; the first is the usual one
     module      imported when the format is used; a module with several formats is followed by a
                 colon and the object with the functions of this one
-    recognises  whether the first 4096 bytes of a file are of this format; None if the format has no
+    recognizes  whether the first 4096 bytes of a file are of this format; None if the format has no
                 mark and only the suffix identifies it
     can         "r", "w" or "rw"
     summary     one line for users
@@ -108,7 +108,7 @@ class Format:
     name: str
     suffixes: tuple[str, ...]
     module: str
-    recognises: Callable[[bytes], bool] | None
+    recognizes: Callable[[bytes], bool] | None
     can: Literal["r", "w", "rw"]
     summary: str
     variants: str = ""
@@ -128,9 +128,9 @@ class Format:
         return named_errors(f"{path}: format {self.name}", FormatError)
 
     def fits(self, head: bytes) -> bool:
-        """Return whether the format recognises the first bytes of a file; if it fails, False."""
+        """Return whether the format recognizes the first bytes of a file; if it fails, False."""
         try:
-            return self.recognises is not None and bool(self.recognises(head))
+            return self.recognizes is not None and bool(self.recognizes(head))
         except Exception:
             if TABLE.is_own(self.name):
                 raise
@@ -158,7 +158,7 @@ _OWN = (
     Format("aedat4", (".aedat4",), "dvskit.formats.aedat4", starts_with(b"#!AER-DAT4.0"), "rw",
            "iniVation AEDAT 4", "the number of an event stream, if there are several"),
     Format("es", (".es",), "dvskit.formats.es", starts_with(b"Event Stream"), "rw",
-           "Event Stream 2: DVS, ATIS, colour and generic events", piped="w"),
+           "Event Stream 2: DVS, ATIS, color and generic events", piped="w"),
     Format("aedat2", (".aedat", ".aedat2"), "dvskit.formats.aedat2",
            starts_with(b"#!AER-DAT1.0", b"#!AER-DAT2.0", b"# This is a raw AE data file"), "rw",
            "jAER AEDAT 1 and 2 (DVS128, DAVIS, DVS640)", "a chip, such as DVS128 or DAVIS346",
@@ -215,7 +215,7 @@ def register_format(row: Format) -> None:
                                lambda head: head.startswith(b"DOTS"), "r", "rows of int64"))
 
     The guide "Extending dvskit" shows a format that is also written and salvaged. Content that
-    one of dvskit's own formats recognises is never read as another. A suffix may be one that other
+    one of dvskit's own formats recognizes is never read as another. A suffix may be one that other
     formats have: content decides on reading, and writing takes the first row that can, dvskit's
     own before registered ones; `format=` (`--to`) names another. Raises ConfigError for a taken
     name and for wrong fields.
@@ -228,8 +228,8 @@ def register_format(row: Format) -> None:
          "suffixes is a tuple of lower-case endings, such as ('.foo',)"),
         (ends or "w" not in row.can, "a format that is written has a suffix, such as ('.foo',)"),
         (isinstance(row.module, str), "module is a name, such as __name__"),
-        (row.recognises is None or callable(row.recognises),
-         "recognises is a function of bytes, such as lambda head: head.startswith(b'FOO')"),
+        (row.recognizes is None or callable(row.recognizes),
+         "recognizes is a function of bytes, such as lambda head: head.startswith(b'FOO')"),
         (row.can in ("r", "w", "rw"), "can is 'r', 'w' or 'rw'"),
     ):  # fmt: skip
         if not good:
@@ -301,7 +301,7 @@ def file_of_events(path: Path) -> Path:
         file = path / row.inside
         if not row.inside or not file.is_file():
             continue
-        if row.recognises is None or row.fits(_start(file)):
+        if row.recognizes is None or row.fits(_start(file)):
             return file
     return path
 
@@ -316,7 +316,7 @@ def _start(file: Path) -> bytes:
 def find_format(path: str | PathLike[str]) -> Format:
     """Return the format of a file or a folder: by its content first, by its suffix second.
 
-    Installed packages that extend dvskit are imported if no known format recognises the content,
+    Installed packages that extend dvskit are imported if no known format recognizes the content,
     also for the suffix of N-MNIST. Raises UnknownFormatError if none or several match, FormatError
     if it cannot be read.
 
@@ -350,21 +350,21 @@ def find_by_head(path: Path, head: bytes) -> Format:
 
 
 def _failures(head: bytes) -> str:
-    """Return the errors of formats that fail to recognise a file, as part of a message."""
+    """Return the errors of formats that fail to recognize a file, as part of a message."""
     text = ""
     for row in TABLE.values():
         try:
-            if row.recognises is not None:
-                row.recognises(head)
+            if row.recognizes is not None:
+                row.recognizes(head)
         except Exception as error:
-            text += f"; recognises of format {row.name} fails: {with_line(error)}"
+            text += f"; recognizes of format {row.name} fails: {with_line(error)}"
     return text
 
 
 def _fitting(head: bytes) -> list[Format]:
     rows = TABLE.values()
     try:  # without a call of a method for each row: data sets have many small files
-        return [row for row in rows if row.recognises is not None and row.recognises(head)]
+        return [row for row in rows if row.recognizes is not None and row.recognizes(head)]
     except Exception:
         return [row for row in rows if row.fits(head)]
 
@@ -384,13 +384,13 @@ def known_by_head(path: Path, head: bytes) -> Format:
     if not fitting:
         suffix = path.suffix.lower()
         fitting = [
-            row for row in TABLE.values() if row.recognises is None and suffix in row.suffixes
+            row for row in TABLE.values() if row.recognizes is None and suffix in row.suffixes
         ]
         if fitting and not (fitting[0].name in _EMPTY and _is_text_of_events(head)):
             known = len(TABLE)
             fitting = (len(TABLE.complete()) > known and _fitting(head)) or fitting
     if not fitting:
-        expected = [row.name for row in TABLE.values() if row.recognises and suffix in row.suffixes]
+        expected = [row.name for row in TABLE.values() if row.recognizes and suffix in row.suffixes]
         if expected:
             raise UnknownFormatError(
                 f"{path}: starts with {head[:16]!r}, not with a header of "

@@ -268,7 +268,7 @@ class Validator:
                 lambda i: (
                     f"time runs back from {newest[i]} to {t[i]} us{hint}"
                     if self.strict
-                    else f"an event at {t[i]} us is out of order among its neighbours"
+                    else f"an event at {t[i]} us is out of order among its neighbors"
                 ),
             )
             good = ~bad

@@ -73,7 +73,7 @@ class CornerLinks:
     def __init__(self, size: Size, *, within_px: float = 3.5, within_us: int = 25_000) -> None:
         check_number("within_px", within_px, 0, 64)
         check_whole("within_us", within_us)
-        from dvskit.motion.link_kernels import NEVER
+        from dvskit.filters.corner_kernels import NEVER
 
         self.corners = self.tracks = 0
         self._within_us = within_us
@@ -87,7 +87,7 @@ class CornerLinks:
     def __call__(self, corner_events: Events) -> NDArray[Any]:
         """Return a row for each corner event, (n,) of `TRACK_ROW`: id, t, x, y."""
         from dvskit.filters.base import columns
-        from dvskit.motion.link_kernels import link
+        from dvskit.filters.corner_kernels import link
 
         t, x, y, _ = columns(corner_events)
         rows = np.empty(len(corner_events), TRACK_ROW)

@@ -22,7 +22,7 @@ _LEAST_EXPONENT = np.float32(-87)  # e^-87 is still a normal number
 
 
 class Unaliased(Compiler):
-    """Compiles a function whose arrays do not overlap, so its loop is vectorised."""
+    """Compiles a function whose arrays do not overlap, so its loop is vectorized."""
 
     def define_pipelines(self) -> Any:
         """Return numba's own passes, with the arrays marked as not overlapping."""
@@ -334,7 +334,7 @@ def _logistic(surrogate: Any, u: Any) -> Any:
 
 @compiled_part
 def _exp_of_negative(x: Any) -> Any:
-    """Return e^x for x <= 0, to one or two float32 roundings, in a form that is vectorised.
+    """Return e^x for x <= 0, to one or two float32 roundings, in a form that is vectorized.
 
     x = k ln 2 + r with |r| <= ln 2 / 2, e^x = 2^k e^r, and e^r is its series up to r^7.
     """

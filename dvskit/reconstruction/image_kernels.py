@@ -127,7 +127,7 @@ _EQUAL = 1e-10  # of the mean square: a variance from rounding alone
 
 
 @njit(cache=True, nogil=True)
-def normalise_nonzero(values: Array) -> None:
+def normalize_nonzero(values: Array) -> None:
     """Shift and scale the values other than 0 to mean 0 and deviation 1, in place.
 
     Values that are all equal stay.

@@ -35,7 +35,7 @@ from dvskit.networks.model_folder import (
 )
 from dvskit.networks.network import outline, silence
 from dvskit.networks.onnx import export
-from dvskit.reconstruction.image_kernels import normalise_nonzero
+from dvskit.reconstruction.image_kernels import normalize_nonzero
 from dvskit.tensors import VoxelGrid
 
 
@@ -74,7 +74,7 @@ class VoxelInput:
         grid = VoxelGrid(bins=self.bins, duration_us=duration_us)(events, start_us=start_us)
         voxels: NDArray[np.float32] = grid.numpy()[:, 0]
         if self.normalized:
-            normalise_nonzero(voxels.reshape(-1))
+            normalize_nonzero(voxels.reshape(-1))
         return voxels
 
 

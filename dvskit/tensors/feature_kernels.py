@@ -24,7 +24,7 @@ AT_ONCE = 8  # patches compared with all features together
 ABREAST = 4  # features and patches multiplied together; both numbers are multiples of it
 _MOST_TAUS = 40.0  # of the surface's unit: exp(40) squared, times a patch, fits into float32
 _NONE = np.float32(-3e38)  # below any product
-_FAST = {"reassoc", "contract", "nsz"}  # sums in any order, so that they are vectorised
+_FAST = {"reassoc", "contract", "nsz"}  # sums in any order, so that they are vectorized
 
 
 @njit(cache=True, nogil=True, fastmath=_FAST)
@@ -89,7 +89,7 @@ def _gather(
 def _nearest(products: Array, least: Array, length: float, masked: Array, lanes: Array) -> int:
     """Return the first feature with the largest product above least * length; -1 if none is.
 
-    The maximum is taken in ROW lanes, since one maximum alone would not be vectorised.
+    The maximum is taken in ROW lanes, since one maximum alone would not be vectorized.
 
     products, least, masked  (n,), n a multiple of ROW; masked is overwritten, as is lanes (ROW,)
     """

@@ -101,7 +101,7 @@ def open_frames(
         try:
             return RecordedFrames(path, fps=fps, light=light, strict=strict)
         except FormatError:
-            if format.recognises is None:  # its name alone marks it as an event file
+            if format.recognizes is None:  # its name alone marks it as an event file
                 raise error from None
             raise
 

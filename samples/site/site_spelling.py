@@ -14,7 +14,7 @@ _SPELLINGS = [
         (r"^grey", "gray"),
         (r"centre", "center"),
         (r"metre", "meter"),
-        (r"labeled", "labeled"),
+        (r"labelled", "labeled"),
         (
             r"(initial|maxim|minim|normal|optim|organ|quant|raster|recogn|serial|stabil|standard"
             r"|synchron|vector|visual)is(?=e|ing|ation)",

@@ -5,7 +5,7 @@
 NMNIST is a folder of recordings, a folder a class. All give counts (20, B, 2, 34, 34) in bins of
 15 ms, which are checked to be equal. Epochs of all ways take turns; medians are printed. With --raw
 only epochs from files are measured. Beside other work on the machine, OMP_WAIT_POLICY=passive
-keeps torch's threads from waiting for each other in loops, which favours tonic's cache in memory.
+keeps torch's threads from waiting for each other in loops, which favors tonic's cache in memory.
 """
 
 from __future__ import annotations
@@ -116,13 +116,13 @@ def small_net() -> Callable:
         nn.Conv2d(2, 12, 5), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(12, 32, 5), nn.ReLU(),
         nn.AvgPool2d(2), nn.Flatten(), nn.Linear(32 * 5 * 5, 10),
     )  # fmt: skip
-    optimiser = torch.optim.Adam(net.parameters())
+    optimizer = torch.optim.Adam(net.parameters())
 
     def step(counts: torch.Tensor, labels: torch.Tensor) -> None:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         said = net(counts.float().flatten(0, 1)).unflatten(0, counts.shape[:2]).mean(0)
         nn.functional.cross_entropy(said, labels).backward()
-        optimiser.step()
+        optimizer.step()
 
     return step
 

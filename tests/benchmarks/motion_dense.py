@@ -4,7 +4,7 @@
 
 Scenes of planes move for 100 ms, then a window of events is taken. Errors are in pixels over the
 window, from the flow in its middle: their mean (AEE, over pixels with events, as MVSEC does), the
-median, and the share above 3 px. Flow is judged only at pixels where it is given, which favours
+median, and the share above 3 px. Flow is judged only at pixels where it is given, which favors
 peers; `known` is their share. `still` is the mean error of no flow. Medians follow the scenes.
 --real takes rotations with flow.npy; --davis compares with OpenCV's DIS flow of the frames of a
 recording, over --frames of them at a time. Seconds are of processor time, the best of three.

@@ -6,7 +6,7 @@ Speed is of processor time, tools by turns, the median of the rounds: of the eve
 image at the end, and with an image each 0.35 events per pixel.
 Neither other tool has a complementary filter: dv-processing's Accumulator adds events that decay,
 eventcv's `tsurf` is the surface of decayed latest times. Scores are those of `dvskit eval` on a
-recording with frames: of the filter with and without frames, of the frame before, and of mid grey.
+recording with frames: of the filter with and without frames, of the frame before, and of mid gray.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class _FramePass:
 
 
 KINDS: dict[str, Any] = {
-    "mid grey": FrameBefore(uses_frames=False),
+    "mid gray": FrameBefore(uses_frames=False),
     "filter, events alone": ComplementaryFilter(uses_frames=False),
     "the frame before": FrameBefore(),
     "published filter": ComplementaryFilter(carried=False),

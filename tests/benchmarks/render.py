@@ -6,7 +6,7 @@
 
 A 1280x720 sensor; exponential decay with a time constant of 50 ms. "defaults" are those of each
 (dvskit ultrafast, crf 15; faery medium, crf 17); else both have the same preset, faery crf 17 and
-dvskit --crf, 14 unless told: the same quantiser. (The same crf makes faery's pictures finer by 3
+dvskit --crf, 14 unless told: the same quantizer. (The same crf makes faery's pictures finer by 3
 steps: it tells x264 25 frames a second, dvskit how many there are, and x264 takes pictures that are
 shown for a shorter time to need less.) faery writes profile baseline, x264 build 164.
 dvskit's video has its footer (time code, rates) too. The candidates alternate; printed are seconds,

@@ -162,7 +162,7 @@ def serve(name: str, folder: str, seed: int) -> None:
     precision = "auto" if kind == "dvskit" else "float32"
     precision = next((word for word in how if "float" in word), precision)
     holder = nn.ParameterList(way.weights)
-    optimiser = make_optimizer(holder, LOOP)
+    optimizer = make_optimizer(holder, LOOP)
     for number, asked in enumerate(sys.stdin):
         begun, busy, right = time.perf_counter(), time.process_time(), []
         if asked.strip() == "test":
@@ -175,7 +175,7 @@ def serve(name: str, folder: str, seed: int) -> None:
             with training_precision(CPU, precision):
                 logits = way.run(counts.float())
             loss = functional.cross_entropy(logits.float(), labels)
-            take_step(optimiser, loss, rate=LOOP.learning_rate)
+            take_step(optimizer, loss, rate=LOOP.learning_rate)
         print(json.dumps([time.perf_counter() - begun, time.process_time() - busy]), flush=True)
 
 

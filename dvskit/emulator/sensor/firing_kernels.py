@@ -304,7 +304,7 @@ def _emit(count: int, first: int, lanes: Lanes, hit_choice: Array, events: Marke
 def _reset(m: int, when: When, follower: Follower, model: SensorModel, c: Array) -> None:
     """Go on to the event, if there is one, and restart the pixel; otherwise go on to the limit."""
     first, start, end = when
-    # Operands of a selection are read first: selecting an address does not vectorise.
+    # Operands of a selection are read first: selecting an address does not vectorize.
     stop, rate, limit, target = c[STOP + m], c[RATE + m], c[LIMIT + m], c[TARGET + m]
     crossed, against, before = c[T + m], c[AGAINST + m], c[BEGUN + m]
     fired = c[SIGN + m] != 0.0

@@ -111,7 +111,7 @@ def shot_rate(light: float, on: float, off: float, model: SensorModel) -> float:
 def start_pixels(
     levels: Array, first: int, model: SensorModel, sigma: float, spread: float, pixels: Pixels
 ) -> None:
-    """Initialise a slice of pixels, from pixel `first` on, that have seen `levels` forever.
+    """Initialize a slice of pixels, from pixel `first` on, that have seen `levels` forever.
 
     Thresholds and leaks are drawn. A leaking pixel begins anywhere on its way to a leak event;
     shot noise has reset many of the pixels that would be far on this way.

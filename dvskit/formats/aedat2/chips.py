@@ -160,7 +160,7 @@ def layout_row(chip: Chip, size: Size) -> NDArray[np.int64]:
 
 
 _GUESS_WORDS = 1 << 20
-_CLOSE_US = 1 << 20  # between neighbouring words
+_CLOSE_US = 1 << 20  # between neighboring words
 _WRAP_US = 1 << 32
 _NEARLY = 0.99  # of the most words that fit a chip: as good a guess; and share for larger sensors
 _LEAST = 0.9  # share of words that fit the chip; the others may be damaged

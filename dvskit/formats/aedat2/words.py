@@ -183,7 +183,7 @@ class Clock:
     def count_on_sure(self, t: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the extended times of stored ones, if some may be damaged.
 
-        Only times close to a neighbour advance the clock, if most of them are.
+        Only times close to a neighbor advance the clock, if most of them are.
         """
         close = np.diff(t) % _WRAP_US <= _CLOSE_US
         sure = np.concatenate([close, [False]]) | np.concatenate([[False], close])

@@ -152,7 +152,7 @@ def packet_table(entries: list[PacketEntry]) -> bytes:
 
 
 def frame_packet(frame: Frame) -> bytes:
-    """Return a packet of one frame; colours become BGR."""
+    """Return a packet of one frame; colors become BGR."""
     image = frame.image
     kind = 2 if image.dtype == np.uint16 else 0
     if image.ndim == 3:  # (H, W, RGB) -> (H, W, BGR)

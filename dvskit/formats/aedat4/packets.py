@@ -20,7 +20,7 @@ _spare: deque[NDArray[np.uint8]] = deque(maxlen=8)
 
 
 def spare_array(count: int) -> NDArray[np.uint8]:
-    """Return an uninitialised array of at least `count` bytes."""
+    """Return an uninitialized array of at least `count` bytes."""
     try:
         found = _spare.pop()
         while len(found) < count:

@@ -262,7 +262,7 @@ class Aedat4Recording(Recording):
         return Imu.empty() if packets is None else read_imu(packets)
 
     def frames(self) -> Iterator[Frame]:
-        """Yield the frames, one at a time; colours are RGB."""
+        """Yield the frames, one at a time; colors are RGB."""
         packets = self._packets("FRME")
         return iter(()) if packets is None else read_frames(packets)
 

@@ -1,4 +1,4 @@
-"""Event Stream (`.es`), version 2: DVS, ATIS, colour and generic events.
+"""Event Stream (`.es`), version 2: DVS, ATIS, color and generic events.
 
 Layout: github.com/neuromorphic-paris/event_stream; `byte_kernels` decodes it. A byte of a DVS event
 holds the microseconds since the event before it (7 bits) and the polarity (bit 0, ON = 1). 0xFF

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from dvskit.formats.storage import EventColumns
 
 # The type of events, as byte 15 of a file says it.
-GENERIC, DVS, ATIS, DISPLAY, COLOUR = range(5)
+GENERIC, DVS, ATIS, DISPLAY, COLOR = range(5)
 
 EVENT_BYTES = 5
 OVERFLOW_US = 127
-LONG_OVERFLOW_US = 254  # of a colour or generic event
+LONG_OVERFLOW_US = 254  # of a color or generic event
 _GRAY = (299, 587, 114)  # parts in 1000 of red, green and blue in brightness (ITU-R BT.601)
 
 # Indices in the decoder's state: the clock, the events in the columns, the losses, and the skipped
@@ -29,7 +29,7 @@ _RUN = 8  # events in a row, all on the sensor, that show where events go on
 @njit(cache=True, nogil=True)
 def event_bytes(kind: int) -> int:
     """Return the number of bytes per event."""
-    return 8 if kind == COLOUR else EVENT_BYTES
+    return 8 if kind == COLOR else EVENT_BYTES
 
 
 @njit(cache=True, nogil=True)
@@ -40,7 +40,7 @@ def _time_alone(first: int, kind: int) -> int:
         time = OVERFLOW_US * (first & 1)
     elif kind == ATIS and first >= 0xFC:
         time = 63 * (first & 3)
-    elif kind == COLOUR and first >= 0xFE:
+    elif kind == COLOR and first >= 0xFE:
         time = LONG_OVERFLOW_US * (first & 1)
     return time
 
@@ -49,7 +49,7 @@ def _time_alone(first: int, kind: int) -> int:
 def _event(data: NDArray[np.uint8], at: int, kind: int) -> tuple[int, int, int, int, bool]:
     """Return the event at data[at]: microseconds, column, row, polarity, and if it is a crossing.
 
-    A colour event has its brightness in place of the polarity.
+    A color event has its brightness in place of the polarity.
     """
     first = np.int64(data[at])
     column = np.int64(data[at + 1]) | np.int64(data[at + 2]) << 8
@@ -129,7 +129,7 @@ def decode(
     strict: bool,
     state: NDArray[np.int64],
     gray: NDArray[np.int32],
-    colours: NDArray[np.uint8],
+    colors: NDArray[np.uint8],
     columns: EventColumns,
     losses: NDArray[np.int64],
 ) -> int:
@@ -139,13 +139,13 @@ def decode(
     bytes, x, y), likewise. Stops early if either is full, at an event cut by the end, and in strict
     mode after the first loss. Row 0 is the top row in the columns. `crossings` decodes threshold
     crossings instead of changes. `gray` is 1 more than the latest brightness of each pixel, 0 for
-    none: a colour event is ON if it is no darker. Red, green and blue go into the rows of
-    `colours`. Both may be empty for other types, `colours` for all.
+    none: a color event is ON if it is no darker. Red, green and blue go into the rows of
+    `colors`. Both may be empty for other types, `colors` for all.
     """
     t, x, y, p = columns
     now, n, lost = state[S_CLOCK], state[S_EVENTS], state[S_LOSSES]
     at, step = start, event_bytes(kind)
-    coloured = kind == COLOUR
+    colored = kind == COLOR
     while at < data.size and n < t.size and lost < losses.shape[0] and not (strict and lost > 0):
         if kind == DVS:
             limit = data.size - EVENT_BYTES + 1
@@ -166,14 +166,14 @@ def decode(
             if crossing != crossings:
                 state[S_OTHERS] += 1
                 continue
-            if coloured:
+            if colored:
                 place = row * width + column
                 brighter = polarity + 1 >= gray[place]
                 gray[place] = polarity + 1
                 polarity = 1 if brighter else 0
-            if colours.size > 0:
+            if colors.size > 0:
                 for part in range(3):
-                    colours[n, part] = data[at - 3 + part]
+                    colors[n, part] = data[at - 3 + part]
             t[n], x[n], y[n], p[n] = now, column, height - 1 - row, polarity == 1
             n += 1
             continue

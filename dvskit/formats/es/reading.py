@@ -30,7 +30,7 @@ from dvskit.streams import Labels
 MAGIC = b"Event Stream"
 _HEADER_BYTES = 20  # the last 4 are the size of the sensor, which generic events lack
 _GENERIC_HEADER_BYTES = 16
-_KINDS = {k.GENERIC: "generic", k.DVS: "dvs", k.ATIS: "atis", k.COLOUR: "colour"}
+_KINDS = {k.GENERIC: "generic", k.DVS: "dvs", k.ATIS: "atis", k.COLOR: "color"}
 
 
 def _version_of(path: Path) -> str:
@@ -61,7 +61,7 @@ def _checked_head(path: Path) -> bytes:
     if kind not in _KINDS:
         named = " (display)" if kind == k.DISPLAY else ""
         raise FormatError(
-            f"{path}: byte 15: is an Event Stream of type {kind}{named}; only dvs, atis, colour "
+            f"{path}: byte 15: is an Event Stream of type {kind}{named}; only dvs, atis, color "
             "and generic events are read"
         )
     if len(head) < (_GENERIC_HEADER_BYTES if kind == k.GENERIC else _HEADER_BYTES):
@@ -73,14 +73,14 @@ _LOSSES = 4096
 _ROWS = 1 << 16  # of generic events
 _NO_SENSOR = Size(1, 1)
 _INDEXED_BYTES = 1 << 24  # smaller files are read from the start
-_COLOUR = (
-    "the events have colours and no polarity: ON means that a pixel is no darker (luma of ITU-R "
-    "BT.601) than at its previous event, or has none; .colours() returns red, green and blue"
+_COLOR = (
+    "the events have colors and no polarity: ON means that a pixel is no darker (luma of ITU-R "
+    "BT.601) than at its previous event, or has none; .colors() returns red, green and blue"
 )
 
 
 class EsRecording(Recording):
-    """Events of an Event Stream of a DVS, an ATIS, or a colour camera.
+    """Events of an Event Stream of a DVS, an ATIS, or a color camera.
 
     Times are relative to earlier ones: in salvage mode, events after a loss lack its time.
     """
@@ -94,8 +94,8 @@ class EsRecording(Recording):
         self._note_map()
         self._kind = kind
         self._others: int | None = None
-        if kind == k.COLOUR:
-            self.assumptions.append(_COLOUR)
+        if kind == k.COLOR:
+            self.assumptions.append(_COLOR)
         self.assumptions.append(
             f"y is counted from the bottom in the file: row 0 here is y = {size.height - 1} there"
         )
@@ -105,14 +105,14 @@ class EsRecording(Recording):
         return {"version": _version_of(self.path), "type": _KINDS[self._kind]}
 
     def other_streams(self) -> Mapping[str, int]:
-        """Count data other than events: threshold crossings of an ATIS, colours."""
+        """Count data other than events: threshold crossings of an ATIS, colors."""
         if self._kind == k.DVS:
             return {}
         if self._others is None:
             reading = _Pass(self, Losses(self.path, strict=False))
             events = sum(len(block) for block in reading.blocks(ReusedStorage()))
-            self._others = events if self._kind == k.COLOUR else int(reading.state[k.S_OTHERS])
-        name = "colours" if self._kind == k.COLOUR else "threshold crossings"
+            self._others = events if self._kind == k.COLOR else int(reading.state[k.S_OTHERS])
+        name = "colors" if self._kind == k.COLOR else "threshold crossings"
         return {name: self._others} if self._others else {}
 
     def crossings(self) -> Events:
@@ -126,13 +126,13 @@ class EsRecording(Recording):
         reading = _Pass(self, self._losses(), crossings=True)
         return Events.concatenate(reading.blocks(Storage()), self.size)
 
-    def colours(self) -> NDArray[np.uint8]:
+    def colors(self) -> NDArray[np.uint8]:
         """Return red, green and blue of each event, (n, 3); (0, 3) for other cameras."""
         parts = [np.empty((0, 3), np.uint8)]
-        if self._kind == k.COLOUR:
-            reading = _Pass(self, self._losses(), coloured=True)
+        if self._kind == k.COLOR:
+            reading = _Pass(self, self._losses(), colored=True)
             for block in reading.blocks(ReusedStorage()):
-                parts.append(reading.colours[: len(block)].copy())
+                parts.append(reading.colors[: len(block)].copy())
         return np.concatenate(parts)
 
     def _blocks(self, damage: Damage, storage: Storage) -> Iterator[Events]:
@@ -140,8 +140,8 @@ class EsRecording(Recording):
 
     def _blocks_from(self, start_us: int, damage: Damage, storage: Storage) -> Iterator[Events]:
         begin = None
-        # The polarity of a colour depends on all earlier events.
-        if self._kind != k.COLOUR and self.path.stat().st_size > _INDEXED_BYTES:
+        # The polarity of a color depends on all earlier events.
+        if self._kind != k.COLOR and self.path.stat().st_size > _INDEXED_BYTES:
             index = find_index(self.path, f"es {self._kind} {self.size}", self._index)
             place = index.at(start_us)
             begin = int(index.offset[place]), int(index.state[place, 0])
@@ -160,7 +160,7 @@ class _Pass:
     """One pass over an Event Stream, from byte and clock `begin` on.
 
     at       the current byte; `state` is that of the loops there
-    colours  of the latest block, if requested
+    colors  of the latest block, if requested
     """
 
     def __init__(
@@ -170,12 +170,12 @@ class _Pass:
         *,
         begin: tuple[int, int] | None = None,
         crossings: bool = False,
-        coloured: bool = False,
+        colored: bool = False,
     ) -> None:
         self.size, self.kind = recording.size, recording._kind
         self.crossings, self._losses = crossings, losses
         self.at, clock_us = begin or (_HEADER_BYTES, 0)
-        self.colours = np.empty((BLOCK_EVENTS if coloured else 0, 3), np.uint8)
+        self.colors = np.empty((BLOCK_EVENTS if colored else 0, 3), np.uint8)
         self.state = np.zeros(k.STATE_FIELDS, np.int64)
         self.state[k.S_CLOCK] = clock_us
         self._lost = np.empty((_LOSSES, 4), np.int64)
@@ -185,7 +185,7 @@ class _Pass:
         path, strict = self._losses.path, self._losses.strict
         file = FileMap(path)
         data = file.data
-        gray = _blank(path, self.size if self.kind == k.COLOUR else Size(1, 1))
+        gray = _blank(path, self.size if self.kind == k.COLOR else Size(1, 1))
         step = k.event_bytes(self.kind)
         count, before = min(BLOCK_EVENTS, len(data) // step + 1), -1
         while self.at < len(data) and self.at != before:  # it stops if the last event is cut
@@ -194,7 +194,7 @@ class _Pass:
                 before = self.at
                 self.at = k.decode(
                     data, self.at, self.kind, self.crossings, *self.size, strict,
-                    self.state, gray, self.colours, columns, self._lost,
+                    self.state, gray, self.colors, columns, self._lost,
                 )  # fmt: skip
                 self._take_losses()
             n = int(self.state[k.S_EVENTS])

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="arg-type,return-value,no-any-return,assignment"
-"""Loops that all word formats share: the judgement of a step of the clock, and losses."""
+"""Loops that all word formats share: the judgment of a step of the clock, and losses."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def _layout(
 
 
 # Layouts, and the largest size that is taken from events: no camera has more pixels a side, and
-# words out of step are recognised by theirs.
+# words out of step are recognized by theirs.
 _VERSIONS = {
     1: (_layout((0, 9), (9, 8), (17, 1), 0xFFFC0000), Size(512, 256)),
     2: (_layout((0, 14), (14, 14), (28, 4)), Size(2048, 2048)),

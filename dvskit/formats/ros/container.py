@@ -22,7 +22,7 @@ class Channel(NamedTuple):
 
     type        package/Name, without the "msg" that ROS 2 puts between
     definition  the message definition, empty if the container has none
-    ros1        whether messages are serialised as in ROS 1; else as CDR
+    ros1        whether messages are serialized as in ROS 1; else as CDR
     """
 
     number: int

@@ -27,7 +27,7 @@ class Messages(NamedTuple):
     starts, stops  offsets in `data` where the events of each message begin and end
     bases          time bases in nanoseconds
     places         index of each message's first event in the columns
-    packed, big    of EventArrays: whether serialised as in ROS 1, and big-endian
+    packed, big    of EventArrays: whether serialized as in ROS 1, and big-endian
     """
 
     data: NDArray[np.uint8]

@@ -261,7 +261,7 @@ def _pixels(fields: Fields) -> NDArray[Any]:
     if encoding not in _ENCODINGS:
         known = ", ".join(sorted(_ENCODINGS))
         raise MessageError(f"pixels are encoded as {named!r}; {known} are read")
-    size, values, colours = _ENCODINGS[encoding]
+    size, values, colors = _ENCODINGS[encoding]
     used = size * values * width
     if not width or not height or used > step:
         raise MessageError(f"rows of {step} bytes do not hold {width} {encoding} pixels")
@@ -272,7 +272,7 @@ def _pixels(fields: Fields) -> NDArray[Any]:
         image = np.ascontiguousarray(rows).view(">u2" if big else "<u2").astype(np.uint16)
     if values == 1:
         return image.copy()
-    return image.reshape(height, width, values)[:, :, list(colours)]
+    return image.reshape(height, width, values)[:, :, list(colors)]
 
 
 def _unpack(fields: Fields) -> NDArray[Any]:

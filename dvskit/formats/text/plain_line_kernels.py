@@ -88,7 +88,7 @@ def marks(typing_context: Any, address: Any) -> Any:
 def _eight(digits: Any) -> Any:
     """Return the value of eight digits, one byte each, the first one lowest.
 
-    Neighbours are joined three times: ones to tens, those to thousands, those to all (the trick is
+    Neighbors are joined three times: ones to tens, those to thousands, those to all (the trick is
     Johnny Lee's; described by D. Lemire, Quickly parsing eight digits, 2018).
     """
     pairs = digits * np.uint64(10) + (digits >> np.uint64(8))
