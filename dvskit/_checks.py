@@ -1,6 +1,6 @@
 """Checks of values by name, with errors of one line: fields of a dataclass, and arguments.
 
-    @dataclass(frozen=True)
+    @checked_dataclass(frozen=True)
     class Blur:
         sigma_px: float = checked(check_number, 0, 100, default=1.0)
         steps: int = checked(check_whole, 1, 64, default=3)
@@ -17,15 +17,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import MISSING, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cache, partial
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar, dataclass_transform
 
 from dvskit.errors import ConfigError, did_you_mean
 
 LONGEST_US = 10**15  # 31 years
 LATEST_US = 2**62  # of time stamps, which may count from 1970
+_T = TypeVar("_T")
 _MOST_SEED = 2**63 - 1
 
 
@@ -89,6 +90,12 @@ def check_known(what: str, name: str, choices: Iterable[str]) -> None:
 def checked(check: Callable[..., None], *limits: Any, default: Any = MISSING, **named: Any) -> Any:
     """Return a dataclass field for `check_fields`: check(name, value, *limits, **named)."""
     return field(default=default, metadata={"check": check, "limits": limits, "named": named})
+
+
+@dataclass_transform(field_specifiers=(checked, field))
+def checked_dataclass(**options: bool) -> Callable[[type[_T]], type[_T]]:
+    """Return `dataclass(**options)`; type checkers see which `checked` fields have no default."""
+    return dataclass(**options)
 
 
 def check_fields(owner: Any) -> None:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dvskit._checks import check_fields, check_whole, checked
+from dvskit._checks import check_fields, check_whole, checked, checked_dataclass
 from dvskit.datasets.cache import Cache, CachedEvents, key_of, smallest
 from dvskit.datasets.samples import AdaptedSamples, ImageSamples, Samples, Varying, from_zero, named
 from dvskit.errors import ConfigError, ShapeError
@@ -69,7 +69,7 @@ def rows_of(part: tuple[int, int], count: int) -> range:
     return range(first, count, every) if count >= every else range(count)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@checked_dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BatchShare:
     """The share of each batch that comes from one set, and its changes.
 

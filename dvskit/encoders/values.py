@@ -9,13 +9,12 @@ import itertools
 import math
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from dvskit._checks import check_fields, check_number, check_whole, checked
+from dvskit._checks import check_fields, check_number, check_whole, checked, checked_dataclass
 from dvskit.errors import ConfigError, ShapeError
 
 _SMALLEST_SEED, _LARGEST_SEED = -(2**63), 2**64 - 1  # torch's range
@@ -334,7 +333,7 @@ def _draw(chances: Tensor, steps: int, generator: torch.Generator | None) -> Ten
 _QUIET = 0.1  # Bohte et al. 2002: of times 0 to 10, those after 9 do not fire
 
 
-@dataclass(frozen=True, slots=True)
+@checked_dataclass(frozen=True, slots=True)
 class ReceptiveFields:
     """Gaussian receptive fields: the center and the width of each neuron's response.
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dvskit import _files, filters
-from dvskit._checks import check_number, check_seed, checked
+from dvskit._checks import check_number, check_seed, checked, checked_dataclass
 from dvskit.datasets import Cache, DrawnSamples, FileSamples, LazySample, Sample, Samples
 from dvskit.emulator import EmulatorParams
 from dvskit.emulator.params import as_params
@@ -180,7 +180,7 @@ def answers_over_time(module: Any, counts: Tensor) -> Iterator[Tensor]:
 _STREAM = 2  # of the random words that choose pixels; dead pixels use stream 1
 
 
-@dataclass(frozen=True, slots=True)
+@checked_dataclass(frozen=True, slots=True)
 class AddHotPixels(CallableFilter):
     """Add ON events at `hz` per second to random pixels, each chosen with chance `share`.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._checks import check_number, check_seed, checked
+from dvskit._checks import check_number, check_seed, checked, checked_dataclass
 from dvskit.errors import EventsError
 from dvskit.events import Events, Size
 from dvskit.filters.base import (
@@ -28,7 +28,7 @@ _LONGEST_JITTER_US = 100_000.0
 _MOST = 200_000_000  # events added at once
 
 
-@dataclass(frozen=True, slots=True)
+@checked_dataclass(frozen=True, slots=True)
 class DropEvents(CallableFilter):
     """Drop each event with the probability `share`, drawn by event index from `seed`.
 
@@ -101,7 +101,7 @@ class SpatialJitter(CallableFilter):
         return Blockwise(moved, size)
 
 
-@dataclass(frozen=True, slots=True)
+@checked_dataclass(frozen=True, slots=True)
 class TemporalJitter(CallableFilter):
     """Move each event in time by a normally distributed number of microseconds, and sort.
 

@@ -9,7 +9,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._checks import check_choice, check_flag, check_number, check_whole, checked
+from dvskit._checks import (
+    check_choice,
+    check_flag,
+    check_number,
+    check_whole,
+    checked,
+    checked_dataclass,
+)
 from dvskit._threads import run_parts, thread_count
 from dvskit.events import Events, Size, Source, cut
 from dvskit.filters.base import CallableFilter, Columns, Step, columns, part_of, select
@@ -58,7 +65,7 @@ class BackgroundActivity(CallableFilter):
         return RecentStep(size, (size.height + 2, size.width + 2), self.within_us, mark)
 
 
-@dataclass(frozen=True, slots=True)
+@checked_dataclass(frozen=True, slots=True)
 class Refractory(CallableFilter):
     """Drop a pixel's events for `period_us` after each event that is kept.
 

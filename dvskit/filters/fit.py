@@ -11,7 +11,7 @@ from os import PathLike
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._checks import check_number, checked
+from dvskit._checks import check_number, checked, checked_dataclass
 from dvskit.errors import count_of
 from dvskit.events import Events, Size, as_size
 from dvskit.filters.pixel_map import Axes, PixelMap, PixelMapStep, Places, place
@@ -136,7 +136,7 @@ class Placement:
         return "" if full else ", in the middle"
 
 
-@dataclass(frozen=True, slots=True)
+@checked_dataclass(frozen=True, slots=True)
 class Undistort(PixelMap):
     """Correct the distortion of a lens, keeping the camera matrix (Brown 1971, as OpenCV).
 

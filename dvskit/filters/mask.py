@@ -9,7 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dvskit._checks import check_flag, check_number, check_seed, check_whole, checked
+from dvskit._checks import (
+    check_flag,
+    check_number,
+    check_seed,
+    check_whole,
+    checked,
+    checked_dataclass,
+)
 from dvskit.errors import ConfigError, GeometryError, MissingFileError, ShapeError
 from dvskit.events import Size
 from dvskit.filters.pixel_map import Axes, Kept, PixelMap
@@ -20,7 +27,7 @@ _FAR = 1e6  # pixels, beyond any sensor
 _LEAST = 1e-3  # pixels, of a side or a radius
 
 
-@dataclass(frozen=True, slots=True)
+@checked_dataclass(frozen=True, slots=True)
 class Crop(PixelMap):
     """Keep the events of a rectangle; its upper left corner becomes (0, 0).
 
@@ -148,7 +155,7 @@ class Mask(PixelMap):
         return Kept(self.keep)
 
 
-@dataclass(frozen=True, slots=True)
+@checked_dataclass(frozen=True, slots=True)
 class CircleMask(PixelMap):
     """Keep the events of a disc around (x, y); with `invert` those outside.
 
@@ -171,7 +178,7 @@ class CircleMask(PixelMap):
         return _kept_by_shape(self, inside)
 
 
-@dataclass(frozen=True, slots=True)
+@checked_dataclass(frozen=True, slots=True)
 class RectangleMask(PixelMap):
     """Keep the events with x <= column < x + width and y <= row < y + height.
 
@@ -236,7 +243,7 @@ class PolygonMask(PixelMap):
         return _kept_by_shape(self, inside)
 
 
-@dataclass(frozen=True, slots=True)
+@checked_dataclass(frozen=True, slots=True)
 class DropArea(PixelMap):
     """Drop the events of a rectangle, given in shares of the sensor's width and height.
 
@@ -261,7 +268,7 @@ class DropArea(PixelMap):
         return Kept(~(columns[None, :] & rows[:, None]))
 
 
-@dataclass(frozen=True, slots=True)
+@checked_dataclass(frozen=True, slots=True)
 class DropPixels(PixelMap):
     """Drop all events of dead pixels; each one is dead with the probability `share`, by `seed`.
 

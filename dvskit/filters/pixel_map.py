@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._checks import check_choice, check_number, check_whole, checked
+from dvskit._checks import check_choice, check_number, check_whole, checked, checked_dataclass
 from dvskit._threads import run_parts
 from dvskit.events import Events, Size
 from dvskit.filters.base import (
@@ -455,7 +455,7 @@ class Affine(_AboutTheMiddle):
         return tuple(float(each) for each in astuple(self))  # type: ignore[return-value]
 
 
-@dataclass(frozen=True, slots=True)
+@checked_dataclass(frozen=True, slots=True)
 class Rotate(_AboutTheMiddle):
     """Rotate the events clockwise about the middle of the sensor, by an angle in degrees.
 
@@ -475,7 +475,7 @@ class Rotate(_AboutTheMiddle):
         return math.cos(angle), -math.sin(angle), math.sin(angle), math.cos(angle), 0.0, 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@checked_dataclass(frozen=True, slots=True)
 class Zoom(_AboutTheMiddle):
     """Zoom in (a factor above 1) or out (below 1) about the middle of the sensor.
 

@@ -16,6 +16,7 @@ from dvskit._checks import (
     check_number,
     check_whole,
     checked,
+    checked_dataclass,
 )
 from dvskit.errors import ConfigError, EventsError
 from dvskit.events import Events, Size, cut
@@ -49,7 +50,7 @@ class TimeWindow(CallableFilter):
         return Blockwise(lambda events: cut(events, self.start_us, self.stop_us), size)
 
 
-@dataclass(frozen=True, slots=True)
+@checked_dataclass(frozen=True, slots=True)
 class DropTime(CallableFilter):
     """Drop the events with start_us <= t < stop_us.
 
@@ -80,7 +81,7 @@ class DropTime(CallableFilter):
         return select(events, keep)
 
 
-@dataclass(frozen=True, slots=True)
+@checked_dataclass(frozen=True, slots=True)
 class Polarity(CallableFilter):
     """Keep the events of one polarity: `keep` is "on" or "off".
 
@@ -116,7 +117,7 @@ class SwapPolarity(CallableFilter):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@checked_dataclass(frozen=True, slots=True)
 class _RateLimit(CallableFilter):
     """At most this many events per window."""
 
@@ -226,7 +227,7 @@ class EvenRateLimitStep(Step):
 _MOST_US = 2**62
 
 
-@dataclass(frozen=True, slots=True)
+@checked_dataclass(frozen=True, slots=True)
 class TimeScale(CallableFilter):
     """Multiply times by a factor: t' = origin + factor (t - origin).
 
@@ -248,7 +249,7 @@ class TimeScale(CallableFilter):
         return TimesStep(size, float(self.factor), self.origin_us, 0, None)
 
 
-@dataclass(frozen=True, slots=True)
+@checked_dataclass(frozen=True, slots=True)
 class TimeShift(CallableFilter):
     """Add `shift_us` to all times; negative values move events to earlier times.
 

@@ -12,7 +12,14 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
-from dvskit._checks import check_choice, check_fields, check_number, check_whole, checked
+from dvskit._checks import (
+    check_choice,
+    check_fields,
+    check_number,
+    check_whole,
+    checked,
+    checked_dataclass,
+)
 from dvskit.encoders.values import generator_from
 from dvskit.learning import rule
 from dvskit.learning.rule import Loss
@@ -156,7 +163,7 @@ class RecurrentNetwork(nn.Module):
 Feedback = Literal["symmetric", "random", "adaptive"]
 
 
-@dataclass(frozen=True, slots=True)
+@checked_dataclass(frozen=True, slots=True)
 class FiringRate:
     """A cost that keeps mean firing rates near a target: cost / 2 sum_j (f_j - target)^2.
 

@@ -11,13 +11,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from collections.abc import Sequence as SequenceOf
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from dvskit._checks import check_fields, check_known, check_whole, checked
+from dvskit._checks import check_fields, check_known, check_whole, checked, checked_dataclass
 from dvskit._threads import memory_bytes
 from dvskit.errors import ConfigError, one_line
 from dvskit.layers import Conv2d, Dropout, Linear, Sequence, States
@@ -174,7 +174,7 @@ Maker = Callable[..., Network | nn.Module]
 """The class of a description, or a class or function that makes a module."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@checked_dataclass(frozen=True, slots=True, kw_only=True)
 class ModuleNetwork:
     """Any torch.nn.Module as a network.
 

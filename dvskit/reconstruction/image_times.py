@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._checks import check_fields, check_number, checked
+from dvskit._checks import check_fields, check_number, checked, checked_dataclass
 from dvskit.errors import ConfigError, VideoError
 from dvskit.events import Events, Size
 from dvskit.formats.image_list import read_times
@@ -115,7 +115,7 @@ class _SteadyClock:
             yield self._next()
 
 
-@dataclass(frozen=True, slots=True)
+@checked_dataclass(frozen=True, slots=True)
 class EventsPerPixel:
     """An image each time that `every` events per pixel of the sensor have arrived.
 

@@ -46,7 +46,7 @@ class ReconstructionPass(Protocol):
                 return self.sums.clip(0, 1)
 
         events = dvskit.load_events("events.raw").between(0, 500_000)
-        run = SumPass(events.size)
+        run = SumPass(events.sensor_size)
         run.add(events)
         run.image(500_000)  # (128, 128) float32
     """

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dvskit._checks import check_fields, check_number, check_whole, checked
+from dvskit._checks import check_fields, check_number, check_whole, checked, checked_dataclass
 from dvskit.errors import ConfigError
 from dvskit.events import Size, as_size
 
@@ -91,7 +91,7 @@ _TRIES = 100  # of a bar that no shape is at in the beginning
 _MEETING_S = (1.1, 1.7)
 
 
-@dataclass(frozen=True, eq=False)
+@checked_dataclass(frozen=True, eq=False)
 class MovingShape:
     """A disc or a rectangle on a smooth path.
 

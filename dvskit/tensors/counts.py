@@ -15,7 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from dvskit._checks import check_choice, check_fields, check_whole, checked
+from dvskit._checks import check_choice, check_fields, check_whole, checked, checked_dataclass
 from dvskit._threads import run_parts
 from dvskit.errors import ConfigError, ShapeError
 from dvskit.events import Events, Size, Source
@@ -355,7 +355,7 @@ class _VoxelFill(PlanesFill):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@checked_dataclass(frozen=True, slots=True, kw_only=True)
 class VoxelGrid(Planar):
     """A voxel grid, bilinear in time: (bins, 1, H, W) float32.
 

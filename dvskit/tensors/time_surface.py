@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dvskit._checks import check_fields, check_number, check_whole, checked
+from dvskit._checks import check_fields, check_number, check_whole, checked, checked_dataclass
 from dvskit.errors import ConfigError
 from dvskit.events import Events, Size, Source, as_size, as_source, cut
 from dvskit.tensors.representation import (
@@ -109,7 +109,7 @@ class LastTimes(PolarityPlanes):
     _one_bin = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@checked_dataclass(frozen=True, slots=True, kw_only=True)
 class _DecayingPlanes(PolarityPlanes):
     """Surfaces on which events decay with age, with the time constant tau_us."""
 
@@ -283,7 +283,7 @@ class Tore(BinnedPlanes):
         return 2 * int(self.latest)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@checked_dataclass(frozen=True, slots=True, kw_only=True)
 class AveragedTimeSurface:
     """Histograms of averaged time surfaces: (cells, 2, S, S) float32, S = 2 * radius_px + 1.
 

@@ -16,7 +16,14 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dvskit._checks import check_fields, check_known, check_number, check_whole, checked
+from dvskit._checks import (
+    check_fields,
+    check_known,
+    check_number,
+    check_whole,
+    checked,
+    checked_dataclass,
+)
 from dvskit.errors import ShapeError
 from dvskit.events import Size, as_size
 from dvskit.scenes.depth_clip import KINECT_JOINTS
@@ -80,7 +87,7 @@ class PersonMotion(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@checked_dataclass(frozen=True)
 class GestureMotion:
     """One of PERSON_GESTURES, as made by a person drawn from the seed.
 
