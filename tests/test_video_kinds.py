@@ -416,6 +416,15 @@ def test_wherever_damage_lies_strict_refuses_what_salvage_reports(tmp_path, kind
     check_damage_anywhere(kind, tmp_path, 6)
 
 
+@pytest.mark.parametrize("seed", [67, 81, 131, 169, 224])
+def test_damage_that_several_threads_do_not_mark_is_refused(tmp_path, seed):
+    kind = next(kind for kind in DAMAGED_ANYWHERE if kind.name == "mpg")
+    path = write(replace(kind, size=(160, 120)), tmp_path)
+    path.write_bytes(damaged_at_random(path.read_bytes(), np.random.default_rng(seed), head=False))
+    with pytest.raises(VideoError, match=r"cannot be decoded|is damaged"):
+        list(open_frames(path))
+
+
 @pytest.mark.campaign
 @pytest.mark.parametrize("kind", DAMAGED_ANYWHERE, ids=lambda kind: kind.name)
 def test_strict_refuses_what_salvage_reports_at_many_places(tmp_path, kind):

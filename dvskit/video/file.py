@@ -61,6 +61,9 @@ _LARGEST_HEADER = 512  # container headers between two packets, in bytes
 _LOOKED_AT = 64  # packets: B-frames, if any, appear sooner
 # Codecs in which each packet shows one frame, so that a frame not shown is lost.
 _ONE_FRAME_A_PACKET = ("h264", "hevc", "av1", "mjpeg", "prores", "dnxhd", "ffv1", "huffyuv", "png")
+# Codecs whose damage FFmpeg may not mark when several threads decode: MPEG-2 never marks some, and
+# the others miss a mark about once in a thousand passes over damaged files.
+_MARKED_BY_ONE_THREAD = ("mpeg1video", "mpeg2video", "mpeg4", "h264")
 _GAP = Fraction(3, 2)  # usual intervals; a longer interval is a gap
 _LAST_FRAME = Fraction(1, 2)  # of an interval: the header may round the end
 
@@ -83,6 +86,7 @@ class Hole:
 class OpenVideo:
     """A video file that is open for one pass.
 
+    exact         whether one thread decodes: several may stop without reporting their losses
     packets_seen  of the video stream, without those excluded by an edit list
     end_s         the end of the last packet, by its stamps
     holes         ranges of bytes between packets that belong to none
@@ -92,6 +96,7 @@ class OpenVideo:
     container: Any
     stream: Any
     notes: tuple[str, ...]
+    exact: bool
     packets_seen: int = 0
     end_s: Fraction | None = None
     holes: list[Hole] = field(default_factory=list)
@@ -178,7 +183,7 @@ def open_video(path: Path, *, exact: bool) -> Iterator[OpenVideo]:
     """Open a video file for one pass.
 
     exact  decode with one thread, which continues after damage and marks all of it; otherwise with
-           one thread per core, which may miss marks
+           one thread per core where damage is marked then too
 
     Raises MissingFileError, and VideoError for a file that is not a video or has none.
     """
@@ -195,14 +200,15 @@ def open_video(path: Path, *, exact: bool) -> Iterator[OpenVideo]:
         if container.format.name in _GUESSES:
             raise VideoError(f"{path}: is not a video that can be opened (plain text or raw data)")
         stream, notes = _video_stream(path, container)
-        if exact or thread_count() == 1:
+        exact |= thread_count() == 1 or stream.codec_context.name in _MARKED_BY_ONE_THREAD
+        if exact:
             stream.codec_context.thread_count = 1
         else:
             stream.thread_type = "AUTO"
         # Frames may be larger than the header says.
         options = {"max_pixels": str(MOST_VIDEO_PIXELS), "err_detect": "explode"}
         stream.codec_context.options = options
-        yield OpenVideo(path, container, stream, notes)
+        yield OpenVideo(path, container, stream, notes, exact)
 
 
 def _video_stream(path: Path, container: Any) -> tuple[Any, tuple[str, ...]]:
@@ -316,7 +322,6 @@ class VideoDecoding:
     """One pass over an open video file: iterates over its frames in display order.
 
     timed    whether stamps are needed; otherwise they may be missing or wrong
-    exact    whether one thread decodes: several may stop without reporting their losses
     first_s  container time of the first frame, once known
     leading  frames before it that cannot be shown, because their references are missing
 
@@ -325,9 +330,9 @@ class VideoDecoding:
     missing end.
     """
 
-    def __init__(self, video: OpenVideo, losses: FrameLosses, *, timed: bool, exact: bool) -> None:
+    def __init__(self, video: OpenVideo, losses: FrameLosses, *, timed: bool) -> None:
         self._video, self._losses = video, losses
-        self._timed, self._exact = timed, exact
+        self._timed = timed
         first, self._packets = look_ahead(video.packets(losses))
         context = video.stream.codec_context
         decoding = stamps_are_of_decoding(video.format, bool(context.has_b_frames), first)
@@ -444,7 +449,7 @@ class VideoDecoding:
         missing = self._video.missing_at_the_end()
         if missing is not None:
             self._losses.lose(f"{missing}: {count_of(self._shown, 'frame')} decoded")
-        elif unseen > 0 and (self._shows_each_packet() or not self._exact):
+        elif unseen > 0 and (self._shows_each_packet() or not self._video.exact):
             self._losses.lose(
                 f"{unseen} of {self._video.packets_seen} frames were not shown by the decoder",
                 frames=unseen,
@@ -512,7 +517,7 @@ class VideoFrames(FileFrames):
         with open_video(self.path, exact=True) as video:
             if self._fps is None and video.format in _UNTIMED:
                 raise VideoError(f"{self.path}: raw {video.format} holds no times; pass fps=")
-            decoding = VideoDecoding(video, self._no_losses(), timed=self._fps is None, exact=True)
+            decoding = VideoDecoding(video, self._no_losses(), timed=self._fps is None)
             frames = iter(decoding)
             first = next(frames, None)
             if first is None:
@@ -561,7 +566,7 @@ class VideoFrames(FileFrames):
     def _shown(self, losses: FrameLosses, *, exact: bool) -> Iterator[ShownFrame]:
         """Yield the frames of one pass that have the size of the first."""
         with open_video(self.path, exact=exact) as video:
-            for shown in VideoDecoding(video, losses, timed=self._fps is None, exact=exact):
+            for shown in VideoDecoding(video, losses, timed=self._fps is None):
                 if self._has_size(shown, losses):
                     yield shown
 
