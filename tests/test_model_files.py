@@ -120,6 +120,7 @@ def test_a_saved_model_is_replaced_only_with_overwrite(folder):
         ("events_per_second = 5.0", "events_per_second = -1", "reject.events"),
         ("confidence = 0.6", "confidnece = 0.6", "'confidence'"),
         ("fps = 0.0", "fsp = 0.0", "emulation.fsp"),
+        ("    8,\n    8,\n]", "    8,\n]", "emulation: size is [8]; write size = [width, height]"),
         ("count = 4", "cuont = 4", "data.recordings.cuont"),
         ("seed = 1\n", 'seed = "x"\n', "seed = 'x'"),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -52,8 +52,14 @@ def judge_sample(reader: Reader, sample: Sample, numbers: range) -> None:
         assert sum(each.kept for each in verdicts) >= KEEPS[sample.format] * undamaged
 
 
-def judge_parser(reader: Reader, parser, numbers: range) -> None:
+def judge_parser(reader: Reader, parser, numbers: Iterable[int]) -> None:
     assert [fault for number in numbers for fault in reader.judge(parser, number).faults] == []
+
+
+@pytest.mark.slow
+def test_words_out_of_step_give_no_false_triggers(reader):
+    triggers = next(sample for sample in SAMPLES if sample.name == "dat-triggers")
+    judge_parser(reader, triggers, (1064, 1070, 1174, 1268))
 
 
 @pytest.mark.campaign

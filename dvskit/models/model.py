@@ -255,6 +255,10 @@ class _EmulationTable:
     fps: float = 0.0
     sensor: EmulatorParams = field(default_factory=EmulatorParams)
 
+    def __post_init__(self) -> None:
+        if len(self.size) not in (0, 2):
+            raise ConfigError(f"size is {list(self.size)}; write size = [width, height]")
+
     def for_size(self, size: Size) -> Emulation:
         """Return the emulation, by default at a model's size."""
         width, height = self.size or size
