@@ -55,7 +55,7 @@ class _Scan:
             return
         width = self.layout.kind.width
         newest = self.chunk.peek(stop - width, 1)
-        self.rows[part] = (stop - begin) // width, 0, newest[0], stop
+        self.rows[part] = (stop - begin) // width, 0, newest[0], stop, 0
 
     def read(self, part: int) -> None:
         """Read a slice, and the words to read ahead, unless the scan has read them."""

@@ -46,14 +46,14 @@ _LOW_BITS = _U64(0xFFF << 32)
 
 @njit(cache=True, nogil=True)
 def scan(words: WordUnits, start: int, stop: int, row: NDArray[np.int64]) -> None:
-    """Count the events and triggers of words start..stop.
+    """Count the events, triggers and vector words of words start..stop.
 
     All in 16 bits and without a branch, so that the loop is vectorized.
     """
     row[:] = 0
     for begin in range(start, stop, _SHORT_RUN):
         part = words.units[begin : min(stop, begin + _SHORT_RUN)]
-        events, triggers = _U16(0), _U16(0)
+        events, triggers, vectors = _U16(0), _U16(0), _U16(0)
         for i in range(part.size):
             word = part[i]
             kind = _U16(word >> _U16(12))
@@ -61,8 +61,10 @@ def scan(words: WordUnits, start: int, stop: int, row: NDArray[np.int64]) -> Non
             single = _U16(kind == _U16(2))
             events = _U16(events + _U16(bit_count(_U16(word & bits)) + single))  # type: ignore[call-arg]
             triggers = _U16(triggers + _U16(kind == _U16(0xA)))
+            vectors = _U16(vectors + _U16(_U16(kind - _U16(3)) < _U16(3)))
         row[w.R_EVENTS] += np.int64(events)
         row[w.R_TRIGGERS] += np.int64(triggers)
+        row[w.R_VECTORS] += np.int64(vectors)
     row[w.R_END] = stop
 
 
@@ -122,6 +124,8 @@ def move_on(
     if place >= 0:
         state[w.S_Y] = place
         state[w.S_NEEDS] &= ~w.NEED_ROW
+    if row[w.R_VECTORS] == 0:
+        return
     moved = np.int64(0)
     for i in range(stop - 1, start - 1, -1):
         kind = units[i] >> 12
@@ -190,16 +194,16 @@ def _decode_span(
     stop: int,
     state: NDArray[np.int64],
     records: NDArray[np.uint64],
-    following: NDArray[np.int64],
     columns: EventColumns,
     n: int,
     triggers: TriggerColumns,
     nt: int,
-) -> tuple[int, int]:
+) -> tuple[int, int, int]:
     """Decode words start..stop, whose values are valid, to row `n`; move the state on.
 
-    Returns the next rows of events and triggers; -1 if the clock makes a step that is not
-    confirmed, or if an event is off the sensor or out of order: then the state stays.
+    Returns the next word, which is `stop` or a TIME_HIGH to judge, and the next rows of events and
+    triggers. If an event is off the sensor or out of order, the next word is `start`, and the
+    state stays.
 
     The type of a word cannot be predicted, and a branch on it costs more than all the rest: plain
     words are put together by masks, one store each, and turned into columns at the end.
@@ -211,7 +215,7 @@ def _decode_span(
     others = np.int64(0)
     origin, high = now >> 12 << 12, now >> 12
     record = _U64((now & 0xFFF) << 32 | state[w.S_Y] << 16)
-    m, i = 0, start
+    m, hits, i = 0, nt, start
     while i < stop:
         word, kind = _U64(0), _U64(0)
         while i < stop:
@@ -226,15 +230,12 @@ def _decode_span(
         # Ranges, not types: the compiler would make a jump table of those.
         if word ^ _U64(TIME_HIGH << 12) < _U64(0x1000):
             step = (np.int64(word) - high) & 0xFFF
-            if step >= _SHORT:  # a record has room for the sum of shorter steps
-                return -1, -1
             if step > 1:
-                count, new = _following_highs(words, i, following), np.int64(word) & 0xFFF
-                if not k.is_confirmed(high & 0xFFF, new, following, count, False, _CLOCK):
-                    return -1, -1
+                stop = i - 1
+                break
             if step > 0:
-                high += step
-                record = (record & ~_LOW_BITS) + (_U64(step) << _U64(44))
+                high += 1
+                record = (record & ~_LOW_BITS) + _U64(1 << 44)
         elif word ^ _U64(VECT_BASE_X << 12) < _U64(0x1000):
             base, on = np.int64(word & _U64(0x7FF)), np.int64(word >> _U64(11)) & 1
             needs &= ~_NO_BASE
@@ -245,7 +246,7 @@ def _decode_span(
                     break
                 bits = (first & 0xFFF) | (second & 0xFFF) << 12 | (third & 0xFF) << 24
                 if bits >> _beyond(width, base) != 0:
-                    return -1, -1
+                    return start, n, nt
                 i += 3
                 event = (record & ~_U64(0xFFFF)) + _U64(on << 11 | base)
                 mask = np.uint32(bits)
@@ -263,7 +264,7 @@ def _decode_span(
         elif kind == _U64(VECT_12) or kind == _U64(VECT_8):
             mask = np.uint32(word & (_U64(0xFFF) if kind == _U64(VECT_12) else _U64(0xFF)))
             if needs & w.NEED_BASE != 0 or np.int64(mask) >> _beyond(width, base) != 0:
-                return -1, -1
+                return start, n, nt
             event = (record & ~_U64(0xFFFF)) + _U64(on << 11)
             while mask != 0:
                 records[_U64(m)] = event + _U64(base + np.int64(lowest_bit(mask)))  # type: ignore[call-arg]
@@ -271,16 +272,16 @@ def _decode_span(
                 m += 1
             base += 12 if kind == _U64(VECT_12) else 8
         elif kind == _U64(TRIGGER):
-            trigger_t[nt] = origin + np.int64(record >> _U64(32))
-            trigger_id[nt] = np.int64(word >> _U64(8)) & 0xF
-            trigger_p[nt] = (word & _U64(1)) != _U64(0)
-            nt += 1
+            trigger_t[hits] = origin + np.int64(record >> _U64(32))
+            trigger_id[hits] = np.int64(word >> _U64(8)) & 0xF
+            trigger_p[hits] = (word & _U64(1)) != _U64(0)
+            hits += 1
         elif kind == _U64(OTHERS):
             others += 1
     t, x, y, p = columns
     to = n + m
     if not _unpack(records[:m], origin, state[w.S_LAST], t[n:to], x[n:to], y[n:to], p[n:to]):
-        return -1, -1
+        return start, n, nt
     now = origin + np.int64(record >> _U64(32))
     state[w.S_NOW], state[w.S_LOW] = now >> 12, now & 0xFFF
     state[w.S_Y] = np.int64(record >> _U64(16)) & 0xFFFF
@@ -288,7 +289,7 @@ def _decode_span(
     state[w.S_OTHERS] += others
     if m:
         state[w.S_LAST] = t[to - 1]
-    return to, nt
+    return stop, to, hits
 
 
 @njit(cache=True, nogil=True)
@@ -335,12 +336,9 @@ def decode(
         limit = min(stop, i + _SPAN)
         known = state[w.S_NEEDS] & ~_NO_BASE == 0 and state[w.S_LOST] == 0
         if known and _is_sound(words, i, limit):
-            to, hits = _decode_span(
-                words, i, limit, state, records, following, columns, n, triggers, nt
-            )
-            if to >= 0:
-                n, nt, i = to, hits, limit
-                continue
+            at, n, nt = _decode_span(words, i, limit, state, records, columns, n, triggers, nt)
+            if at > i:
+                i, limit = at, min(at + 1, limit)
         while i < limit and room:
             word = np.int64(units[i])
             kind, value = word >> 12, word & 0xFFF

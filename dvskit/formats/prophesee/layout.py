@@ -28,8 +28,8 @@ LOST_BASE = 16  # the base of vectors is needed because of a fault
 NEVER = -(1 << 62)
 
 # Fields of a scan of one slice: numbers of events and triggers, at most; the last TIME_HIGH, -1
-# without one; the unit after the scan.
-R_EVENTS, R_TRIGGERS, R_NEWEST, R_END, SCAN_FIELDS = range(5)
+# without one; the unit after the scan; EVT 3.0: number of vector words, bases included.
+R_EVENTS, R_TRIGGERS, R_NEWEST, R_END, R_VECTORS, SCAN_FIELDS = range(6)
 
 # Fields of a loss: first unit, number of units, reason, two values for the message.
 L_UNIT, L_UNITS, L_WHY, L_A, L_B, LOSS_FIELDS = range(6)
