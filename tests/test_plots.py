@@ -346,6 +346,15 @@ def test_the_spectrum_names_the_bursts_of_a_lamp_first(hz):
     np.testing.assert_array_equal(axes.lines[0].get_ydata(), found.density)
 
 
+def test_the_spectrum_names_the_weaker_of_two_lamps_rather_than_a_multiple_of_the_other():
+    strong, weak = (np.arange(0, 2_000_000, period_us) for period_us in (10_000, 4_347))
+    t = np.sort(np.concatenate([*[strong] * 5, weak]))
+    events = Events(t=t, x=0 * t, y=0 * t, p=0 * t, size=(8, 8))
+    axes = plots.spectrum(events, max_hz=300).axes[0]
+    named = {round(float(text.get_text())) for text in axes.texts}
+    assert {100, 230} <= named and 200 not in named
+
+
 PEAKS = {
     "before multiples": (1.0, {100: 1e3, 200: 1e5, 300: 1e5, 400: 1e5, 570: 1e2}, [100, 200, 570]),
     "beside a stronger comb": (

@@ -430,8 +430,8 @@ def spectrum(
     """Plot the power spectrum of the event rate up to `max_hz`, with up to `peaks` peaks labeled.
 
     The labels are frequencies in Hz, with the accuracy of the recording's length. Labels without
-    room are omitted, those of lower peaks first. Mains lamps appear at twice the
-    mains frequency.
+    room are omitted: those of multiples first, then those of lower peaks. Mains lamps appear at
+    twice the mains frequency.
 
         figure = dvskit.render.plots.spectrum(dvskit.open_events("events.raw"), max_hz=500)
         dvskit.render.plots.save(figure, "spectrum.pdf")
@@ -474,7 +474,9 @@ def _name_peaks(axes: Axes, found: Spectrum, peaks: list[Peak], style: Style) ->
     taken: list[tuple[float, float]] = []
     decibels = 10 * np.log10(found.density[at])
     below = np.floor((decibels.max() - decibels) / _ABOUT_DB)  # of about equal peaks, the lower
-    for n in np.argsort(below, kind="stable"):
+    places = np.array([peak.frequency_hz for peak in peaks]) / step - 1
+    multiples = [_is_multiple(place, places) for place in places]
+    for n in np.lexsort((below, multiples)):
         place, peak = at[n], peaks[n]
         text = _name(peak.frequency_hz, step)
         wide = _LETTER_EM * style.small_pt * len(text)
