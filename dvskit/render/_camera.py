@@ -1,6 +1,6 @@
 """The box of a cloud, its camera, and events as points in the pictures.
 
-The box is centerd on the origin. Its first axis is time (early at negative values), the second
+The box is centered on the origin. Its first axis is time (early at negative values), the second
 points up (row 0 is the top), the third is x. Seen from the early side, a cloud looks as on the
 sensor. The page has the same in JavaScript.
 """

@@ -8,7 +8,7 @@ function rotation([az, el]) {
 const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
 const lookAt = (turn, p) => [dot(turn[0], p), dot(turn[1], p), dot(turn[2], p)];
 
-// -- the box: time, height, width, centerd; the longer side of the region is 1
+// -- the box: time, height, width, centered; the longer side of the region is 1
 class Box {
   constructor(cloud) {
     this.cloud = cloud;
