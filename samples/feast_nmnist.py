@@ -13,7 +13,7 @@ no other input, so a better result shows a better input. Five inputs, one classi
     FEAST            as many, learned by `fit_features`, in the same cells
     HOTS             two layers: few small fast features, then larger slow ones of their events
 
-The square roots of the shares of the events are standardised; the classifier is logistic regression
+The square roots of the shares of the events are standardized; the classifier is logistic regression
 with a penalty on its weights, the only parameter that is chosen, by the 80 recordings. With it each
 input is judged once by the 200. Seed 1, right of 200 and the 95 % interval, in %:
 
