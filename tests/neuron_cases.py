@@ -12,6 +12,7 @@ from dvskit.neurons import (
     PLIF,
     ATan,
     Boxcar,
+    BurstLIF,
     FastSigmoid,
     NeuronState,
     Sigmoid,
@@ -40,6 +41,10 @@ NEURONS = {
     "IF": lambda **k: IF(**k),
     "LIF": lambda **k: LIF(0.8, **k),
     "signed": lambda **k: SignedLIF(0.8, 1.0, 0.7, **k),
+    "burst": lambda *, reset, refractory, **k: BurstLIF(0.8, 0.4, 3, **k),
+    "signed burst": lambda *, reset, refractory, **k: BurstLIF(
+        learned(0.2, 0.95, 5, 1), learned(0.2, 0.4, 7, seed=1), 4,
+        threshold_off=learned(0.2, 0.4, 5, 7, seed=2), **k),
     "rest": lambda **k: LIF(0.8, 1.3, 0.4, rest=0.25, gain=0.9, **k),
     "ALIF": lambda **k: ALIF(0.9, kappa=0.3, rho=0.9, **k),
     "signed ALIF": lambda **k: ALIF(0.8, 1.0, 0.9, kappa=0.3, rho=0.9, **k),

@@ -38,6 +38,8 @@ EACH = [  # neuron, reset, detached, surrogate, refractory, dtype
     ("LIF", "hard", False, 2, 2, "bfloat16"),
     ("signed", "soft", False, 3, 1, "float32"),
     ("signed", "hard", True, 4, 0, "bfloat16"),
+    ("burst", "soft", True, 0, 0, "float32"),
+    ("signed burst", "soft", False, 3, 0, "bfloat16"),
     ("rest", "soft", False, 0, 2, "float32"),
     ("signed ALIF", "hard", False, 1, 1, "float32"),
     ("synaptic", "none", True, 2, 1, "bfloat16"),

@@ -381,7 +381,7 @@ def test_a_burst_is_one_spike_for_each_threshold_that_the_potential_reaches(beta
         v = 0.0
         for t in range(30):
             h = beta * v + float(x[t, n])
-            s = sum(h / threshold >= k for k in range(1, most + 1))
+            s = sum(h >= k * threshold for k in range(1, most + 1))
             assert spikes[t, n] == s
             v = h - s * threshold
     assert (spikes.min(), spikes.max()) == (0, most)
@@ -392,7 +392,7 @@ def test_each_spike_of_a_burst_passes_its_surrogate_and_learned_values_a_gradien
     x = torch.tensor([[0.0, 0.75, 1.0, 1.75, 3.0, 5.0]], requires_grad=True)
     layer(x).sum().backward()
     assert x.grad.tolist() == [[0.0, 0.5, 1.0, 0.5, 1.0, 0.0]]
-    assert layer.threshold.grad == -(0.5 * 0.75 + 1 * 1 + 0.5 * 1.75 + 1 * 3)
+    assert layer.threshold.grad == -(0.5 * 1 + 1 * 1 + 0.5 * 2 + 1 * 3)
     made = Layered(layers=("4", "burst-lif most=6 beta=0.2", "3"), width=6, height=5, classes=3)
     assert (made.build().burst1.most, made.build().burst1.beta) == (6, 0.2)
 

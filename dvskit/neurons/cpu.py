@@ -102,6 +102,7 @@ def _kind(dynamics: Dynamics) -> kernels.Kind:
         _RESETS[dynamics.reset],
         None if dynamics.detach_reset else np.int32(1),
         np.int32(dynamics.refractory),
+        tuple(np.float32(number) for number in range(2, dynamics.most + 1)) or None,
     )
 
 

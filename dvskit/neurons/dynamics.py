@@ -6,7 +6,9 @@ A neuron is this model with parts left out. Each line of a time step names its p
     h_t  = rest + beta (v_{t-1} - rest) + gain i_t      leak; without rest and gain: beta v + i
     th_t = threshold + kappa a_{t-1}                    adaptation; without it th_t = threshold
     s_t  = [h_t >= th_t] - [h_t <= -threshold_off]      0 while the neuron waits
-    soft reset: v_t = h_t - (th_t - rest) [s_t = 1] + (threshold_off + rest) [s_t = -1]
+    several spikes a step: s_t = sum over k = 1 ... most of [h_t >= k th] - [h_t <= -k threshold_off]
+    soft reset: v_t = h_t - (th_t - rest) [s_t = 1] + (threshold_off + rest) [s_t = -1], and as
+    often as it spikes
     hard reset: v_t = rest where it fired or waits, else h_t          no reset: v_t = h_t
     delayed reset: v_t = h_t, and h_{t+1} is lower by the amount of a soft reset, undecayed
     a_t  = rho a_{t-1} + |s_t|
@@ -347,6 +349,8 @@ class Dynamics:
     threshold_off  size of the threshold of downward spikes
     rest           potential without current     kappa, rho  threshold per adaptation; its decay
     refractory     steps without a spike after each one
+    most           spikes of a step in each direction. More than one needs a soft reset or none, and
+                   neither rest, adaptation nor refractory steps
     detach_reset   the reset passes no gradient, as if its spikes were constants
     """
 
@@ -359,6 +363,7 @@ class Dynamics:
     kappa: Value | None = None
     rho: Value | None = None
     refractory: int = 0
+    most: int = 1
     reset: Reset = "soft"
     surrogate: Surrogate = ATAN
     detach_reset: bool = True
@@ -368,6 +373,12 @@ class Dynamics:
             check_choice("reset", self.reset, _RESETS)
         if self.reset == "delayed":
             check_delayed(self.refractory, self.kappa)
+        others = self.rest is not None or self.kappa is not None or self.refractory
+        if self.most > 1 and (others or self.reset not in ("soft", "none")):
+            raise ConfigError(
+                f"most = {self.most} spikes a step need a soft reset or none, and neurons without "
+                "rest, adaptation and refractory steps"
+            )
 
     @property
     def signed(self) -> bool:
@@ -447,7 +458,7 @@ def take_step(dynamics: Dynamics, state: NeuronState, current: Tensor) -> Neuron
 class Firing(NamedTuple):
     """The spikes of one time step, and what they do to the potential.
 
-    spikes     -1, 0 or 1; h of neurons that do not spike
+    spikes     -most to most; h of neurons that do not spike
     size       |spikes|, with the gradients of both directions
     h          potential before the reset            v          after it
     threshold  th of the step; inf for neurons that do not spike
@@ -498,12 +509,20 @@ def _fire(
     """Return upward and downward spikes, 1 each; the latter None for unsigned neurons."""
     if not d.spikes:
         return h, None
-    on = spike(h - th, d.surrogate)
-    off = spike(-h - d.threshold_off, d.surrogate) if d.signed else None
+    on = _count(d, h, th)
+    off = _count(d, -h, d.threshold_off) if d.signed else None
     if waiting is None:
         return on, off
     ready = (waiting <= 0).to(h.dtype)
     return on * ready, None if off is None else off * ready
+
+
+def _count(d: Dynamics, h: Tensor, th: Value) -> Tensor:
+    """Return how many of th, 2 th, ... up to the most spikes of a step the potential reaches."""
+    count = spike(h - th, d.surrogate)
+    for number in range(2, d.most + 1):
+        count = count + spike(h - number * _like(th, h), d.surrogate)
+    return count
 
 
 def _reset(

@@ -166,6 +166,7 @@ def _flags(dynamics: Dynamics) -> dict[str, Any]:
         "TENSORS": _bits(list(tensors)),
         "MANY": _bits([name for name, tensor in tensors.items() if tensor.numel() > 1]),
         "RESET": dynamics.reset,
+        "MOST": dynamics.most,
         "SPIKES": dynamics.spikes,
     }
 

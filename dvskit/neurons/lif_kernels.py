@@ -33,8 +33,8 @@ from dvskit.neurons.parts_kernels import (
     ready_at,
     reset_back,
     reset_to,
-    slope,
-    slope_down,
+    slopes,
+    slopes_down,
     store,
     times,
     wait,
@@ -51,9 +51,9 @@ _BACKWARD_BLOCK = (64, 2048)
 Values = namedtuple("Values", "beta threshold threshold_off alpha gain rest kappa rho")
 # Arrays (N,): float32 v, i, a and int32 waiting, or None; or their gradients.
 States = namedtuple("States", "v i a waiting")
-# Compile-time choices: surrogate, reset, `attached` (None if the reset is detached), and the number
-# of refractory steps.
-Kind = namedtuple("Kind", "surrogate reset attached refractory")
+# Compile-time choices: surrogate, reset, `attached` (None if the reset is detached), the number of
+# refractory steps, and `more`: (2, 3, ...) up to the most spikes of a step, None for one.
+Kind = namedtuple("Kind", "surrogate reset attached refractory more")
 
 
 @njit(cache=True, nogil=True, error_model="numpy", pipeline_class=Unaliased)
@@ -74,8 +74,8 @@ def _advance(xt: Any, st: Any, past: Any, states: Any, values: Any, kind: Any) -
         h = level_of(rest, n, before, beta, drive)
         th = plus_times(kappa, n, adapted, peek(threshold, n))
         ready = ready_at(waiting, n)
-        up = fire(kind.surrogate, h, th, ready)
-        down = fire_down(off, n, h, ready)
+        up = fire(kind.surrogate, kind.more, h, th, ready)
+        down = fire_down(off, kind.more, n, h, ready)
         store(st, n, up - down)
         store(past_h, n, h)
         store(past_v, n, before)
@@ -91,7 +91,8 @@ def _advance(xt: Any, st: Any, past: Any, states: Any, values: Any, kind: Any) -
 def _retreat(past: Any, rows: Any, states: Any, values: Any, sinks: Any, kind: Any) -> None:
     """One step back of a block: turns the gradients at step t in `states` into those at t - 1.
 
-    With u+ = h - th, u- = -h - off, and g+, g- the surrogate's derivatives there, 0 while waiting:
+    With u+ = h - th, u- = -h - off, and g+, g- the surrogate's derivatives there, 0 while waiting
+    (of several spikes a step, the sums over u+ = h - k th and u- = -h - k off):
     dL/dh = gs (g+ + g-) + ga (g+ - g-) + gv dv/dh and dL/di = gain dL/dh + gi; the rest follows
     from the model line by line. Gradients of values are added to `sinks`. `rows` are the synaptic
     current before the step, gs, and gx, which is written.
@@ -105,9 +106,12 @@ def _retreat(past: Any, rows: Any, states: Any, values: Any, sinks: Any, kind: A
         h, adapted, level, low = past_h[n], peek(past_a, n), peek(off, n), peek(rest, n)
         th = plus_times(kappa, n, adapted, peek(threshold, n))
         ready = like(past_ready, n)
-        rise = times(past_ready, n, slope(kind.surrogate, h - th))
-        fall = times(past_ready, n, slope_down(off, kind.surrogate, -h - level))
-        spikes = fire(kind.surrogate, h, th, ready), fire_down(off, n, h, ready), ready
+        rise, rise_th = slopes(kind.surrogate, kind.more, h, th)
+        fall, fall_off = slopes_down(off, kind.surrogate, kind.more, -h, level)
+        rise, rise_th = times(past_ready, n, rise), times(past_ready, n, rise_th)
+        fall, fall_off = times(past_ready, n, fall), times(past_ready, n, fall_off)
+        up = fire(kind.surrogate, kind.more, h, th, ready)
+        spikes = up, fire_down(off, kind.more, n, h, ready), ready
         d, to_up, to_down, share, kept = reset_back(
             kind.reset, kind.attached, h - low, (th - low, level + low), spikes, (rise, fall)
         )
@@ -115,12 +119,12 @@ def _retreat(past: Any, rows: Any, states: Any, values: Any, sinks: Any, kind: A
         gh = g * (rise + fall) + later * d
         if has(kappa):
             gh += adapt * (rise - fall)
-        gth = -(g + adapt + later * to_up) * rise - later * share * spikes[0]
+        gth = -(g + adapt + later * to_up) * rise_th - later * share * spikes[0]
         current = plus(gi, n, times(gain, n, gh))
         store(gxt, n, current)
         add(to_beta, n, gh * (peek(past_v, n) - low))
         add(to_threshold, n, gth)
-        add(to_off, n, (g - adapt - later * to_down) * fall + later * share * spikes[1])
+        add(to_off, n, (g - adapt - later * to_down) * fall_off + later * share * spikes[1])
         add(to_alpha, n, current * peek(start_i, n))
         add(to_gain, n, gh * peek(past_i, n))
         add(to_rest, n, (_ONE - peek(beta, n)) * gh + later * kept)

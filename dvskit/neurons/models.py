@@ -316,17 +316,17 @@ class LI(Neurons):
         return super().extra_repr().split(", reset=")[0]
 
 
-class BurstLIF(Neurons):
+class BurstLIF(LIF):
     """A LIF layer of up to `most` spikes a step: (T, ...) currents in, (T, ...) counts out.
 
-    h = beta v + x;  s = sum of [h / threshold >= k] for k = 1 to `most`;  v = h - s threshold.
+    h = beta v + x;  s = sum of [h >= k threshold] for k = 1 to `most`;  v = h - s threshold.
 
     One spike says little in a step of 100 ms; with counts a layer can replace a ReLU. With beta = 0
     a count is the rectified current in units of the threshold, rounded down. Layers learn from
     counts as those of Luo et al. 2024, "Integer-valued training and spike-driven inference spiking
-    neural network"; the gradient is the sum of the surrogates of h / threshold - k. most = 1 is LIF
-    with a soft reset, but for the unit of the surrogate. Runs in plain torch. Everything else is as
-    in `LIF`. Raises ConfigError if most < 1.
+    neural network"; the gradient is the sum of the surrogates of h - k threshold. most = 1 is LIF
+    with a soft reset. A finite `threshold_off` makes counts of both signs. More than 8 spikes a
+    step run in plain torch. Everything else is as in `LIF`. Raises ConfigError if most < 1.
 
         neurons = dvskit.neurons.BurstLIF(beta=0.0, most=4)
         neurons(torch.tensor([[0.5], [1.5], [2.5], [9.0]]))  # [[0], [1], [2], [4]]
@@ -342,23 +342,16 @@ class BurstLIF(Neurons):
         most: int = 4,
         surrogate: Surrogate = ATAN,
         detach_reset: bool = True,
+        backend: Backend = "auto",
+        *,
+        threshold_off: float | Tensor = math.inf,
     ) -> None:
         check_whole("most", most, 1, owner=type(self).__name__)
-        values = {"beta": beta, "threshold": threshold}
-        super().__init__(values, "soft", surrogate, detach_reset, "torch")
+        super().__init__(beta, threshold, threshold_off, "soft", surrogate, detach_reset, backend)
         self.most = most
 
-    def _take_step(self, dynamics: Dynamics, state: NeuronState, current: Tensor) -> NeuronStep:
-        """Take one step in plain torch."""
-        threshold = dynamics.threshold
-        h = dynamics.beta * state.v + current.to(state.v.dtype)
-        levels = h / threshold
-        count = spike(levels - 1, dynamics.surrogate)
-        for number in range(2, self.most + 1):
-            count = count + spike(levels - number, dynamics.surrogate)
-        taken = count.detach() if dynamics.detach_reset else count
-        after = NeuronState(h - threshold * taken)
-        return NeuronStep(count.to(current.dtype), h, threshold, after)
+    def _given(self) -> dict[str, Any]:
+        return {**super()._given(), "most": self.most}
 
     def extra_repr(self) -> str:
         """Return the arguments for the repr; of tensors the shape."""

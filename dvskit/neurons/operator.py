@@ -59,13 +59,15 @@ KNOWN = {
 }  # the surrogates that back ends support
 
 
+_MOST = 8  # spikes of a step: each takes code of its own
+
 BACKENDS: dict[str, Any] = {"cpu": cpu, "cuda": gpu}
 
 _STATE = "Tensor v, Tensor? i, Tensor? a, Tensor? waiting"
 _TENSORS = ", ".join(f"Tensor? {name}" for name in VALUES)
 _MODEL = (
     f"{_TENSORS}, float[] numbers, str surrogate, float[] shape, str reset, bool detach_reset, "
-    "int refractory"
+    "int refractory, int most"
 )
 # Five tensors, not a list: with gradients torch takes 0.05 ms more for a list.
 _FORWARD = f"(Tensor x, {_STATE}, {_MODEL}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
@@ -93,14 +95,14 @@ def model_arguments(dynamics: Dynamics, step: torch.Size) -> tuple[Any, ...]:
     shape = [float(getattr(surrogate, name)) for name in fields] or [math.nan]
     return (
         *tensors, numbers, type(surrogate).__name__, shape, dynamics.reset, dynamics.detach_reset,
-        dynamics.refractory,
+        dynamics.refractory, dynamics.most,
     )  # fmt: skip
 
 
 def _dynamics(*model: Any) -> Dynamics:
     """Return the model of arguments made by `model_arguments`."""
     tensors = model[: len(VALUES)]
-    numbers, surrogate, shape, reset, detach_reset, refractory = model[len(VALUES) :]
+    numbers, surrogate, shape, reset, detach_reset, refractory, most = model[len(VALUES) :]
     values: dict[str, Any] = {
         name: number if tensor is None else tensor
         for name, tensor, number in zip(VALUES, tensors, numbers, strict=True)
@@ -112,6 +114,7 @@ def _dynamics(*model: Any) -> Dynamics:
         reset=reset,
         detach_reset=detach_reset,
         refractory=refractory,
+        most=most,
     )
 
 
@@ -175,7 +178,7 @@ def _differentiate(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
     gi = found.pop(0) if i is not None else None
     ga = found.pop(0) if a is not None else None
     of_values = dict(zip(wanted, found, strict=True))
-    return (gx, gv, gi, ga, None, *(of_values.get(name) for name in VALUES), *[None] * 6)
+    return (gx, gv, gi, ga, None, *(of_values.get(name) for name in VALUES), *[None] * 7)
 
 
 torch.library.impl("dvskit::neurons", "default", _neurons)
@@ -216,6 +219,8 @@ def why_not_fused(x: Tensor, dynamics: Dynamics) -> str | None:
         return f"they know {', '.join(KNOWN)}, not {dynamics.surrogate!r}"
     if dynamics.reset == "delayed":
         return "they reset at once, not a step later"
+    if dynamics.most > _MOST:
+        return f"they spike up to {_MOST} times a step, not {dynamics.most}"
     if x.device.type not in BACKENDS or x.layout != torch.strided:
         return (
             f"they take dense tensors on the {' or '.join(BACKENDS)}, not {x.layout} on {x.device}"

@@ -218,19 +218,40 @@ def wait(waiting: Any, n: Any, fired: Any, refractory: Any) -> Any:
 
 
 @compiled_part
-def fire(surrogate: Any, h: Any, th: Any, ready: Any) -> Any:
-    """Return the upward spikes; for neurons that do not spike, h."""
+def fire(surrogate: Any, more: Any, h: Any, th: Any, ready: Any) -> Any:
+    """Return the upward spikes; for neurons that do not spike, h.
+
+    `more` holds 2, 3, ... up to the most spikes of a step; None is one spike.
+    """
     if _class(surrogate) is Identity:
-        return lambda surrogate, h, th, ready: h
-    return lambda surrogate, h, th, ready: ready if h >= th else _ZERO
+        return lambda surrogate, more, h, th, ready: h
+
+    def spikes(surrogate: Any, more: Any, h: Any, th: Any, ready: Any) -> Any:
+        return (ready if h >= th else _ZERO) + _further(more, h, th)
+
+    return spikes
+
+
+@compiled_part
+def _further(more: Any, h: Any, th: Any) -> Any:
+    """Return the spikes of a step after the first; a recursion over types, so it is unrolled."""
+    if is_none(more) or not len(more):
+        return lambda more, h, th: _ZERO
+
+    def spikes(more: Any, h: Any, th: Any) -> Any:
+        return (_ONE if h >= more[0] * th else _ZERO) + _further(more[1:], h, th)
+
+    return spikes
 
 
 fire_down = either(
     "fire_down",
-    lambda off, n, h, ready: _ZERO,
-    lambda off, n, h, ready: ready if -h >= peek(off, n) else _ZERO,
+    lambda off, more, n, h, ready: _ZERO,
+    lambda off, more, n, h, ready: (
+        (ready if -h >= peek(off, n) else _ZERO) + _further(more, -h, peek(off, n))
+    ),
 )
-"""Return the downward spikes."""
+"""Return the number of downward spikes."""
 
 
 @compiled_part
@@ -243,8 +264,8 @@ def reset_to(reset: Any, rest: Any, n: Any, h: Any, levels: Any, spikes: Any) ->
 
     def soft(reset, rest, n, h, levels, spikes):  # type: ignore[no-untyped-def]
         low = peek(rest, n)
-        drop = levels[0] - low if spikes[0] > _ZERO else _ZERO
-        lift = levels[1] + low if spikes[1] > _ZERO else _ZERO
+        drop = (levels[0] - low) * spikes[0] if spikes[0] > _ZERO else _ZERO
+        lift = (levels[1] + low) * spikes[1] if spikes[1] > _ZERO else _ZERO
         return h - drop + lift
 
     def hard(reset, rest, n, h, levels, spikes):  # type: ignore[no-untyped-def]
@@ -309,12 +330,32 @@ def slope(surrogate: Any, u: Any) -> Any:
     }[_class(surrogate)]
 
 
-slope_down = either(
-    "slope_down",
-    lambda off, surrogate, u: _ZERO,
-    lambda off, surrogate, u: slope(surrogate, u),
+@compiled_part
+def slopes(surrogate: Any, more: Any, h: Any, th: Any) -> Any:
+    """Return the derivatives of the spikes by h, and by -th."""
+    if is_none(more) or not len(more):
+
+        def one(surrogate: Any, more: Any, h: Any, th: Any) -> Any:
+            rise = slope(surrogate, h - th)
+            return rise, rise
+
+        return one
+
+    def several(surrogate: Any, more: Any, h: Any, th: Any) -> Any:
+        last = more[-1]
+        rise = slope(surrogate, h - last * th)
+        others = slopes(surrogate, more[:-1], h, th)
+        return others[0] + rise, others[1] + last * rise
+
+    return several
+
+
+slopes_down = either(
+    "slopes_down",
+    lambda off, surrogate, more, h, level: (_ZERO, _ZERO),
+    lambda off, surrogate, more, h, level: slopes(surrogate, more, h, level),
 )
-"""Return the surrogate's derivative at u, 0 for neurons without downward spikes."""
+"""Return `slopes`, 0 for neurons without downward spikes."""
 
 
 @compiled_part

@@ -81,7 +81,8 @@ def store(row, n, inside, value):
 @triton.jit
 def advance(
     x, v, i, a, waiting, beta, threshold, off, alpha, gain, rest, kappa, rho, refractory,
-    PARTS: tl.constexpr, RESET: tl.constexpr, SPIKES: tl.constexpr, BLOCK: tl.constexpr,
+    PARTS: tl.constexpr, RESET: tl.constexpr, SPIKES: tl.constexpr, MOST: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
     """One step, rounded as in `dynamics.advance`: h, ready, the spikes, and the state after it."""
     none = tl.full((BLOCK,), 0.0, tl.float32)
@@ -107,6 +108,10 @@ def advance(
         up = tl.where(h - th >= 0.0, ready, 0.0)
         if OFF & PARTS:
             down = tl.where(-h - off >= 0.0, ready, 0.0)
+        for k in tl.static_range(2, MOST + 1):
+            up += tl.where(h - k * th >= 0.0, 1.0, 0.0)
+            if OFF & PARTS:
+                down += tl.where(-h - k * off >= 0.0, 1.0, 0.0)
         fired = up + down
         if RESET == "soft":
             drop = (th - rest) * up
@@ -131,7 +136,8 @@ def advance(
 def neurons_forward(
     x, s, v, i, a, waiting, v_end, i_end, a_end, waiting_end, beta, threshold, off, alpha, gain,
     rest, kappa, rho, steps, neurons, refractory, PARTS: tl.constexpr, TENSORS: tl.constexpr,
-    MANY: tl.constexpr, RESET: tl.constexpr, SPIKES: tl.constexpr, BLOCK: tl.constexpr,
+    MANY: tl.constexpr, RESET: tl.constexpr, SPIKES: tl.constexpr, MOST: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Fill s with the spikes of x, or the potentials unless SPIKES, and *_end with the state."""
     n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -147,7 +153,7 @@ def neurons_forward(
         current = row_of(x, n, inside, BLOCK)
         h, _ready, up, down, v, i, a, waiting = advance(
             current, v, i, a, waiting, beta, threshold, off, alpha, gain, rest, kappa, rho,
-            refractory, PARTS, RESET, SPIKES, BLOCK,
+            refractory, PARTS, RESET, SPIKES, MOST, BLOCK,
         )  # fmt: skip
         if SPIKES:
             store(s, n, inside, up - down)
@@ -185,10 +191,14 @@ def _slope(u, p, q, SURROGATE: tl.constexpr):
 
 @triton.jit
 def _back(
-    h, th, off, rest, up, down, ready, rise, fall, RESET: tl.constexpr, ATTACHED: tl.constexpr,
+    h, th, off, rest, up, down, ready, slopes, RESET: tl.constexpr, ATTACHED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Return the derivatives of v after the reset: dv/dh, dv/d(th), dv/d(off) and dv/d(rest)."""
+    """Return the derivatives of v after the reset: dv/dh, dv/d(th), dv/d(off) and dv/d(rest).
+
+    `slopes` are the derivatives of the spikes by h, -h, -th and -off.
+    """
+    rise, fall, rise_th, fall_off = slopes
     none = tl.full((BLOCK,), 0.0, tl.float32)
     d = none + 1.0
     to_th = none
@@ -200,22 +210,23 @@ def _back(
         to_rest = up + down
         if ATTACHED:
             d = 1.0 - (th - rest) * rise - (off + rest) * fall
-            to_th = (th - rest) * rise - up
-            to_off = down - (off + rest) * fall
+            to_th = (th - rest) * rise_th - up
+            to_off = down - (off + rest) * fall_off
     if RESET == "hard":
         d = ready - up - down  # 0 while waiting, too
         to_rest = 1.0 - d
         if ATTACHED:
             d = d - (h - rest) * (rise - fall)
-            to_th = (h - rest) * rise
-            to_off = (h - rest) * fall
+            to_th = (h - rest) * rise_th
+            to_off = (h - rest) * fall_off
     return d, to_th, to_off, to_rest
 
 
 @triton.jit
 def _retreat(
     h, g, gv, ga, adapted, ready, threshold, off, rest, kappa, p, q, PARTS: tl.constexpr,
-    RESET: tl.constexpr, ATTACHED: tl.constexpr, SURROGATE: tl.constexpr, BLOCK: tl.constexpr,
+    RESET: tl.constexpr, ATTACHED: tl.constexpr, SURROGATE: tl.constexpr, MOST: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
     """One step back: gradients of h and th, and those of off and rest from spikes and reset.
 
@@ -232,16 +243,29 @@ def _retreat(
     if OFF & PARTS:
         fall = _slope(-h - off, p, q, SURROGATE) * ready
         down = tl.where(-h - off >= 0.0, ready, 0.0)
+    rise_th = rise
+    fall_off = fall
+    for k in tl.static_range(2, MOST + 1):
+        slope = _slope(h - k * th, p, q, SURROGATE)
+        rise += slope
+        rise_th += k * slope
+        up += tl.where(h - k * th >= 0.0, 1.0, 0.0)
+        if OFF & PARTS:
+            slope = _slope(-h - k * off, p, q, SURROGATE)
+            fall += slope
+            fall_off += k * slope
+            down += tl.where(-h - k * off >= 0.0, 1.0, 0.0)
+    slopes = (rise, fall, rise_th, fall_off)
     d, to_th, to_off, to_rest = _back(
-        h, th, off, rest, up, down, ready, rise, fall, RESET, ATTACHED, BLOCK
+        h, th, off, rest, up, down, ready, slopes, RESET, ATTACHED, BLOCK
     )
     gh = g * (rise + fall) + gv * d
-    gth = gv * to_th - g * rise
-    goff = gv * to_off + g * fall
+    gth = gv * to_th - g * rise_th
+    goff = gv * to_off + g * fall_off
     if KAPPA & PARTS:
         gh += ga * (rise - fall)
-        gth -= ga * rise
-        goff -= ga * fall
+        gth -= ga * rise_th
+        goff -= ga * fall_off
     return gh, gth, goff, gv * to_rest
 
 
@@ -252,7 +276,7 @@ def neurons_backward(
     to_gain, to_rest, to_kappa, to_rho, kept_h, kept_v, kept_i, kept_a, kept_ready, steps,
     neurons, turns, gs_row, refractory, p, q, PARTS: tl.constexpr, TENSORS: tl.constexpr,
     MANY: tl.constexpr, LEARNED: tl.constexpr, RESET: tl.constexpr, SPIKES: tl.constexpr,
-    ATTACHED: tl.constexpr, SURROGATE: tl.constexpr, BLOCK: tl.constexpr,
+    MOST: tl.constexpr, ATTACHED: tl.constexpr, SURROGATE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Fill gx, g*_start and to_*, a gradient per neuron, from gs and g*_end; None stands for 0.
 
@@ -282,7 +306,7 @@ def neurons_backward(
             h, ready, _up, _down, v_n, i_n, a_n, waiting_n = advance(
                 row_of(x, at_x + n, inside, BLOCK), v_n, i_n, a_n, waiting_n, beta_n, threshold_n,
                 off_n, alpha_n, gain_n, rest_n, kappa_n, rho_n, refractory, PARTS, RESET, SPIKES,
-                BLOCK,
+                MOST, BLOCK,
             )  # fmt: skip
             if kept_h is None:
                 store(gx, at_x + n, inside, h)
@@ -323,7 +347,7 @@ def neurons_backward(
                     ready = row_of(kept_ready, own + lane, inside, BLOCK)
                 gh, gth, goff, grest = _retreat(
                     h, g, gv, ga, adapted, ready, threshold_n, off_n, rest_n, kappa_n, p, q,
-                    PARTS, RESET, ATTACHED, SURROGATE, BLOCK,
+                    PARTS, RESET, ATTACHED, SURROGATE, MOST, BLOCK,
                 )  # fmt: skip
                 sum_threshold += gth
                 sum_off += goff
