@@ -6,9 +6,9 @@ A neuron is this model with parts left out. Each line of a time step names its p
     h_t  = rest + beta (v_{t-1} - rest) + gain i_t      leak; without rest and gain: beta v + i
     th_t = threshold + kappa a_{t-1}                    adaptation; without it th_t = threshold
     s_t  = [h_t >= th_t] - [h_t <= -threshold_off]      0 while the neuron waits
-    several spikes a step: s_t = sum over k = 1 ... most of [h_t >= k th] - [h_t <= -k threshold_off]
-    soft reset: v_t = h_t - (th_t - rest) [s_t = 1] + (threshold_off + rest) [s_t = -1], and as
-    often as it spikes
+    burst: s_t = sum over k = 1 ... most of [h_t >= k th] - [h_t <= -k threshold_off]
+    soft reset: v_t = h_t - (th_t - rest) [s_t = 1] + (threshold_off + rest) [s_t = -1], once for
+    each spike of a burst
     hard reset: v_t = rest where it fired or waits, else h_t          no reset: v_t = h_t
     delayed reset: v_t = h_t, and h_{t+1} is lower by the amount of a soft reset, undecayed
     a_t  = rho a_{t-1} + |s_t|

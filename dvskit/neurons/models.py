@@ -27,7 +27,6 @@ from dvskit.neurons.dynamics import (
     Surrogate,
     Value,
     advance,
-    spike,
     take_step,
 )
 from dvskit.neurons.operator import run_fused
