@@ -10,7 +10,7 @@ inputs of another shape than theirs or their state's.
     network(counts)                       # (T, B, 2, 34, 34) -> (B, 10)
 """
 
-from dvskit.layers.dense import Delays, Dropout, Flatten, Linear, Voting
+from dvskit.layers.dense import Delays, Dropout, Flatten, Linear, Repeat, StepMean, Voting
 from dvskit.layers.images import (
     AvgPool2d,
     BatchNorm1d,
@@ -54,12 +54,14 @@ __all__ = [
     "MeanMembrane",
     "Membrane",
     "Readout",
+    "Repeat",
     "ResidualBlock",
     "Sequence",
     "SpikeCount",
     "State",
     "Stateful",
     "States",
+    "StepMean",
     "SumPool2d",
     "ThresholdBatchNorm2d",
     "Voting",

@@ -168,6 +168,55 @@ class Voting(nn.Module):
         return f"votes={self.votes}"
 
 
+class Repeat(nn.Module):
+    """Each time step several times: (T, ...) -> (T times, ...).
+
+    Neurons behind it have more steps for the same input. `StepMean` is the way back.
+
+        repeat = dvskit.layers.Repeat(8)
+        repeat(torch.rand(20, 8, 10)).shape  # (160, 8, 10)
+    """
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        check_whole("times", times, 1, owner="Repeat")
+        self.times = times
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x` with each step repeated."""
+        check_shape(self, x, "(T, ...)", x.ndim > 0)
+        if len(x) == 1:  # all steps are equal: the layers behind compute them once
+            return x.expand(self.times, *x.shape[1:])
+        return x.repeat_interleave(self.times, 0)
+
+    def extra_repr(self) -> str:
+        """Return the arguments for the repr."""
+        return f"{self.times}"
+
+
+class StepMean(nn.Module):
+    """The mean of each `times` steps, (T times, ...) -> (T, ...): the way back from `Repeat`.
+
+    mean = dvskit.layers.StepMean(8)
+    mean(torch.rand(160, 8, 10)).shape  # (20, 8, 10)
+    """
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        check_whole("times", times, 1, owner="StepMean")
+        self.times = times
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the means. Raises ShapeError unless T is a multiple of `times`."""
+        fits = x.ndim > 0 and len(x) % self.times == 0
+        check_input(self, x, f"({self.times} T, ...)", fits, "put Repeat in front of it")
+        return x.reshape(-1, self.times, *x.shape[1:]).mean(1)
+
+    def extra_repr(self) -> str:
+        """Return the arguments for the repr."""
+        return f"{self.times}"
+
+
 @dataclass(frozen=True, slots=True)
 class DropoutState(TensorState):
     """The mask of a Dropout layer: 0 or 1 / (1 - p), with the shape of one time step."""

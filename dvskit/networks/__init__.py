@@ -23,6 +23,8 @@ representation), `write_onnx`, and `write_onnx_step` with `onnx_start` (ONNX), `
 of each lists features without a counterpart.
 """
 
+from dvskit.networks.converting import to_spiking
+from dvskit.networks.folding import fold
 from dvskit.networks.kinds import (
     NETWORKS,
     ConvLIF,
@@ -38,6 +40,7 @@ from dvskit.networks.layered import Layered
 from dvskit.networks.network import ModuleNetwork, Network, NetworkModule
 from dvskit.networks.nir import from_nir, to_nir, write_nir
 from dvskit.networks.onnx import onnx_start, write_onnx, write_onnx_step
+from dvskit.networks.quantizing import quantize, unit_of
 from dvskit.networks.snntorch import from_snntorch, snntorch_state, to_snntorch
 
 __all__ = [
@@ -51,15 +54,19 @@ __all__ = [
     "NetworkModule",
     "PointNet",
     "ResidualLIF",
+    "fold",
     "from_nir",
     "from_snntorch",
     "network_from",
     "network_values",
     "onnx_start",
+    "quantize",
     "register_network",
     "snntorch_state",
     "to_nir",
     "to_snntorch",
+    "to_spiking",
+    "unit_of",
     "write_nir",
     "write_onnx",
     "write_onnx_step",

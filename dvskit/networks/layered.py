@@ -23,7 +23,7 @@ from dvskit import layers
 from dvskit._checks import check_fields, check_number, check_whole, checked
 from dvskit.errors import REGISTER_FIRST, ConfigError, did_you_mean, one_line
 from dvskit.networks.network import Network, NetworkModule, scaled
-from dvskit.neurons import PLIF, Neurons, RecurrentLIF, SignedLIF
+from dvskit.neurons import IF, PLIF, Neurons, RecurrentLIF, SignedLIF
 from dvskit.neurons.models import NEURONS, options_of
 from dvskit.registry import load_packages, named_errors
 
@@ -128,6 +128,16 @@ def _delays(taps: str, spacing: str | None, shape: Shape) -> Made:
     return (int(taps) * shape[0], *shape[1:]), [("delays", layer)]
 
 
+def _repeat(times: str, shape: Shape) -> Made:
+    """Return the layer of R32: each time step 32 times."""
+    return shape, [("repeat", layers.Repeat(int(times)))]
+
+
+def _step_mean(times: str, shape: Shape) -> Made:
+    """Return the layer of A32: the mean of each 32 time steps."""
+    return shape, [("average", layers.StepMean(int(times)))]
+
+
 def _dropout(share: str, shape: Shape) -> Made:
     """Return the layer of D0.2: dropout of a share, constant in time."""
     return shape, [("dropout", layers.Dropout(float(share)))]
@@ -163,6 +173,8 @@ _WRITTEN: tuple[tuple[str, Callable[..., Made]], ...] = (
     (rf"([PMS]){_N}(?:s{_N})?", _pooling),
     (rf"F?{_N}", _dense),
     (rf"T{_N}(?:s{_N})?", _delays),
+    (rf"R{_N}", _repeat),
+    (rf"A{_N}", _step_mean),
     (r"D(\d*\.?\d+)", _dropout),
     (r"log", _logarithm),
     (rf"V{_N}", _voting),
@@ -366,6 +378,69 @@ class PlacedPiece:
     after: Shape
 
 
+def words_of(row: Iterable[NamedModule]) -> tuple[Word, ...]:
+    """Return the words of layers in a row. Raises ConfigError, naming a layer that has none."""
+    words: list[str] = []
+    for name, layer in row:
+        if isinstance(layer, layers.Membrane):
+            words += [_neuron_word(name, layer.neurons), "membrane"]
+        elif isinstance(layer, Neurons):
+            words.append(_neuron_word(name, layer))
+        elif not isinstance(layer, layers.Flatten):
+            words.append(_word_of(name, layer))
+    if words[-1] not in _READOUTS:
+        words.append("each")
+    return tuple(words)
+
+
+def _word_of(name: str, layer: nn.Module) -> str:
+    """Return the word of a layer without neurons."""
+    for word, (kind, options) in _READOUTS.items():
+        if kind is type(layer):
+            return " ".join([word, *(f"{each}={getattr(layer, each)!r}" for each in options)])
+    match layer:
+        case layers.Conv2d(kernel_size=(k, other), stride=(s, _), padding=(p, _), groups=1) if (
+            k == other and layer.bias is not None
+        ):
+            return f"{layer.out_channels}C{k}" + f"s{s}" * (s > 1) + f"p{p}" * (p > 0)
+        case layers.Linear():
+            return str(layer.out_features)
+        case layers.AvgPool2d() | layers.SumPool2d() | layers.MaxPool2d():
+            size, stride = layer.kernel_size, layer.stride
+            letter = type(layer).__name__[0].replace("A", "P")
+            return f"{letter}{size}" + f"s{stride}" * (stride != size)
+        case layers.Delays():
+            return f"T{layer.taps}" + f"s{layer.spacing}" * (layer.spacing > 1)
+        case layers.Repeat():
+            return f"R{layer.times}"
+        case layers.StepMean():
+            return f"A{layer.times}"
+        case layers.LogCounts():
+            return "log"
+        case nn.ReLU():
+            return "relu"
+        case nn.LayerNorm():
+            return "ln"
+    raise ConfigError(f"layer {name}, {type(layer).__name__}, has no word in a list of layers")
+
+
+def _neuron_word(name: str, layer: nn.Module) -> str:
+    """Return the word of neurons, with those parameters that are not the defaults of the word."""
+    words = [word for word in NEURONS if NEURONS.find(word) is type(layer)]
+    if not words:
+        raise ConfigError(f"layer {name}, {type(layer).__name__}, has no word in a list of layers")
+    texts = [words[0]]
+    for option, default in options_of(type(layer)).items():
+        value = getattr(layer, option)
+        if not isinstance(value, bool | int | float | str | None):
+            raise ConfigError(f"layer {name} has a {option} per neuron, for which there is no word")
+        same = 1.0 if option == "threshold" else None if option == "beta" else default
+        fixed = option == "backend" or (option == "beta" and isinstance(layer, IF))
+        if value != same and not fixed:
+            texts.append(f"{option}={str(value).lower() if isinstance(value, bool) else value!r}")
+    return " ".join(text.replace("'", "") for text in texts)
+
+
 def walk(
     words: SequenceOf[Word], shape: Shape, defaults: Defaults, where: str = "layers"
 ) -> Iterator[PlacedPiece]:
@@ -492,6 +567,7 @@ class Layered:
     256, F256   dense layer of 256 outputs, which flattens images
     T5, T5s2    the inputs of this step and the four before, side by side: the next layer has
                 synapses of 5 delays; T5s2 takes every second step
+    R8, A8      each time step 8 times, and the mean of each 8 steps, the way back
     D0.2        dropout, constant in time
     log         counts on a logarithmic scale, log(1 + x)
     V10         the mean of each 10 neighboring outputs of a dense layer: ten vote for a class

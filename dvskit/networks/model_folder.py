@@ -138,8 +138,15 @@ def load_weights(path: Path, module: nn.Module, digest: object = None) -> None:
 
 def packed(module: nn.Module) -> tuple[bytes, str]:
     """Return the weights of a module as a file, and its digest, which model.toml holds."""
-    data = save(weights_of(module))
+    data = save({key: _halved(value) for key, value in weights_of(module).items()})
     return data, sha256(data).hexdigest()
+
+
+def _halved(value: Tensor) -> Tensor:
+    """Return weights of few bits in bfloat16, if that holds all of them exactly."""
+    short = value.to(torch.bfloat16)
+    fits = value.ndim > 1 and value.dtype == torch.float32 and torch.equal(short.float(), value)
+    return short if fits else value
 
 
 def check_finite(weights: Mapping[str, Tensor], where: str, infinite: Collection[str] = ()) -> None:

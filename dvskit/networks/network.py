@@ -387,7 +387,7 @@ def check_plain_neurons(caller: str, name: str, layer: Neurons, others: Mapping[
     dynamics, kinds = layer.dynamics, ALIF | BurstLIF | CustomNeurons | RecurrentLIF
     refused = {
         "is not of its kinds; take LIF or SynapticLIF": isinstance(layer, kinds),
-        "also spikes downwards; take LIF, with threshold_off = inf": dynamics.signed,
+        "also spikes downwards; take LIF, with threshold_off = inf, or beta = 0": dynamics.signed,
         "has a refractory time; take refractory=0": dynamics.refractory > 0,
         **others,
     }

@@ -12,16 +12,28 @@ of dt_s seconds there, as snntorch and norse read it:
     tau_syn di/dt = -i + w_in x      alpha = 1 - dt / tau_syn, and w_in dt / tau_syn = 1
     dv/dt = r i   (IF)               beta = 1, gain = r, without dt, as the peers read it
 
-and not beta = exp(-dt / tau), as sinabs reads it. Only dt / tau counts: both sides must use the
-same dt_s. snntorch uses 1e-4, the default here, and then has the same spikes, bit for bit if the
-weighted sums before its neurons are. But it reads IF as a leaky neuron, and its Flatten flattens
-the batch too, so it runs one sample at a time. norse takes dt=dt_s but ignores r; it has the same
-spikes for LIF with gain = 1 - beta.
+and not beta = exp(-dt / tau). Only dt / tau counts: both sides must use the same dt_s.
+
+Readers of NIR differ, so a graph can be written for one of them: `to_nir(reader="norse")`.
+
+    reader    decay               differs in                             use
+    snntorch  1 - 1e-4 / tau      no SumPool2d, IF leaks                 dt_s=1e-4, the default here
+    norse     1 - dt / tau        ignores r, skips AvgPool2d             from_nir(graph, dt=dt_s)
+    sinabs    exp(-1 / tau)       ignores r and dt, no AvgPool2d, one    nir.read(path, type_check=
+                                  value for all neurons of a layer,      False), spike_fn =
+                                  soft reset, several spikes a step      SingleSpike, reset_fn =
+                                                                         MembraneReset()
+
+A graph for a reader has only nodes that it reads, with gains in the weights; dense layers are
+convolutions of the whole image, as Flatten takes the batch along there. Sum its outputs over the
+steps where the network has a mean as readout. Spikes are then the same, bit for bit if the weighted
+sums before the neurons are, as after `quantize`. Without a reader, a graph follows NIR alone.
 
 Resets. From version 1.0.6 on, a spike sets NIR's neurons to v_reset: reset="hard" with v_reset =
 rest. Before, the threshold was subtracted: reset="soft". Resets without a counterpart in the
 installed version are written to the node's metadata, which `from_nir` reads and others ignore;
-LeftOutWarning reports them. NIR's neurons spike at v > v_threshold, ours also at v = threshold.
+LeftOutWarning reports them. NIR's neurons spike at v > v_threshold, ours also at v = threshold, so
+v_threshold is the next number below.
 
 Surrogates, detach_reset, and the set of learned values belong to training and are not written.
 
@@ -32,12 +44,13 @@ neurons.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from copy import deepcopy
 from dataclasses import fields
 from itertools import pairwise
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -53,15 +66,34 @@ from dvskit.errors import (
     one_line,
     warn,
 )
-from dvskit.layers import AvgPool2d, Conv2d, Flatten, Linear, Readout, Sequence, SumPool2d
+from dvskit.layers import (
+    AvgPool2d,
+    Conv2d,
+    Delays,
+    Flatten,
+    LastMembrane,
+    Linear,
+    MeanMembrane,
+    Readout,
+    Sequence,
+    SpikeCount,
+    SumPool2d,
+)
+from dvskit.networks.folding import (
+    Row,
+    Weighted,
+    binary_row,
+    folded_row,
+    scaled_weights,
+    shapes_of,
+    with_pools,
+)
 from dvskit.networks.network import (
     Shape,
     check_plain_neurons,
     input_shape,
-    layers_in_a_row,
     named_row,
     optional_package,
-    plain_evaluation,
     silence,
 )
 from dvskit.neurons import (
@@ -75,8 +107,10 @@ from dvskit.neurons.dynamics import Dynamics
 
 Array = np.ndarray[Any, Any]
 Layer = TypeVar("Layer", bound=nn.Module)
+Reader = Literal["snntorch", "norse", "sinabs"]
 DT_S = 1e-4
 """The time step that snntorch assumes, in seconds."""
+_ENDLESS, _SHORTEST = 1e30, 1e-3  # time constants that keep all of a potential, and nothing of it
 
 
 def to_nir(
@@ -85,18 +119,24 @@ def to_nir(
     *,
     dt_s: float = DT_S,
     leave_out: Collection[str] = (),
+    reader: Reader | None = None,
 ) -> Any:
-    """Return a network as a nir.NIRGraph, its layers as nodes in a row between input and output.
+    """Return a network as a nir.NIRGraph, its layers as nodes between input and output.
 
     shape      of one time step of one sample: (channels, rows, columns) or (numbers,); None if
                the network knows it
     dt_s       seconds per time step in the graph
-    leave_out  names of layers that are not written, such as a readout, which NIR lacks
+    leave_out  names of layers that are not written, such as an encoding of the input
+    reader     the library that the graph is for, "snntorch", "norse" or "sinabs"; None for any
 
-    Nodes have the names of the layers. Convolutions, Linear, AvgPool2d, SumPool2d, Flatten, IF,
-    LIF, PLIF (with its current time constants), SynapticLIF and LI can be written; Dropout is left
-    out. Values have the dtype of the weights. Raises ConfigError for other layers and neurons,
-    naming the layer and a fix, and without the package nir.
+    Nodes have the names of the layers. Convolutions, Linear, AvgPool2d, SumPool2d, Flatten, Delays,
+    IF, LIF, PLIF (with its current time constants), SynapticLIF and LI can be written. Batch
+    normalization and voting become part of the weights; Dropout is left out. A delay is a node
+    beside others, each with the weights of its inputs. Neurons without memory (beta = 0) that spike
+    several times a step or downwards become binary ones (`folding.binary_row`). MeanMembrane and
+    SpikeCount are an integrator, I; LastMembrane needs no node. Values have the dtype of the
+    weights. Raises ConfigError for other layers and neurons, naming the layer and a fix, and
+    without the package nir.
 
         neurons = dvskit.neurons.LIF(reset="hard")
         module = dvskit.layers.Sequence(dvskit.layers.Linear(100, 10), neurons)
@@ -106,20 +146,20 @@ def to_nir(
     nir = optional_package("nir", "to_nir")
     shape = input_shape(module, shape, "to_nir")
     check_number("dt_s", dt_s, above=0, owner="to_nir")
-    x = silence(module, 1, 1, *shape)
-    writer = _Writer(nir, dt_s, x.dtype)
-    nodes: dict[str, Any] = {"input": nir.Input(input_type={"input": np.array(shape)})}
-    with plain_evaluation(module), torch.no_grad():
-        for name, layer in layers_in_a_row(module, leave_out):
-            before = x.shape[2:]
-            x = layer(x) if not isinstance(layer, Readout) else x
-            name = name.replace(".", "_")
-            name += "_" * (name in nodes or name == "output")
-            nodes[name] = writer.node(name, layer, tuple(before), tuple(x.shape[2:]))
-    nodes["output"] = nir.Output(output_type={"output": np.array(x.shape[2:])})
-    names = list(nodes)
-    edges = list(pairwise(names))
-    return nir.NIRGraph(nodes=nodes, edges=edges, metadata={"dt_s": float(dt_s)})
+    check_choice("reader", reader, (None, *get_args(Reader)), owner="to_nir")
+    shapes = shapes_of(module, shape)
+    row = binary_row(folded_row(module, shape, leave_out, pools=reader is not None))
+    if reader is not None:
+        row = _for_reader(row, reader, shapes)
+    x = silence(module, 1, 1, *(shapes[row[0][0]] if row else shape))
+    writer = _Writer(nir, dt_s, x.dtype, reader)
+    writer.begin(tuple(x.shape[2:]))
+    with torch.no_grad():
+        for name, layer in row:
+            before = tuple(x.shape[2:])
+            x = x if isinstance(layer, Readout) else layer(x)
+            writer.add(name.replace(".", "_"), layer, before, tuple(x.shape[2:]))
+    return writer.graph(tuple(x.shape[2:]))
 
 
 def write_nir(
@@ -129,6 +169,7 @@ def write_nir(
     *,
     dt_s: float = DT_S,
     leave_out: Collection[str] = (),
+    reader: Reader | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write a network as a NIR file (HDF5), which nir.read and `from_nir` read; see `to_nir`.
@@ -140,20 +181,111 @@ def write_nir(
         dvskit.networks.write_nir(module, "network.nir", (100,))
         again = dvskit.networks.from_nir("network.nir")
     """
-    graph = to_nir(module, shape, dt_s=dt_s, leave_out=leave_out)
+    graph = to_nir(module, shape, dt_s=dt_s, leave_out=leave_out, reader=reader)
     with whole_file(path, overwrite=overwrite) as partial:
         optional_package("nir", "write_nir").write(partial, graph)
 
 
-class _Writer:
-    """Makes nodes of layers, in time steps of dt seconds and arrays of one dtype."""
+def _for_reader(row: Row, reader: Reader, shapes: Mapping[str, Shape]) -> Row:
+    """Return a row of layers that a reader reads, for batches too."""
+    made: Row = []
+    grid: Shape | None = None  # of the images in front of a dense layer
+    for name, layer in with_pools(row, AvgPool2d if reader == "snntorch" else SumPool2d):
+        if isinstance(layer, Flatten):
+            grid = shapes[name][1:]
+            continue
+        if isinstance(layer, Linear) and grid is not None:
+            weight = layer.weight.reshape(len(layer.weight), -1, *grid)
+            dense = Conv2d(weight.shape[1], len(weight), (grid[0], grid[1]))
+            dense.weight, dense.bias = nn.Parameter(weight), layer.bias
+            layer, grid = dense, (1, 1)
+        made.append((name, layer))
+    if made and isinstance(made[-1][1], MeanMembrane | SpikeCount | LastMembrane):
+        name, layer = made.pop()
+        kind = type(layer).__name__
+        warn(f"to_nir: {name}, {kind}, is left out, as {reader} has no readout", LeftOutWarning)
+    if reader == "norse":  # v + dt / tau (i - v): the current is multiplied by 1 - beta
+        for (name, layer), (_, neurons) in pairwise(list(made)):
+            if isinstance(layer, Weighted) and isinstance(neurons, LIF | LI):
+                kept = float(neurons.beta)
+                scaled = scaled_weights(layer, 1 / (1 - kept)) if kept < 1 else layer
+                made[made.index((name, layer))] = name, scaled
+    return made
 
-    def __init__(self, nir: Any, dt: float, dtype: torch.dtype) -> None:
-        self._nir, self._dt = nir, dt
+
+class _Writer:
+    """Makes a graph of layers, in time steps of dt seconds and arrays of one dtype."""
+
+    def __init__(self, nir: Any, dt: float, dtype: torch.dtype, reader: Reader | None) -> None:
+        self._nir, self._dt, self._reader = nir, dt, reader
         self._dtype = np.dtype(np.float64 if dtype == torch.float64 else np.float32)
+        self._nodes: dict[str, Any] = {}
+        self._edges: list[tuple[str, str]] = []
+        self._ends = ["input"]  # the nodes whose outputs are added in front of the next one
+        self._delays: tuple[str, Delays] | None = None  # in front of the next layer with weights
+
+    def begin(self, shape: Shape) -> None:
+        """Add the input."""
+        self._nodes["input"] = self._nir.Input(input_type={"input": np.array(shape)})
+
+    def graph(self, shape: Shape) -> Any:
+        """Return the graph, with outputs of a shape."""
+        self._append("output", self._nir.Output(output_type={"output": np.array(shape)}))
+        about = {"dt_s": float(self._dt)} | ({"reader": self._reader} if self._reader else {})
+        fits = self._reader != "sinabs"  # it reads no values of three dimensions
+        return self._nir.NIRGraph(self._nodes, self._edges, metadata=about, type_check=fits)
+
+    def add(self, name: str, layer: nn.Module, before: Shape, behind: Shape) -> None:
+        """Add a layer between two shapes. Raises ConfigError if NIR has no node for it."""
+        name += "_" * (name in self._nodes or name == "output")
+        if isinstance(layer, LastMembrane):
+            return  # the last output
+        if isinstance(layer, Delays):
+            self._delays = name, layer
+        elif self._delays is None or isinstance(layer, Flatten | AvgPool2d | SumPool2d):
+            taps = self._delays[1].taps if self._delays else 1
+            before, behind = ((each[0] // taps, *each[1:]) for each in (before, behind))
+            self._append(name, self.node(name, layer, before, behind))
+        else:
+            self._add_delayed(name, layer, before, behind)
+
+    def _append(self, name: str, node: Any) -> None:
+        self._nodes[name] = node
+        self._edges += [(end, name) for end in self._ends]
+        self._ends = [name]
+
+    def _add_delayed(self, name: str, layer: nn.Module, before: Shape, behind: Shape) -> None:
+        """Add a node with its weights for each delay; their outputs are added."""
+        assert self._delays is not None
+        (label, delays), self._delays = self._delays, None
+        if not isinstance(layer, Weighted) or getattr(layer, "groups", 1) != 1:
+            raise ConfigError(
+                f"to_nir: layer {label}, Delays, must stand in front of a convolution or dense "
+                f"layer, not of {name}, {type(layer).__name__}"
+            )
+        before = before[0] // delays.taps, *before[1:]
+        starts, ends = list(self._ends), []
+        for tap, weight in enumerate(layer.weight.chunk(delays.taps, 1)):
+            part = deepcopy(layer)
+            part.weight = nn.Parameter(weight)
+            if isinstance(part, Conv2d):
+                part.in_channels = weight.shape[1]
+            if tap and part.bias is not None:
+                part.bias = nn.Parameter(torch.zeros_like(part.bias))
+            self._ends = starts
+            if tap:
+                late = np.full(before, tap * delays.spacing * self._dt, self._dtype)
+                self._append(f"{label}_{tap}", self._nir.Delay(delay=late))
+            place = f"{name}_{tap}" if tap else name
+            self._append(place, self.node(place, part, before, behind))
+            ends += self._ends
+        self._ends = ends
 
     def node(self, name: str, layer: nn.Module, before: Shape, behind: Shape) -> Any:
         """Return the node of a layer between two shapes. Raises ConfigError if NIR has none."""
+        if isinstance(layer, MeanMembrane | SpikeCount):
+            about = {"readout": type(layer).__name__}
+            return self._nir.I(r=np.ones(before, self._dtype), metadata=about)
         if isinstance(layer, Conv2d):
             return self._convolution(name, layer, before)
         if isinstance(layer, Linear):
@@ -199,16 +331,28 @@ class _Writer:
         late = dynamics.reset in ("none", "delayed") and dynamics.spikes
         others = {f"has reset={dynamics.reset!r}; take 'hard'": late}
         check_plain_neurons("to_nir", name, layer, others)
+        shape = (1,) if self._reader == "sinabs" else shape
+        if dynamics.resolution is not None and not all(
+            part in (0, 1) for part in self._full(dynamics.beta, (1,))
+        ):
+            warn(
+                f"to_nir: layer {name} rounds potentials to a resolution, which NIR lacks; few "
+                "spikes differ, and none if the network is quantized with potentials='float'",
+                LeftOutWarning,
+            )
+        if dynamics.alpha is not None and self._reader in ("norse", "sinabs"):
+            raise ConfigError(
+                f"to_nir: layer {name}: {self._reader} reads no SynapticLIF; take LIF"
+            )
         beta, gain = (self._full(value, shape) for value in (dynamics.beta, dynamics.gain))
         rest = self._full(dynamics.rest or 0.0, shape)
         gain = np.ones(shape) if dynamics.gain is None else gain
-        if (beta == 1).all() and not rest.any() and dynamics.alpha is None and dynamics.spikes:
+        is_if = (beta == 1).all() and not rest.any() and dynamics.alpha is None and dynamics.spikes
+        if is_if and self._reader in (None, "norse"):
             return self._spiking(name, "IF", dynamics, {"r": gain.astype(self._dtype)}, shape)
         tau = self._tau(name, "beta", beta)
-        values = {
-            "r": (gain * tau / self._dt).astype(self._dtype),
-            "v_leak": rest.astype(self._dtype),
-        }
+        r = gain * tau / self._dt if self._reader in (None, "snntorch") else np.ones(shape)
+        values = {"r": r.astype(self._dtype), "v_leak": rest.astype(self._dtype)}
         if isinstance(layer, LI):
             return self._nir.LI(tau=tau, **values)
         if dynamics.alpha is None:
@@ -222,6 +366,8 @@ class _Writer:
     ) -> Any:
         node = getattr(self._nir, kind)
         threshold = self._full(dynamics.threshold, shape).astype(self._dtype)
+        if self._reader != "sinabs":  # others spike above the threshold, not at it
+            threshold = np.nextafter(threshold, self._dtype.type(-np.inf))
         says_hard = "v_reset" in {field.name for field in fields(node)}
         if says_hard:
             rest = self._full(dynamics.rest or 0.0, shape)
@@ -237,22 +383,34 @@ class _Writer:
         return node(v_threshold=threshold, metadata={"reset": dynamics.reset}, **values)
 
     def _tau(self, name: str, what: str, kept: Array) -> Array:
-        """Return tau near dt / (1 - kept) that gives `kept` back to readers, if one does."""
+        """Return tau that gives `kept` back to readers, if one does, else one near it."""
         kept = kept.astype(self._dtype)
-        if (kept >= 1).any():
+        endless = kept >= 1
+        if endless.any() and self._reader in (None, "norse"):
             raise ConfigError(
                 f"to_nir: layer {name} has {what} = 1, an infinite time constant, which NIR has "
                 f"for IF only; take IF, or {what} below 1"
             )
-        tau = (self._dt / (1 - kept.astype(np.float64))).astype(self._dtype)
-        best, found = tau, 1 - self._dt / tau == kept
+        with np.errstate(divide="ignore"):
+            if self._reader == "sinabs":
+                tau = np.maximum(-1 / np.log(kept.astype(np.float64)), _SHORTEST)
+            else:
+                tau = self._dt / (1 - kept.astype(np.float64))
+        tau = np.where(endless, _ENDLESS, tau).astype(self._dtype)
+        best, found = tau, self._kept(tau) == kept
         up, down = tau, tau
         for _ in range(4):
             up, down = np.nextafter(up, up + 1), np.nextafter(down, 0 * down)
             for near in (up, down):
-                fits = 1 - self._dt / near == kept
+                fits = self._kept(near) == kept
                 best, found = np.where(fits & ~found, near, best), found | fits
         return np.asarray(best)
+
+    def _kept(self, tau: Array) -> Array:
+        """Return the share of a potential that a reader keeps in a step."""
+        if self._reader == "sinabs":
+            return torch.exp(-1.0 / torch.from_numpy(tau)).numpy()
+        return np.asarray(1 - self._dt / tau)
 
     def _full(self, value: float | Tensor | None, shape: Shape) -> Array:
         number = torch.as_tensor(0.0 if value is None else value, dtype=torch.float64).detach()
@@ -271,8 +429,11 @@ def _text(layer: nn.Module) -> str:
         "Membrane": "leave it out, or write its neurons",
         "ResidualBlock": "take its layers in a row; only those can be written",
         "MaxPool2d": "take AvgPool2d or SumPool2d",
-        "BatchNorm2d": "put its weights into the convolution in front of it",
-        "ThresholdBatchNorm2d": "put its weights into the convolution in front of it",
+        "BatchNorm2d": "put it behind a convolution",
+        "ThresholdBatchNorm2d": "put it behind a convolution",
+        "LayerNorm": "take tdbn behind a convolution of the whole image, such as 192C8",
+        "LogCounts": "leave out the layers up to it, and encode the input by them",
+        "ReLU": "take neurons, or convert it with to_spiking",
     }.get(kind, "leave it out, or take a layer of dvskit.layers")
     return f"{kind}, which NIR lacks; {advice}"
 
@@ -305,6 +466,11 @@ def from_nir(
     """
     nir = optional_package("nir", "from_nir")
     graph = source if isinstance(source, nir.NIRGraph) else _read(nir, source)
+    reader = graph.metadata.get("reader")
+    if reader is not None:
+        raise ConfigError(
+            f"from_nir: the graph was written for {reader!r}; write it without a reader"
+        )
     if dt_s is None:
         dt_s = float(np.asarray(graph.metadata.get("dt_s", DT_S)))
     check_number("dt_s", dt_s, above=0, owner="from_nir")
@@ -373,6 +539,7 @@ class _Reader:
             "AvgPool2d": lambda name, node: _pool(AvgPool2d, name, node),
             "SumPool2d": lambda name, node: _pool(SumPool2d, name, node),
             "Flatten": _flatten,
+            "I": _readout,
             "IF": self._integrate_and_fire,
             "LIF": self._leaky,
             "CubaLIF": self._synaptic,
@@ -419,7 +586,7 @@ class _Reader:
 
     def _integrate_and_fire(self, name: str, node: Any) -> nn.Module:
         return IF(
-            self._value(node.v_threshold),
+            self._threshold(node),
             gain=self._gain(np.asarray(node.r)),
             reset=self._how_reset(name, node, np.zeros(())),
         )
@@ -428,7 +595,7 @@ class _Reader:
         tau, rest = np.asarray(node.tau), np.asarray(node.v_leak)
         return LIF(
             self._kept(name, "tau", tau),
-            self._value(node.v_threshold),
+            self._threshold(node),
             gain=self._gain(np.asarray(node.r) * self._dt / tau),
             rest=self._value(rest) if rest.any() else None,
             reset=self._how_reset(name, node, rest),
@@ -440,7 +607,7 @@ class _Reader:
         of_current = np.asarray(node.w_in) * self._dt / tau_syn
         return SynapticLIF(
             self._kept(name, "tau_mem", tau),
-            self._value(node.v_threshold),
+            self._threshold(node),
             alpha=self._kept(name, "tau_syn", tau_syn),
             gain=self._gain(np.asarray(node.r) * self._dt / tau * of_current),
             reset=self._how_reset(name, node, np.zeros(())),
@@ -451,6 +618,11 @@ class _Reader:
         _check_at_0(name, "v_leak", node.v_leak)
         gain = self._gain(np.asarray(node.r) * self._dt / tau)
         return LI(self._kept(name, "tau", tau), gain=gain)
+
+    def _threshold(self, node: Any) -> float | Tensor:
+        """Return the least potential above v_threshold: neurons here spike at their threshold."""
+        kind = np.float64 if self._dtype == torch.float64 else np.float32
+        return self._value(np.nextafter(np.asarray(node.v_threshold, kind), kind(np.inf)))
 
     def _kept(self, name: str, what: str, tau: Array) -> float | Tensor:
         kept = 1 - self._dt / tau
@@ -494,6 +666,15 @@ def _pool(kind: type[Layer], name: str, node: Any) -> Layer:
             "squares without padding are supported"
         )
     return kind(kernel[0], stride[0])
+
+
+def _readout(name: str, node: Any) -> nn.Module:
+    written = node.metadata.get("readout", b"")
+    written = written.decode() if isinstance(written, bytes) else written
+    kinds = {each.__name__: each for each in (MeanMembrane, SpikeCount)}
+    if written in kinds:
+        return kinds[written]()
+    return LI(1.0, gain=torch.from_numpy(np.array(node.r)))
 
 
 def _flatten(name: str, node: Any) -> nn.Module:

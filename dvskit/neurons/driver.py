@@ -48,6 +48,7 @@ class NeuronOptions(TypedDict, total=False):
     detach_reset: bool
     backend: Backend
     refractory: int
+    resolution: float | None
 
 
 class Neurons(nn.Module):
@@ -60,6 +61,7 @@ class Neurons(nn.Module):
     broadcasts against one time step of the input. An nn.Parameter is learned, without bounds; other
     tensors are buffers. `reset`: "soft", "hard", "none", or "delayed", which runs in plain torch
     only and takes no refractory steps. `refractory`: steps without a spike after each one.
+    `resolution`: potentials are multiples of it, see `dvskit.neurons.dynamics`.
     `backend`: "auto" takes the fused kernel if it fits and plain torch otherwise, with the same
     spikes; "torch" and "fused" force one of them.
 
@@ -85,6 +87,7 @@ class Neurons(nn.Module):
         backend: Backend = "auto",
         *,
         refractory: int = 0,
+        resolution: float | None = None,
     ) -> None:
         super().__init__()
         name = type(self).__name__
@@ -92,11 +95,14 @@ class Neurons(nn.Module):
         check_choice("backend", backend, get_args(Backend), owner=name)
         check_surrogate("surrogate", surrogate, owner=name)
         check_whole("refractory", refractory, owner=name)
-        how: Any = {"reset": reset, "refractory": refractory, "kappa": values.get("kappa")}
-        Dynamics(beta=0.0, threshold=1.0, **how)  # checks the reset
-        self._values: tuple[str, ...] = ()
+        others = {name: values.get(name) for name in ("kappa", "rest", "alpha")}
+        how: Any = {"reset": reset, "refractory": refractory, "resolution": resolution, **others}
+        with named_errors(name):
+            Dynamics(beta=0.0, threshold=1.0, **how)  # checks what does not go together
+        self.values: tuple[str, ...] = ()
         self._hold(values)
         self.refractory = int(refractory)
+        self.resolution = resolution
         self.reset: Reset = reset
         self.surrogate = surrogate
         self.detach_reset = detach_reset
@@ -111,7 +117,7 @@ class Neurons(nn.Module):
                 setattr(self, name, value)
             else:
                 setattr(self, name, float(value))
-        self._values += tuple(values)
+        self.values += tuple(values)
 
     @property
     def spiking(self) -> bool:
@@ -124,13 +130,14 @@ class Neurons(nn.Module):
         return Dynamics(
             **self._given(),
             refractory=self.refractory,
+            resolution=self.resolution,
             reset=self.reset,
             surrogate=self.surrogate,
             detach_reset=self.detach_reset,
         )
 
     def _given(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self._values}
+        return {name: getattr(self, name) for name in self.values}
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the spikes of `x` (T, ...), from rest; the shape and dtype of `x`."""
@@ -199,8 +206,8 @@ class Neurons(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the arguments for the repr; of tensors the shape."""
-        names = [name for name in self._values if getattr(self, name) is not None]
-        names += ["refractory"] if self.refractory else []
+        names = [name for name in self.values if getattr(self, name) is not None]
+        names += [name for name in ("refractory", "resolution") if getattr(self, name)]
         return ", ".join(
             f"{name}={_text(getattr(self, name))}"
             for name in (*names, "reset", "surrogate", "detach_reset")
@@ -458,7 +465,7 @@ class CustomNeurons(Neurons):
         return layer
 
     def _held(self) -> dict[str, Tensor]:
-        held = {name: getattr(self, name) for name in self._values}
+        held = {name: getattr(self, name) for name in self.values}
         return {name: value for name, value in held.items() if isinstance(value, Tensor)}
 
     def _given(self) -> dict[str, Any]:

@@ -351,6 +351,8 @@ class Dynamics:
     refractory     steps without a spike after each one
     most           spikes of a step in each direction. More than one needs a soft reset or none, and
                    neither rest, adaptation nor refractory steps
+    resolution     the decayed potential is rounded toward 0 to a multiple of it, as on chips that
+                   hold potentials as integers; such neurons run in plain torch
     detach_reset   the reset passes no gradient, as if its spikes were constants
     """
 
@@ -364,6 +366,7 @@ class Dynamics:
     rho: Value | None = None
     refractory: int = 0
     most: int = 1
+    resolution: float | None = None
     reset: Reset = "soft"
     surrogate: Surrogate = ATAN
     detach_reset: bool = True
@@ -373,6 +376,10 @@ class Dynamics:
             check_choice("reset", self.reset, _RESETS)
         if self.reset == "delayed":
             check_delayed(self.refractory, self.kappa)
+        if self.resolution is not None:
+            check_number("resolution", self.resolution, above=0)
+            if self.rest is not None or self.alpha is not None:
+                raise ConfigError("resolution needs neurons without rest and synaptic current")
         others = self.rest is not None or self.kappa is not None or self.refractory
         if self.most > 1 and (others or self.reset not in ("soft", "none")):
             raise ConfigError(
@@ -498,6 +505,8 @@ def fire(d: Dynamics, state: NeuronState, h: Tensor, th: Value) -> Firing:
 def _leak(d: Dynamics, v: Tensor, i: Tensor) -> Tensor:
     # Two roundings per step, as in the fused kernels: the same spikes, bit for bit.
     drive = i if d.gain is None else d.gain * i
+    if d.resolution is not None:
+        return torch.trunc(d.beta * v / d.resolution) * d.resolution + drive
     if d.rest is None:
         return d.beta * v + drive
     return d.rest + d.beta * (v - d.rest) + drive

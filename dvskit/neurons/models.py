@@ -82,6 +82,8 @@ class LIF(Neurons):
     beta: float | Tensor
     threshold: float | Tensor
     threshold_off: float | Tensor
+    gain: float | Tensor | None
+    rest: float | Tensor | None
 
     def __init__(
         self,
@@ -96,11 +98,13 @@ class LIF(Neurons):
         gain: float | Tensor | None = None,
         rest: float | Tensor | None = None,
         refractory: int = 0,
+        resolution: float | None = None,
     ) -> None:
         values: dict[str, Value | None]
         values = {"beta": beta, "threshold": threshold, "threshold_off": threshold_off}
         values |= {"gain": gain, "rest": rest}
-        super().__init__(values, reset, surrogate, detach_reset, backend, refractory=refractory)
+        how: Any = {"refractory": refractory, "resolution": resolution}
+        super().__init__(values, reset, surrogate, detach_reset, backend, **how)
 
     @classmethod
     def from_rc(
@@ -344,9 +348,11 @@ class BurstLIF(LIF):
         backend: Backend = "auto",
         *,
         threshold_off: float | Tensor = math.inf,
+        resolution: float | None = None,
     ) -> None:
         check_whole("most", most, 1, owner=type(self).__name__)
-        super().__init__(beta, threshold, threshold_off, "soft", surrogate, detach_reset, backend)
+        how: Any = {"resolution": resolution, "backend": backend}
+        super().__init__(beta, threshold, threshold_off, "soft", surrogate, detach_reset, **how)
         self.most = most
 
     def _given(self) -> dict[str, Any]:

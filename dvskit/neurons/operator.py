@@ -219,6 +219,8 @@ def why_not_fused(x: Tensor, dynamics: Dynamics) -> str | None:
         return f"they know {', '.join(KNOWN)}, not {dynamics.surrogate!r}"
     if dynamics.reset == "delayed":
         return "they reset at once, not a step later"
+    if dynamics.resolution is not None:
+        return "they do not round potentials to a resolution"
     if dynamics.most > _MOST:
         return f"they spike up to {_MOST} times a step, not {dynamics.most}"
     if x.device.type not in BACKENDS or x.layout != torch.strided:
