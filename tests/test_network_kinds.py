@@ -279,8 +279,10 @@ def test_inputs_of_another_shape_are_refused_with_the_right_one(
         network.build()(given)
 
 
+@pytest.mark.filterwarnings("ignore:to_nir. layer:UserWarning")
 def test_what_nir_lacks_is_refused() -> None:
     pytest.importorskip("nir")
-    for network in (POINTS, GESTURES, RESIDUAL, replace(CONV, neurons="relu")):
+    alif, relu = replace(GESTURES, neurons="alif"), replace(CONV, neurons="relu")
+    for network in (POINTS, alif, RESIDUAL, relu):
         with refused(ConfigError, "to_nir"):
             to_nir(network.build(), leave_out=["mean"] if network is not POINTS else ["max"])

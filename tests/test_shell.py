@@ -15,7 +15,7 @@ from dvskit.video import open_frames
 from tests.laws import refused, scattered
 from tests.test_cli import commands
 
-NETWORKS = ["nmnist-emulated", "nmnist-signed-lif"]
+NETWORKS = ["nmnist-binary", "nmnist-emulated", "nmnist-signed-lif"]
 
 
 def completed(words: tuple[str, ...], name: str, typed: str) -> list[str]:

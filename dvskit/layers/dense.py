@@ -195,10 +195,12 @@ class Repeat(nn.Module):
 
 
 class StepMean(nn.Module):
-    """The mean of each `times` steps, (T times, ...) -> (T, ...): the way back from `Repeat`.
+    """The mean of each `times` steps: (T times, ...) -> (T, ...).
 
-    mean = dvskit.layers.StepMean(8)
-    mean(torch.rand(160, 8, 10)).shape  # (20, 8, 10)
+    It is the way back from `Repeat`.
+
+        mean = dvskit.layers.StepMean(8)
+        mean(torch.rand(160, 8, 10)).shape  # (20, 8, 10)
     """
 
     def __init__(self, times: int) -> None:
