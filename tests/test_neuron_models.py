@@ -387,6 +387,16 @@ def test_a_burst_is_one_spike_for_each_threshold_that_the_potential_reaches(beta
     assert (spikes.min(), spikes.max()) == (0, most)
 
 
+@pytest.mark.parametrize("threshold", [1.0, 0.3, 0.1])
+def test_a_burst_has_the_same_spikes_with_a_gradient_and_without(threshold):
+    level = torch.tensor(threshold)
+    near = torch.arange(1, 60) * level
+    x = torch.cat([near, near.nextafter(level * 0), near.nextafter(level * 100), -near])[None]
+    layer = BurstLIF(0.0, threshold, 40, threshold_off=threshold, backend="torch")
+    assert torch.equal(layer(x), layer(x.clone().requires_grad_()).detach())
+    assert (layer(x).min(), layer(x).max()) == (-40, 40)
+
+
 def test_each_spike_of_a_burst_passes_its_surrogate_and_learned_values_a_gradient():
     layer = BurstLIF(0.0, nn.Parameter(torch.tensor(1.0)), 3, surrogate=Triangle(width=0.5))
     x = torch.tensor([[0.0, 0.75, 1.0, 1.75, 3.0, 5.0]], requires_grad=True)

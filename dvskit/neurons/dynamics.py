@@ -528,6 +528,11 @@ def _fire(
 
 def _count(d: Dynamics, h: Tensor, th: Value) -> Tensor:
     """Return how many of th, 2 th, ... up to the most spikes of a step the potential reaches."""
+    if d.most > 1 and not (torch.is_grad_enabled() and h.requires_grad):
+        level = _like(th, h)
+        count = torch.floor(h / level)  # off by one at most, by the rounding of the quotient
+        count = count - (h < count * level).to(h.dtype) + (h >= (count + 1) * level).to(h.dtype)
+        return count.clamp(0, d.most).nan_to_num(0.0)  # NaN reaches no threshold
     count = spike(h - th, d.surrogate)
     for number in range(2, d.most + 1):
         count = count + spike(h - number * _like(th, h), d.surrogate)
