@@ -215,6 +215,12 @@ def test_an_encoding_in_front_is_left_out_and_the_graph_begins_behind_it():
         (Sequence(Conv2d(2, 4, 3), SignedLIF(0.5)), {}, ["layer 1", "SignedLIF", "beta = 0"]),
         (Sequence(Conv2d(2, 4, 3), MaxPool2d(2)), {}, ["layer 1", "MaxPool2d"]),
         (Sequence(Delays(2), LIF(0.5)), {}, ["layer 0", "Delays", "LIF"]),
+        (Sequence(Delays(2)), {}, ["layer 0", "Delays", "output"]),
+        (
+            Sequence(Conv2d(2, 4, 3), LIF(torch.full((4, 1, 1), 0.5))),
+            {"reader": "norse"},
+            ["layer 1", "norse", "numbers"],
+        ),
         (Sequence(Conv2d(2, 4, 3), SynapticLIF(0.5)), {"reader": "norse"}, ["layer 1", "norse"]),
         (Sequence(Conv2d(2, 4, 3)), {"reader": "lava"}, ["reader = 'lava'", "norse"]),
     ],

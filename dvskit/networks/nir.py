@@ -191,6 +191,11 @@ def _for_reader(row: Row, reader: Reader, shapes: Mapping[str, Shape]) -> Row:
     made: Row = []
     grid: Shape | None = None  # of the images in front of a dense layer
     for name, layer in with_pools(row, AvgPool2d if reader == "snntorch" else SumPool2d):
+        if isinstance(layer, Neurons) and layer.dynamics.tensors() and reader != "snntorch":
+            raise ConfigError(
+                f"to_nir: layer {name} has values per neuron, and {reader} reads one for all "
+                "neurons of a layer; take numbers"
+            )
         if isinstance(layer, Flatten):
             grid = shapes[name][1:]
             continue
@@ -229,7 +234,9 @@ class _Writer:
         self._nodes["input"] = self._nir.Input(input_type={"input": np.array(shape)})
 
     def graph(self, shape: Shape) -> Any:
-        """Return the graph, with outputs of a shape."""
+        """Return the graph, with outputs of a shape. Raises ConfigError for delays at the end."""
+        if self._delays is not None:
+            self._add_delayed("output", nn.Identity(), shape, shape)
         self._append("output", self._nir.Output(output_type={"output": np.array(shape)}))
         about = {"dt_s": float(self._dt)} | ({"reader": self._reader} if self._reader else {})
         fits = self._reader != "sinabs"  # it reads no values of three dimensions
