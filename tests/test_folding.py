@@ -13,7 +13,7 @@ from dvskit.errors import ConfigError
 from dvskit.layers import AvgPool2d, Conv2d, Flatten, Sequence, SumPool2d
 from dvskit.models import InputConfig, Model, load_model, save_model
 from dvskit.networks import GestureNet, Layered, fold, quantize, to_spiking, unit_of
-from dvskit.networks.folding import binary_row, folded_row, listed, with_pools
+from dvskit.networks.folding import binary_row, folded_row, listed, shapes_of, with_pools
 from dvskit.neurons import IF, LIF, BurstLIF, Neurons
 from tests.laws import refused
 
@@ -27,7 +27,7 @@ def counts(steps=8, batch=3, shape=SHAPE, rate=0.5):
 
 
 def made(*words, shape=SHAPE, classes=10):
-    """A network whose normalization has seen inputs, and whose weights all count."""
+    """A network with weights that all count, after its normalization has seen inputs."""
     torch.manual_seed(1)
     size = {"inputs": shape[0], "height": shape[1], "width": shape[2]}
     module = Layered(layers=words, classes=classes, gain=2.0, **size).build()
@@ -102,7 +102,8 @@ def test_what_no_list_of_layers_has_is_an_error_that_names_it():
 
 @pytest.mark.parametrize("kind", [AvgPool2d, SumPool2d])
 def test_pools_of_one_kind_have_the_answers_of_both(kind):
-    row = folded_row(made("P2", "T2", "8C5", "lif", "S2", "12C3", "lif", "P2", "T2s2", "10"), SHAPE)
+    module = made("P2", "T2", "8C5", "lif", "S2", "12C3", "lif", "P2", "T2s2", "10")
+    row = folded_row(module, shapes_of(module, SHAPE))
     other = listed(with_pools(row, kind), SHAPE)
     pools = [layer for layer in other if isinstance(layer, AvgPool2d | SumPool2d)]
     assert len(pools) == 3
@@ -115,7 +116,7 @@ def test_neurons_without_memory_become_binary_ones_with_the_same_answers():
              "tdbn", "burst-lif beta=0 most=2 threshold=0.75", "S2", "T2s2", "30",
              "signed-lif beta=0", "lif", "10")  # fmt: skip
     module = made(*words)
-    row = folded_row(module, SHAPE)
+    row = folded_row(module, shapes_of(module, SHAPE))
     binary = listed(binary_row(row), SHAPE)
     neurons = [layer for layer in binary if isinstance(layer, Neurons)]
     assert [part.dynamics.signed or part.dynamics.most > 1 for part in neurons[:2]] == [False] * 2

@@ -31,6 +31,7 @@ from dvskit.networks.folding import (
     folded_row,
     listed,
     numbers,
+    shapes_of,
 )
 from dvskit.networks.network import NetworkModule, Shape, input_shape, named_row
 from dvskit.neurons import IF, BurstLIF
@@ -74,7 +75,7 @@ def to_spiking(
     check_whole("most", most, 1, owner="to_spiking")
     check_number("percentile", percentile, most=100, above=0, owner="to_spiking")
     shape = input_shape(module, shape, "to_spiking")
-    row = folded_row(module, shape)
+    row = folded_row(module, shapes_of(module, shape))
     first, last = _stretch(row, norms=steps == 1)
     given = [each for each in samples if each.numel()]
     if not given:
@@ -127,7 +128,6 @@ class _Balance:
 
     def __init__(self, inputs: Tensor, steps: int, most: int, share: float) -> None:
         self._inputs, self._steps, self._most, self._share = inputs, steps, most, share
-        self._half = 0.5 / steps
 
     def converted(self, before: Row, row: Row) -> Row:
         """Return the layers `before` and those of a row, with neurons in place of rectifiers."""
@@ -157,7 +157,7 @@ class _Balance:
             outputs = outputs.relu()
             largest = torch.from_numpy(np.quantile(outputs.numpy(), self._share, axis=1)).float()
             units = torch.where(largest > 0, largest, 1.0) / self._most
-        half = self._half * bool(neurons)
+        half = 0.5 / self._steps if neurons else 0.0  # of a spike, over all steps
         made.append((name, _scaled(layer, unit, units, half)))
         if neurons:
             burst = BurstLIF(1.0 if self._steps > 1 else 0.0, 1.0, self._most)

@@ -8,7 +8,7 @@ Weights are computed in float64 and rounded once.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from copy import deepcopy
 
 import torch
@@ -47,7 +47,7 @@ Pool = AvgPool2d | SumPool2d
 
 
 def fold(module: Sequence, shape: Shape | None = None) -> NetworkModule:
-    """Return a network of the same function whose norms, pools and votes are in its weights.
+    """Return a network of the same function with norms, pools and votes in its weights.
 
     Batch normalization, voting, the gain of neurons, and mean and sum pooling behind a convolution
     become part of the convolution or dense layer beside them. A learned time constant becomes a
@@ -64,7 +64,7 @@ def fold(module: Sequence, shape: Shape | None = None) -> NetworkModule:
         folded.network.layers  # ("8C6s2", "lif beta=0.7", "10", "mean")
     """
     shape = input_shape(module, shape, "fold")
-    return listed(folded_row(module, shape), shape)
+    return listed(folded_row(module, shapes_of(module, shape)), shape)
 
 
 def listed(row: Row, shape: Shape) -> NetworkModule:
@@ -84,13 +84,18 @@ def listed(row: Row, shape: Shape) -> NetworkModule:
 
 
 def folded_row(
-    module: Sequence, shape: Shape, leave_out: Collection[str] = (), *, pools: bool = True
+    module: Sequence,
+    shapes: Mapping[str, Shape],
+    leave_out: Collection[str] = (),
+    *,
+    pools: bool = True,
 ) -> Row:
     """Return the layers of `fold` by name, in a row.
 
-    pools  whether pooling and the gain of neurons are folded too
+    shapes  in front of the layers, as `shapes_of` returns them
+    pools   whether pooling and the gain of neurons are folded too
     """
-    shapes, row = shapes_of(module, shape), []
+    row: Row = []
     with torch.no_grad():
         for name, layer in layers_in_a_row(module, leave_out):
             row.append((name, _own(layer)))
@@ -110,14 +115,14 @@ def shapes_of(module: Sequence, shape: Shape) -> dict[str, Shape]:
 
 
 def _own(layer: nn.Module) -> nn.Module:
-    """Return a copy of a layer whose learned numbers are numbers; voting as a dense layer."""
+    """Return a copy of a layer for evaluation, with plain numbers in place of learned ones."""
     layer = deepcopy(layer).eval()
     if isinstance(layer, PLIF) and layer.w.numel() == 1:
         d = layer.dynamics
         gain = None if d.gain is None else float(d.gain)
         layer = LIF(
             float(d.beta), d.threshold, d.threshold_off, d.reset, d.surrogate, d.detach_reset,
-            gain=gain, refractory=d.refractory,
+            gain=gain, refractory=d.refractory, resolution=d.resolution,
         )  # fmt: skip
     if isinstance(layer, Neurons):
         for name in layer.values:
@@ -128,7 +133,7 @@ def _own(layer: nn.Module) -> nn.Module:
     return layer
 
 
-def _merge(row: Row, shapes: dict[str, Shape], *, pools: bool) -> bool:
+def _merge(row: Row, shapes: Mapping[str, Shape], *, pools: bool) -> bool:
     """Put the last layer of a row and the one before it together; return whether that was done."""
     if len(row) < 2:
         return False
@@ -238,7 +243,7 @@ def _pooled_after(layer: Conv2d, pool: Pool) -> Weighted | None:
 
 
 def with_pools(row: Row, kind: type[Pool]) -> Row:
-    """Return a row whose pooling is all of one kind, mean or sum, with weights that make up for it.
+    """Return a row with pooling of one kind, mean or sum, and weights that make up for it.
 
     A pool without a layer with weights behind it stays.
     """
@@ -314,7 +319,6 @@ def _spread(layer: nn.Module, signs: list[int], taps: list[int]) -> nn.Module:
     """Return a layer for the copies of its inputs, behind delays of so many taps."""
     assert isinstance(layer, Weighted)
     weight, bias = numbers(layer)
-    parts = weight.view(
-        len(weight), math.prod(taps), -1, *weight.shape[2:]
-    )  # taps stand in front of the copies
+    # Taps stand in front of the copies.
+    parts = weight.view(len(weight), math.prod(taps), -1, *weight.shape[2:])
     return filled(layer, torch.cat([sign * parts for sign in signs], 2).flatten(1, 2), bias)

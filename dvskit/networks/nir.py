@@ -148,12 +148,11 @@ def to_nir(
     check_number("dt_s", dt_s, above=0, owner="to_nir")
     check_choice("reader", reader, (None, *get_args(Reader)), owner="to_nir")
     shapes = shapes_of(module, shape)
-    row = binary_row(folded_row(module, shape, leave_out, pools=reader is not None))
+    row = binary_row(folded_row(module, shapes, leave_out, pools=reader is not None))
     if reader is not None:
         row = _for_reader(row, reader, shapes)
     x = silence(module, 1, 1, *(shapes[row[0][0]] if row else shape))
-    writer = _Writer(nir, dt_s, x.dtype, reader)
-    writer.begin(tuple(x.shape[2:]))
+    writer = _Writer(nir, dt_s, x, reader)
     with torch.no_grad():
         for name, layer in row:
             before = tuple(x.shape[2:])
@@ -210,28 +209,23 @@ def _for_reader(row: Row, reader: Reader, shapes: Mapping[str, Shape]) -> Row:
         kind = type(layer).__name__
         warn(f"to_nir: {name}, {kind}, is left out, as {reader} has no readout", LeftOutWarning)
     if reader == "norse":  # v + dt / tau (i - v): the current is multiplied by 1 - beta
-        for (name, layer), (_, neurons) in pairwise(list(made)):
-            if isinstance(layer, Weighted) and isinstance(neurons, LIF | LI):
-                kept = float(neurons.beta)
-                scaled = scaled_weights(layer, 1 / (1 - kept)) if kept < 1 else layer
-                made[made.index((name, layer))] = name, scaled
+        for at, ((name, layer), (_, neurons)) in enumerate(pairwise(list(made))):
+            if isinstance(layer, Weighted) and isinstance(neurons, LIF | LI) and neurons.beta < 1:
+                made[at] = name, scaled_weights(layer, 1 / (1 - float(neurons.beta)))
     return made
 
 
 class _Writer:
-    """Makes a graph of layers, in time steps of dt seconds and arrays of one dtype."""
+    """Makes a graph of layers, in time steps of dt seconds, for inputs like x (1, 1, ...)."""
 
-    def __init__(self, nir: Any, dt: float, dtype: torch.dtype, reader: Reader | None) -> None:
+    def __init__(self, nir: Any, dt: float, x: Tensor, reader: Reader | None) -> None:
         self._nir, self._dt, self._reader = nir, dt, reader
-        self._dtype = np.dtype(np.float64 if dtype == torch.float64 else np.float32)
-        self._nodes: dict[str, Any] = {}
+        self._dtype = np.dtype(np.float64 if x.dtype == torch.float64 else np.float32)
+        shape = np.array(x.shape[2:])
+        self._nodes: dict[str, Any] = {"input": nir.Input(input_type={"input": shape})}
         self._edges: list[tuple[str, str]] = []
         self._ends = ["input"]  # the nodes whose outputs are added in front of the next one
         self._delays: tuple[str, Delays] | None = None  # in front of the next layer with weights
-
-    def begin(self, shape: Shape) -> None:
-        """Add the input."""
-        self._nodes["input"] = self._nir.Input(input_type={"input": np.array(shape)})
 
     def graph(self, shape: Shape) -> Any:
         """Return the graph, with outputs of a shape. Raises ConfigError for delays at the end."""
@@ -339,8 +333,9 @@ class _Writer:
         others = {f"has reset={dynamics.reset!r}; take 'hard'": late}
         check_plain_neurons("to_nir", name, layer, others)
         shape = (1,) if self._reader == "sinabs" else shape
-        if dynamics.resolution is not None and not all(
-            part in (0, 1) for part in self._full(dynamics.beta, (1,))
+        if (
+            dynamics.resolution is not None
+            and not np.isin(self._full(dynamics.beta, shape), (0, 1)).all()
         ):
             warn(
                 f"to_nir: layer {name} rounds potentials to a resolution, which NIR lacks; few "

@@ -14,7 +14,16 @@ from torch import Tensor
 from dvskit._checks import check_choice, check_whole
 from dvskit.errors import ConfigError
 from dvskit.layers import Delays, Flatten, MaxPool2d, Readout, Sequence, SumPool2d
-from dvskit.networks.folding import Row, Weighted, filled, folded_row, listed, numbers, with_pools
+from dvskit.networks.folding import (
+    Row,
+    Weighted,
+    filled,
+    folded_row,
+    listed,
+    numbers,
+    shapes_of,
+    with_pools,
+)
 from dvskit.networks.network import NetworkModule, Shape, input_shape
 from dvskit.neurons import LIF, RecurrentLIF
 
@@ -57,7 +66,7 @@ def quantize(
     shape = input_shape(module, shape, "quantize")
     row: Row = []
     unit = 1.0
-    for name, layer in with_pools(folded_row(module, shape), SumPool2d):
+    for name, layer in with_pools(folded_row(module, shapes_of(module, shape)), SumPool2d):
         if isinstance(layer, Weighted):
             layer, unit = _rounded(layer, bits)
         elif isinstance(layer, LIF) and not isinstance(layer, RecurrentLIF):

@@ -99,7 +99,7 @@ class Neurons(nn.Module):
         how: Any = {"reset": reset, "refractory": refractory, "resolution": resolution, **others}
         with named_errors(name):
             Dynamics(beta=0.0, threshold=1.0, **how)  # checks what does not go together
-        self.values: tuple[str, ...] = ()
+        self.values: tuple[str, ...] = ()  # names; each value is an attribute
         self._hold(values)
         self.refractory = int(refractory)
         self.resolution = resolution
